@@ -1,0 +1,1 @@
+"""The replicated state machine: pure, integer, deterministic. See DESIGN.md."""

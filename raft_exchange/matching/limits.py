@@ -1,0 +1,48 @@
+"""Every upper bound of the state machine, and how they relate.
+
+One screen, on purpose: whoever changes a bound sees the others. The relations are asserted at
+import, so that a wrong bound stops the program before it can accept an order.
+"""
+
+from typing import Final
+
+# Numbers. Wide enough for any listed asset at 18 decimal places, narrow enough for msgpack's
+# 64-bit integers; products (price x quantity) may exceed 64 bits and travel as decimal text.
+PRICE_TICKS_MAX: Final = 10**15
+QUANTITY_LOTS_MAX: Final = 10**18
+SIZE_E18_MAX: Final = 10**27  # a tick or lot of at most 10^9 units, in units of 10^-18
+TIME_US_MAX: Final = 253_402_300_799_999_999  # 9999-12-31T23:59:59.999999Z
+
+# Names.
+NAME_BYTES_MAX: Final = 32  # markets, assets, accounts
+CLIENT_ORDER_ID_BYTES_MAX: Final = 64
+IDEMPOTENCY_KEY_BYTES_MAX: Final = 64
+
+# Populations.
+MARKETS_MAX: Final = 1_000
+ACCOUNTS_MAX: Final = 100_000
+ORDERS_PER_ACCOUNT_MARKET_MAX: Final = 200_000
+ORDERS_PER_MARKET_MAX: Final = 1_000_000
+ORDERS_MAX: Final = 2_000_000
+
+# Entries of the log.
+BATCH_COMMANDS_MAX: Final = 512
+BATCH_BYTES_MAX: Final = 512 * 1024
+REQUEST_GROUP_MAX: Final = 501  # one HTTP batch of 500 orders and the account it may create
+
+# The idempotency window (see api.md: 10 minutes of logged time).
+IDEMPOTENCY_WINDOW_US: Final = 600 * 1_000_000
+IDEMPOTENCY_KEYS_PER_ACCOUNT_MAX: Final = 100_000
+IDEMPOTENCY_KEYS_MAX: Final = 1_000_000
+
+# Sessions of the sequencer: one for each node that ever submitted.
+SESSIONS_MAX: Final = 1_024
+
+INT64_MAX: Final = 2**63 - 1
+
+assert PRICE_TICKS_MAX <= INT64_MAX
+assert QUANTITY_LOTS_MAX <= INT64_MAX
+assert TIME_US_MAX <= INT64_MAX
+assert ORDERS_PER_ACCOUNT_MARKET_MAX <= ORDERS_PER_MARKET_MAX <= ORDERS_MAX
+assert REQUEST_GROUP_MAX <= BATCH_COMMANDS_MAX
+assert IDEMPOTENCY_KEYS_PER_ACCOUNT_MAX <= IDEMPOTENCY_KEYS_MAX

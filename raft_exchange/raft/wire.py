@@ -1,0 +1,109 @@
+"""What the members of a Raft group say to each other.
+
+A closed list of msgspec structs, `array_like` and tagged: the transport decodes a frame into
+exactly one of them or drops the connection. Nothing is ever unpickled. Every message but
+`Propose` carries the sender's term.
+"""
+
+from __future__ import annotations
+
+from typing import Final
+
+import msgspec
+
+ENTRY_BYTES_MAX: Final = 1024 * 1024
+"""Upper bound of one entry's payload; the sequencer keeps its own far below."""
+
+MESSAGE_BYTES_MAX: Final = 8 * 1024 * 1024
+"""Upper bound of one encoded message. Senders split their entries to stay under a quarter of it."""
+
+
+class Entry(msgspec.Struct, frozen=True, array_like=True):
+    """One entry of the log; `command` is pysyncobj's: a type byte, then the payload."""
+
+    command: bytes
+    index: int
+    term: int
+
+
+class RequestVote(msgspec.Struct, frozen=True, array_like=True, tag="vote?"):
+    """A candidate asks for a vote in `term` (Raft section 5.2)."""
+
+    term: int
+    last_log_index: int
+    last_log_term: int
+
+
+class VoteGranted(msgspec.Struct, frozen=True, array_like=True, tag="vote!"):
+    """The sender voted for the receiver in `term`. A refusal is silence."""
+
+    term: int
+
+
+class RequestPreVote(msgspec.Struct, frozen=True, array_like=True, tag="prevote?"):
+    """Would you vote for me in `term`? Changes no state (Raft thesis section 9.6)."""
+
+    term: int
+    last_log_index: int
+    last_log_term: int
+
+
+class PreVoteGranted(msgspec.Struct, frozen=True, array_like=True, tag="prevote!"):
+    """The sender would vote for the receiver in `term`."""
+
+    term: int
+
+
+class AppendEntries(msgspec.Struct, frozen=True, array_like=True, tag="append"):
+    """The leader's entries after `previous_index`, or none as a heartbeat (Raft section 5.3)."""
+
+    term: int
+    commit_index: int
+    previous_index: int
+    previous_term: int
+    entries: list[Entry]
+
+
+class AppendReply(msgspec.Struct, frozen=True, array_like=True, tag="append!"):
+    """The answer to one `AppendEntries`.
+
+    With `success`, the sender's log equals the leader's up to `match_index`, stored as durably as
+    configured. Without, `match_index` is a hint: the last index at which it may still agree.
+    A reply with a higher term tells a deposed leader.
+    """
+
+    term: int
+    previous_index: int
+    success: bool
+    match_index: int
+
+
+class TimeoutNow(msgspec.Struct, frozen=True, array_like=True, tag="timeout"):
+    """The leader asks the receiver to stand for election at once (Raft thesis section 3.10)."""
+
+    term: int
+
+
+class Propose(msgspec.Struct, frozen=True, array_like=True, tag="propose"):
+    """A follower hands the leader a payload to append."""
+
+    payload: bytes
+
+
+class ProposeRefused(msgspec.Struct, frozen=True, array_like=True, tag="propose!"):
+    """The receiver of a `Propose` is not the leader and dropped it; ask again elsewhere."""
+
+    term: int
+
+
+WireMessage = (
+    RequestVote
+    | VoteGranted
+    | RequestPreVote
+    | PreVoteGranted
+    | AppendEntries
+    | AppendReply
+    | TimeoutNow
+    | Propose
+    | ProposeRefused
+)

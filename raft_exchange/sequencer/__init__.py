@@ -1,0 +1,1 @@
+"""From many commands to one agreed order, and back to their answers. See DESIGN.md."""

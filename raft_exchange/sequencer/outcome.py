@@ -1,0 +1,116 @@
+"""What became of a request: one of three things, never a fourth.
+
+The gateway sees the core only through this file: it submits requests and gets outcomes, and asks
+for the node's status. (`Core` is implemented by `pipeline.Pipeline`, and by a fake in the
+gateway's tests.)
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from enum import StrEnum
+from typing import Protocol
+
+import msgspec
+
+from raft_exchange.matching.messages import Event
+from raft_exchange.sequencer.codec import Request
+
+
+class Refusal(StrEnum):
+    """Why a request never reached the log. Nothing happened; it is safe to send it again."""
+
+    NO_LEADER = "no_leader"
+    OVERLOADED = "overloaded"
+    READ_ONLY = "read_only"
+    DRAINING = "draining"
+
+
+class Committed(msgspec.Struct, frozen=True):
+    """A majority stored it and this node applied it: `events` is what every node applied.
+
+    A command refused by a rule is committed too: its only event is `CommandRefused`.
+    `replayed` says that an earlier request with the same idempotency key did it, at `sequence`.
+    """
+
+    sequence: int
+    time_us: int
+    events: tuple[Event, ...]
+    replayed: bool
+
+
+class Refused(msgspec.Struct, frozen=True):
+    """It was not and will not be sequenced."""
+
+    code: Refusal
+    detail: str
+
+
+class Unknown(msgspec.Struct, frozen=True):
+    """It may still be sequenced: ask again with the same idempotency key."""
+
+
+Outcome = Committed | Refused | Unknown
+
+
+class Member(msgspec.Struct, frozen=True):
+    """What this node knows of one member of the Raft group.
+
+    `match_lag` is in entries, known on the leader only; None elsewhere.
+    """
+
+    id: str
+    raft_address: str
+    http_url: str
+    reachable: bool
+    match_lag: int | None
+
+
+class Status(msgspec.Struct, frozen=True):
+    """One node's view of the cluster, as of now.
+
+    `leader` is "" while none is known. `leader_contact_age_ms` is the time since a quorum (on the
+    leader) or the leader (elsewhere) was heard; None if never. `loop_lag_ms` is how late the
+    event loop ran its last tick.
+    """
+
+    cluster: str
+    node: str
+    role: str  # "leader" | "follower" | "candidate"
+    leader: str
+    term: int
+    commit_index: int
+    applied_index: int
+    sequence: int
+    time_us: int
+    leader_contact_age_ms: int | None
+    draining: bool
+    members: tuple[Member, ...]
+
+
+class Core(Protocol):
+    """The node as the gateway sees it."""
+
+    async def submit(self, requests: Sequence[Request]) -> list[Outcome]:
+        """Sequence `requests` next to each other in one entry; return one outcome for each.
+
+        Never raises for anything a client can cause. Bounded by the node's request timeout.
+        At most `limits.REQUEST_GROUP_MAX` requests.
+        """
+        ...
+
+    async def barrier(self) -> Outcome:
+        """Commit an empty entry: when it is `Committed`, all earlier writes are applied here."""
+        ...
+
+    async def wait_for_sequence(self, sequence: int, *, timeout_s: float) -> bool:
+        """Return True once this node has applied `sequence`, False if it had not by then."""
+        ...
+
+    async def state_hash(self) -> tuple[int, str]:
+        """Return the sequence and the SHA-256 (hex) of the canonical state at that sequence."""
+        ...
+
+    def status(self) -> Status:
+        """Return the node's view of the cluster."""
+        ...
