@@ -10,7 +10,7 @@ from typing import Final
 # 64-bit integers; products (price x quantity) may exceed 64 bits and travel as decimal text.
 PRICE_TICKS_MAX: Final = 10**15
 QUANTITY_LOTS_MAX: Final = 10**18
-SIZE_E18_MAX: Final = 10**27  # a tick or lot of at most 10^9 units, in units of 10^-18
+SIZE_E18_MAX: Final = 10**19  # a tick or lot of at most ten units, in units of 10^-18
 TIME_US_MAX: Final = 253_402_300_799_999_999  # 9999-12-31T23:59:59.999999Z
 
 # Names.
@@ -39,10 +39,12 @@ IDEMPOTENCY_KEYS_MAX: Final = 1_000_000
 SESSIONS_MAX: Final = 1_024
 
 INT64_MAX: Final = 2**63 - 1
+UINT64_MAX: Final = 2**64 - 1
 
 assert PRICE_TICKS_MAX <= INT64_MAX
 assert QUANTITY_LOTS_MAX <= INT64_MAX
 assert TIME_US_MAX <= INT64_MAX
+assert SIZE_E18_MAX <= UINT64_MAX, "the widest integer that msgpack carries"
 assert ORDERS_PER_ACCOUNT_MARKET_MAX <= ORDERS_PER_MARKET_MAX <= ORDERS_MAX
 assert REQUEST_GROUP_MAX <= BATCH_COMMANDS_MAX
 assert IDEMPOTENCY_KEYS_PER_ACCOUNT_MAX <= IDEMPOTENCY_KEYS_MAX
