@@ -1,0 +1,1 @@
+"""What anybody may know of the markets: pure folds of events. See DESIGN.md."""

@@ -1,0 +1,187 @@
+"""The whole projection: everything a node answers reads from, folded from events alone.
+
+Theory of operation. The state machine never answers a question; its events do. `apply` folds the
+events of one command, in order, and nothing else ever changes this state, so that equal streams
+give equal views and a view that can answer proves that the stream is complete.
+
+- A maker that trades without being filled has no event of its own: its new view follows from the
+  trade (`filled_lots`, `filled_value`, status, time, sequence), as the machine computed it.
+- An order amended out of its place is live but in no queue until it rests or ends, all within one
+  command. Nobody reads in between: folding does not yield.
+- Results that repeat an earlier one under an idempotency key were folded when they happened; the
+  caller passes no events for them, only their position.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import assert_never
+
+from raft_exchange.marketdata.depth import Depth
+from raft_exchange.marketdata.orders import FINISHED_ORDERS_MAX, OrderRegister
+from raft_exchange.marketdata.totals import Totals
+from raft_exchange.marketdata.trades import Trade, TradeTape
+from raft_exchange.matching.messages import (
+    ANONYMOUS,
+    AccountCreated,
+    AllCanceled,
+    CommandRefused,
+    Event,
+    MarketChanged,
+    MarketRules,
+    MarketStatus,
+    Order,
+    OrderAccepted,
+    OrderAmended,
+    OrderEnded,
+    OrderReduced,
+    OrderRested,
+    OrderStatus,
+    Side,
+    TimeAdvanced,
+    TradeExecuted,
+)
+
+
+class Market:
+    """One market: its rules, status, book and last trades."""
+
+    __slots__ = ("depth", "rules", "status", "trades")
+
+    def __init__(self, rules: MarketRules, status: MarketStatus) -> None:
+        self.rules = rules
+        self.status = status
+        self.depth = Depth()
+        self.trades = TradeTape()
+
+
+class MarketData:
+    """Markets, accounts and orders as of `sequence`, at logged time `time_us`."""
+
+    def __init__(self, *, finished_orders_max: int = FINISHED_ORDERS_MAX) -> None:
+        self.sequence = 0
+        self.time_us = 0
+        self.markets: dict[str, Market] = {}
+        self.accounts: dict[str, None] = {ANONYMOUS: None}
+        self.orders = OrderRegister(finished_max=finished_orders_max)
+        self.totals = Totals()
+
+    def apply(self, sequence: int, time_us: int, events: Sequence[Event]) -> None:
+        """Fold what the command at `sequence` did. O(events x log book).
+
+        Args:
+            sequence: grows with every call, without gaps unless a snapshot was restored.
+            time_us: the logged time of the command's entry.
+            events: empty for a result that repeats an earlier one.
+        """
+        assert sequence > self.sequence, (sequence, self.sequence)
+        self.sequence = sequence
+        self.time_us = time_us
+        self.totals.count(events)
+        for event in events:
+            self._fold(event)
+
+    def check(self) -> None:
+        """Assert every invariant. O(orders): tests call it after each step."""
+        self.orders.check()
+        resting: dict[int, int] = {}
+        for market in self.markets.values():
+            market.depth.check()
+            for side in Side:
+                resting |= {i: lots for _, lots, i in market.depth.queue(side, 10**9)}
+        live = {o.order_id: o.quantity_lots - o.filled_lots for o in self.orders.live_orders()}
+        assert resting == live, "the queues hold the live orders, with what is left of them"
+
+    def _fold(self, event: Event) -> None:
+        match event:
+            case TradeExecuted():
+                self._trade(event)
+            case OrderRested():
+                self._rest(event.order)
+            case OrderEnded():
+                self._end(event.order)
+            case OrderAmended():
+                self._amend(event.order, kept_place=event.kept_place)
+            case OrderReduced():
+                self._reduce(event.order)
+            case MarketChanged():
+                self._change_market(event)
+            case AccountCreated():
+                self.accounts[event.account] = None
+            case OrderAccepted() | AllCanceled() | CommandRefused() | TimeAdvanced():
+                pass  # what follows them, or nothing, changes the view
+            case _:
+                assert_never(event)
+
+    def _trade(self, event: TradeExecuted) -> None:
+        market = self.markets[event.market]
+        market.trades.append(Trade(event, self.time_us, self.sequence))
+        maker = self.orders.live(event.maker_order_id)
+        assert maker is not None, event.maker_order_id
+        market.depth.reduce(maker.order_id, maker.side, maker.price_ticks, event.quantity_lots)
+        if maker.filled_lots + event.quantity_lots < maker.quantity_lots:
+            self.orders.keep_live(self._filled_further(maker, event))
+
+    def _filled_further(self, maker: Order, event: TradeExecuted) -> Order:
+        value = int(maker.filled_value) + event.price_ticks * event.quantity_lots
+        return Order(
+            maker.order_id,
+            maker.client_order_id,
+            maker.account,
+            maker.market,
+            maker.side,
+            maker.type,
+            maker.time_in_force,
+            maker.price_ticks,
+            maker.quantity_lots,
+            maker.filled_lots + event.quantity_lots,
+            str(value),
+            maker.expires_at_us,
+            maker.post_only,
+            maker.self_trade_prevention,
+            OrderStatus.PARTIALLY_FILLED,
+            maker.created_at_us,
+            self.time_us,
+            self.sequence,
+        )
+
+    def _rest(self, order: Order) -> None:
+        self.orders.keep_live(order)
+        depth = self.markets[order.market].depth
+        lots = order.quantity_lots - order.filled_lots
+        depth.rest(order.order_id, order.side, order.price_ticks, lots)
+
+    def _end(self, order: Order) -> None:
+        before = self.orders.live(order.order_id)
+        if before is not None:
+            depth = self.markets[order.market].depth
+            depth.remove(before.order_id, before.side, before.price_ticks)
+        self.orders.finish(order)
+
+    def _amend(self, order: Order, *, kept_place: bool) -> None:
+        before = self.orders.live(order.order_id)
+        assert before is not None, order.order_id
+        depth = self.markets[order.market].depth
+        if kept_place:
+            fewer = before.quantity_lots - order.quantity_lots
+            depth.reduce(order.order_id, order.side, order.price_ticks, fewer)
+        else:
+            depth.remove(order.order_id, before.side, before.price_ticks)
+        self.orders.keep_live(order)
+
+    def _reduce(self, order: Order) -> None:
+        before = self.orders.live(order.order_id)
+        if before is None:
+            return  # a new taker: it is known once it rests or ends
+        fewer = before.quantity_lots - order.quantity_lots
+        depth = self.markets[order.market].depth
+        if depth.holds(order.order_id, order.side, order.price_ticks):
+            depth.reduce(order.order_id, order.side, order.price_ticks, fewer)
+        self.orders.keep_live(order)
+
+    def _change_market(self, event: MarketChanged) -> None:
+        market = self.markets.get(event.rules.market)
+        if market is None:
+            self.markets[event.rules.market] = Market(event.rules, event.status)
+        else:
+            market.rules, market.status = event.rules, event.status
