@@ -34,24 +34,31 @@ class RequestVote(msgspec.Struct, frozen=True, array_like=True, tag="vote?"):
     last_log_term: int
 
 
-class VoteGranted(msgspec.Struct, frozen=True, array_like=True, tag="vote!"):
-    """The sender voted for the receiver in `term`. A refusal is silence."""
+class VoteReply(msgspec.Struct, frozen=True, array_like=True, tag="vote!"):
+    """Whether the sender votes for the receiver in `term`.
+
+    A refusal carries the sender's own term, so that a candidate left behind catches up.
+    """
 
     term: int
+    granted: bool
 
 
 class RequestPreVote(msgspec.Struct, frozen=True, array_like=True, tag="prevote?"):
-    """Would you vote for me in `term`? Changes no state (Raft thesis section 9.6)."""
+    """Would you vote for me in `next_term`? Changes no state (Raft thesis section 9.6)."""
 
     term: int
+    next_term: int
     last_log_index: int
     last_log_term: int
 
 
-class PreVoteGranted(msgspec.Struct, frozen=True, array_like=True, tag="prevote!"):
-    """The sender would vote for the receiver in `term`."""
+class PreVoteReply(msgspec.Struct, frozen=True, array_like=True, tag="prevote!"):
+    """Whether the sender would vote for the receiver in `next_term`; `term` is the sender's own."""
 
     term: int
+    next_term: int
+    granted: bool
 
 
 class AppendEntries(msgspec.Struct, frozen=True, array_like=True, tag="append"):
@@ -98,9 +105,9 @@ class ProposeRefused(msgspec.Struct, frozen=True, array_like=True, tag="propose!
 
 WireMessage = (
     RequestVote
-    | VoteGranted
+    | VoteReply
     | RequestPreVote
-    | PreVoteGranted
+    | PreVoteReply
     | AppendEntries
     | AppendReply
     | TimeoutNow

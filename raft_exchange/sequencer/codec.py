@@ -92,7 +92,9 @@ def decode_batch(data: bytes) -> tuple[int, Batch]:
         CodecError: another version, a bound passed, or not an entry at all.
     """
     if len(data) < _HEADER.size or len(data) > BATCH_BYTES_MAX:
-        raise CodecError(f"an entry of {len(data)} bytes; allowed {_HEADER.size}..{BATCH_BYTES_MAX}")
+        raise CodecError(
+            f"an entry of {len(data)} bytes; allowed {_HEADER.size}..{BATCH_BYTES_MAX}"
+        )
     version, time_us = _HEADER.unpack_from(data)
     if version != FORMAT_VERSION:
         raise CodecError(f"entry format {version}; this release reads {FORMAT_VERSION}")

@@ -1,0 +1,316 @@
+"""Every setting of a node: unit, default, bound; the only reader of the environment.
+
+A setting is a flag, an environment variable `RAFT_EXCHANGE_<NAME>` and a key of the TOML file that
+`--config` names, in that order of precedence. A wrong one stops the program with exit code 2 and a
+sentence that names the key, where it came from, its value and what is allowed.
+"""
+
+from __future__ import annotations
+
+import argparse
+import os
+import re
+import tomllib
+from collections.abc import Callable, Mapping, Sequence
+from pathlib import Path
+from typing import Any, Final
+
+import msgspec
+
+from raft_exchange.raft.members import MemberAddress
+
+ENVIRONMENT_PREFIX: Final = "RAFT_EXCHANGE_"
+LOOPBACK_HOSTS: Final = frozenset({"127.0.0.1", "localhost"})
+NAME_PATTERN: Final = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]{0,31}")
+DECIMAL_PATTERN: Final = re.compile(r"[0-9]{1,9}(?:\.[0-9]{1,18})?")
+SECRET_BYTES_MIN: Final = 16
+SECRET_BYTES_MAX: Final = 4096
+
+
+class ConfigError(ValueError):
+    """A setting is wrong; the message names key, source, value and what is allowed."""
+
+
+class FoundingMarket(msgspec.Struct, frozen=True):
+    """A market that a new cluster opens by itself; sizes are decimal text."""
+
+    market: str
+    base: str
+    quote: str
+    tick_size: str
+    lot_size: str
+
+
+class Settings(msgspec.Struct, frozen=True, kw_only=True):
+    """One node's settings, checked."""
+
+    node_id: str
+    cluster: str
+    members: tuple[MemberAddress, ...]
+    data_dir: Path
+    cluster_secret_file: Path
+    host: str
+    http_port: int
+    raft_host: str
+    raft_port: int
+    durability: str
+    auth: str
+    founding_markets: tuple[FoundingMarket, ...]
+    seed_services: bool
+    cors_origins: tuple[str, ...]
+    drain_s: int
+    log_level: str
+
+
+class Option(msgspec.Struct, frozen=True):
+    """One row of the table: how a setting is named, read, bounded and explained."""
+
+    name: str
+    parse: Callable[[str], Any]
+    default: str | None  # None: must be given
+    allowed: str
+    help: str
+
+
+def _name(text: str) -> str:
+    if not NAME_PATTERN.fullmatch(text):
+        raise ValueError
+    return text
+
+
+def _port(text: str) -> int:
+    if not (text.isascii() and text.isdigit() and 1 <= int(text) <= 65_535):
+        raise ValueError
+    return int(text)
+
+
+def _seconds(text: str) -> int:
+    if not (text.isascii() and text.isdigit() and len(text) <= 4 and 1 <= int(text) <= 600):
+        raise ValueError
+    return int(text)
+
+
+def _one_of(*choices: str) -> Callable[[str], str]:
+    def parse(text: str) -> str:
+        if text not in choices:
+            raise ValueError
+        return text
+
+    return parse
+
+
+def _on_off(text: str) -> bool:
+    return _one_of("on", "off")(text) == "on"
+
+
+def _host(text: str) -> str:
+    if not text or len(text) > 253 or not re.fullmatch(r"[A-Za-z0-9._-]+", text):
+        raise ValueError
+    return text
+
+
+def _loopback(text: str) -> str:
+    return _one_of(*sorted(LOOPBACK_HOSTS))(text)
+
+
+def _members(text: str) -> tuple[MemberAddress, ...]:
+    members = []
+    for item in filter(None, text.split(",")):
+        name, raft_address, http_url = item.split("=", 2)
+        host, _, port = raft_address.rpartition(":")
+        _host(host)
+        _port(port)
+        if not re.fullmatch(r"https?://[^\s,=]+", http_url):
+            raise ValueError
+        members.append(MemberAddress(_name(name), raft_address, http_url.rstrip("/")))
+    ids = [member.id for member in members]
+    if not members or len(set(ids)) != len(ids) or len(ids) > 9:
+        raise ValueError
+    return tuple(members)
+
+
+def _markets(text: str) -> tuple[FoundingMarket, ...]:
+    markets = []
+    for item in filter(None, text.split(",")):
+        market, tick_size, lot_size = item.split(":")
+        base, _, quote = _name(market).partition("-")
+        for size in (tick_size, lot_size):
+            if not DECIMAL_PATTERN.fullmatch(size) or not size.strip("0."):
+                raise ValueError
+        markets.append(FoundingMarket(market, _name(base), _name(quote), tick_size, lot_size))
+    return tuple(markets)
+
+
+def _origins(text: str) -> tuple[str, ...]:
+    origins = tuple(filter(None, text.split(",")))
+    if not all(re.fullmatch(r"https?://[A-Za-z0-9.:\[\]-]+", origin) for origin in origins):
+        raise ValueError
+    return origins
+
+
+OPTIONS: Final = (
+    Option("node_id", _name, None, "1-32 of A-Z a-z 0-9 . _ -", "this node's id among the members"),
+    Option("cluster", _name, "exchange", "1-32 of A-Z a-z 0-9 . _ -", "name of the cluster"),
+    Option(
+        "members",
+        _members,
+        None,
+        "1-9 of ID=RAFT_HOST:PORT=HTTP_URL, comma-separated, ids distinct",
+        "every member of the group, this node included; the same list on every node",
+    ),
+    Option("data_dir", Path, None, "a folder of this node alone", "where the log is kept"),
+    Option(
+        "cluster_secret_file",
+        Path,
+        None,
+        f"a file of {SECRET_BYTES_MIN}-{SECRET_BYTES_MAX} bytes",
+        "what the members prove to each other; the same on every node",
+    ),
+    Option(
+        "host",
+        _loopback,
+        "127.0.0.1",
+        "a loopback address, as long as --auth open is the only mode",
+        "where HTTP listens",
+    ),
+    Option("http_port", _port, "8081", "1-65535", "HTTP port"),
+    Option("raft_host", _host, "127.0.0.1", "an IPv4 address or name", "where Raft listens"),
+    Option("raft_port", _port, "7081", "1-65535", "Raft port"),
+    Option(
+        "durability",
+        _one_of("fsync", "os"),
+        "fsync",
+        "fsync | os",
+        "fsync: acknowledged means on stable storage of a majority; os: in its page cache, "
+        "which survives kill -9 but not a power cut",
+    ),
+    Option("auth", _one_of("open"), "open", "open", "open: no keys; everybody is `anonymous`"),
+    Option(
+        "founding_markets",
+        _markets,
+        "BTC-USD:0.01:0.00000001",
+        "BASE-QUOTE:TICK:LOT, comma-separated; sizes above 0, up to 18 decimal places",
+        "markets that a new cluster opens by itself; the first is the seed surface's",
+    ),
+    Option("seed_services", _on_off, "on", "on | off", "serve /state and /order as well"),
+    Option(
+        "cors_origins",
+        _origins,
+        "",
+        "http(s)://host[:port], comma-separated",
+        "foreign web origins that may call this node",
+    ),
+    Option("drain_s", _seconds, "10", "1-600 seconds", "how long a stop may take"),
+    Option(
+        "log_level",
+        _one_of("debug", "info", "warning", "error"),
+        "info",
+        "debug | info | warning | error",
+        "what is logged",
+    ),
+)
+
+
+def flag(name: str) -> str:
+    """Return the flag of a setting: `http_port` is `--http-port`."""
+    return "--" + name.replace("_", "-")
+
+
+def add_flags(parser: argparse.ArgumentParser) -> None:
+    """Give `parser` one flag for each setting, and `--config`."""
+    parser.add_argument(
+        "--config", metavar="FILE", help="TOML file of settings, keys as here with _"
+    )
+    for option in OPTIONS:
+        default = "required" if option.default is None else f"default {option.default or 'none'}"
+        parser.add_argument(
+            flag(option.name),
+            metavar=option.name.rpartition("_")[2].upper(),
+            help=f"{option.help} ({option.allowed}; {default})".replace("%", "%%"),
+        )
+
+
+def load(arguments: argparse.Namespace, environment: Mapping[str, str] | None = None) -> Settings:
+    """Return the checked settings of flags, environment and file.
+
+    Raises:
+        ConfigError: a setting is missing, unknown or not allowed.
+    """
+    environment = os.environ if environment is None else environment
+    path = arguments.config or environment.get(ENVIRONMENT_PREFIX + "CONFIG")
+    table = _read_file(Path(path)) if path else {}
+    values = {
+        option.name: _value(option, arguments, environment, table, path) for option in OPTIONS
+    }
+    settings = Settings(**values)
+    if settings.node_id not in {member.id for member in settings.members}:
+        allowed = ", ".join(member.id for member in settings.members)
+        raise ConfigError(f"node_id: {settings.node_id!r} is not among members; allowed: {allowed}")
+    return settings
+
+
+def _read_file(path: Path) -> dict[str, Any]:
+    try:
+        table = tomllib.loads(path.read_text(encoding="utf-8"))
+    except (OSError, UnicodeDecodeError, tomllib.TOMLDecodeError) as error:
+        raise ConfigError(f"config: cannot read {str(path)!r}: {error}") from error
+    unknown = sorted(table.keys() - {option.name for option in OPTIONS})
+    if unknown:
+        allowed = ", ".join(option.name for option in OPTIONS)
+        raise ConfigError(f"{unknown[0]}: no such setting in {str(path)!r}; allowed: {allowed}")
+    return table
+
+
+def _value(
+    option: Option,
+    arguments: argparse.Namespace,
+    environment: Mapping[str, str],
+    table: Mapping[str, Any],
+    path: str | None,
+) -> Any:
+    variable = ENVIRONMENT_PREFIX + option.name.upper()
+    given = getattr(arguments, option.name)
+    if given is not None:
+        text, source = given, flag(option.name)
+    elif variable in environment:
+        text, source = environment[variable], variable
+    elif option.name in table:
+        raw = table[option.name]
+        text = {True: "on", False: "off"}.get(raw, str(raw)) if isinstance(raw, bool) else str(raw)
+        source = f"file {path}"
+    elif option.default is not None:
+        text, source = option.default, "default"
+    else:
+        raise ConfigError(
+            f"{option.name}: missing; give {flag(option.name)} or {variable}; "
+            f"allowed: {option.allowed}"
+        )
+    try:
+        return option.parse(text)
+    except ValueError:
+        raise ConfigError(
+            f"{option.name}: {text!r} (from {source}) is not allowed; allowed: {option.allowed}"
+        ) from None
+
+
+def read_secret(path: Path) -> bytes:
+    """Return the cluster secret: the file's bytes without surrounding white space.
+
+    Raises:
+        ConfigError: unreadable, too short or too long.
+    """
+    try:
+        secret = path.read_bytes().strip()
+    except OSError as error:
+        raise ConfigError(f"cluster_secret_file: cannot read {str(path)!r}: {error}") from error
+    if not SECRET_BYTES_MIN <= len(secret) <= SECRET_BYTES_MAX:
+        raise ConfigError(
+            f"cluster_secret_file: {str(path)!r} holds {len(secret)} bytes; "
+            f"allowed: {SECRET_BYTES_MIN}-{SECRET_BYTES_MAX}"
+        )
+    return secret
+
+
+def node_arguments(settings: Mapping[str, object]) -> Sequence[str]:
+    """Return the flags that give a child process these settings."""
+    return [part for name, value in settings.items() for part in (flag(name), str(value))]

@@ -1,0 +1,680 @@
+"""One member of the Raft group: pysyncobj's `SyncObj`, corrected from outside.
+
+What the library gives: the state (role, term, vote, log, commit and apply index), the constructor
+that restores it from a journal, the no-op at the begin of a term, the commit rule of the current
+term. What this class does instead of it, each for a reason that a test shows on the stock class:
+
+* appended entries are compared before anything is truncated, and nothing committed ever is;
+* replies carry the term and the index they answer, so that late ones count for nothing;
+* the leader probes, then pipelines (`progress.py`); a lagging follower catches up in a few trips;
+* votes come from members only, after a pre-vote, and never against a leader that is heard;
+* nothing leaves that reflects unsynced state: messages are held until `journal.sync()` returned;
+  the entries themselves leave before it, so that leader disk and follower network overlap;
+* entries are opaque bytes handed to `apply(index, term, payload)`; nothing is pickled.
+
+The library's private names are mangled attributes looked up through `self`, so methods named
+`_SyncObj__x` override it. The version is pinned and `check_library` refuses any other source.
+
+Single-threaded: every method runs on the event loop's thread. `wake` asks the owner for a tick.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import logging
+from collections import deque
+from collections.abc import Callable, Iterable
+from pathlib import Path
+from typing import Any, Final, NoReturn, Protocol
+
+import msgspec
+from pysyncobj import syncobj
+from pysyncobj.config import SyncObjConf
+from pysyncobj.node import Node
+from pysyncobj.transport import Transport
+
+from raft_exchange.raft.progress import Progress
+from raft_exchange.raft.wire import (
+    AppendEntries,
+    AppendReply,
+    Entry,
+    PreVoteReply,
+    Propose,
+    ProposeRefused,
+    RequestPreVote,
+    RequestVote,
+    TimeoutNow,
+    VoteReply,
+    WireMessage,
+)
+
+logger = logging.getLogger(__name__)
+
+LIBRARY_SHA256: Final = "e8bdf06797085d734df86e24ab4802fe87893dff77268565ec036f7ad4a1cfe4"
+REGULAR: Final = b"\x00"  # the library's type byte of an ordinary entry
+PROPOSALS_MAX: Final = 1_024
+APPEND_BYTES_MAX: Final = 1024 * 1024
+APPEND_ENTRIES_MAX: Final = 2_048
+APPLY_SLICE_S: Final = 0.02
+"""How long one tick applies entries before it lets the loop and the heartbeats run."""
+
+FOLLOWER, CANDIDATE, LEADER = 0, 1, 2
+ROLE_NAMES: Final = {FOLLOWER: "follower", CANDIDATE: "candidate", LEADER: "leader"}
+
+
+class Timing(msgspec.Struct, frozen=True):
+    """The group's clockwork, in seconds. Elections need several lost heartbeats."""
+
+    election_s_min: float = 0.3
+    election_s_max: float = 0.6
+    heartbeat_s: float = 0.05
+    quorum_contact_s_max: float = 1.0
+    transfer_s_max: float = 2.0
+
+
+class Log(Protocol):
+    """What the group asks of its journal beyond the library's interface."""
+
+    @property
+    def pending(self) -> bool: ...
+    @property
+    def first_index(self) -> int: ...
+    @property
+    def last_index(self) -> int: ...
+    def sync(self) -> None: ...
+    def add(self, command: bytes, idx: int, term: int) -> None: ...
+    def term_at(self, index: int) -> int | None: ...
+    def entries_from(
+        self, index: int, *, bytes_max: int, count_max: int
+    ) -> list[tuple[bytes, int, int]]: ...
+    def truncate_from(self, index: int) -> None: ...
+    def setRaftCommitIndex(self, raftCommitIndex: int) -> None: ...
+
+
+class Hooks(msgspec.Struct, frozen=True):
+    """What the group calls. None of them may call back into a tick.
+
+    `admit` turns a proposed payload into the bytes to append (the leader's stamp), or None where
+    it is not an entry at all. `apply` gets every committed ordinary entry once, in order. `fail`
+    does not return: the replica stops rather than diverges.
+    """
+
+    admit: Callable[[bytes], bytes | None]
+    apply: Callable[[int, int, bytes], None]
+    leader_changed: Callable[[str | None], None]
+    propose_refused: Callable[[], None]
+    wake: Callable[[], None]
+    fail: Callable[[BaseException], NoReturn]
+
+
+def check_library() -> None:
+    """Refuse to run on any other source of pysyncobj than the one the overrides were proved on.
+
+    Raises:
+        RuntimeError: the installed `syncobj.py` differs.
+    """
+    assert syncobj.__file__ is not None
+    found = hashlib.sha256(Path(syncobj.__file__).read_bytes()).hexdigest()
+    if found != LIBRARY_SHA256:
+        raise RuntimeError(
+            f"pysyncobj's syncobj.py has SHA-256 {found}; this release needs pysyncobj 0.3.17 "
+            f"({LIBRARY_SHA256})"
+        )
+
+
+class _NoPoller:
+    """Stands where the library polls sockets: our transport lives on the event loop."""
+
+    def poll(self, timeout: float) -> None: ...
+
+
+# The library builds its journal and poller through these module globals from two settings; handing
+# the finished objects through the settings keeps them per group and free of global state.
+syncobj.createJournal = lambda given: given
+syncobj.createPoller = lambda given: given
+
+
+class Group(syncobj.SyncObj):  # type: ignore[misc]
+    """A member that replicates opaque payloads in one order.
+
+    `last_applied` and `commit_index` are log indexes; `propose` never blocks. `do_tick` must run
+    after every `wake` and at least every few heartbeats.
+    """
+
+    def __init__(
+        self,
+        *,
+        self_id: str,
+        member_ids: Iterable[str],
+        journal: Any,
+        transport: Transport,
+        hooks: Hooks,
+        timing: Timing,
+    ) -> None:
+        self._hooks = hooks
+        self._timing = timing
+        self._log: Log = journal
+        self._wire = transport
+        self._progress: dict[Node, Progress] = {}
+        self._held: list[tuple[Node, WireMessage]] = []
+        self._proposals: deque[bytes] = deque()
+        self._votes: set[str] = set()
+        self._pre_votes: set[str] = set()
+        self._leader_heard_at_s = float("-inf")
+        self._term_started_at_index = 0
+        self._transfer: tuple[Node, float] | None = None
+        self._leader_told: str | None = None
+        self._connected: set[Node] = set()
+        conf = SyncObjConf(
+            autoTick=False,
+            journalFile=journal,
+            pollerType=_NoPoller(),
+            commandsWaitLeader=False,
+            raftMinTimeout=timing.election_s_min,
+            raftMaxTimeout=timing.election_s_max,
+            appendEntriesPeriod=timing.heartbeat_s,
+            leaderFallbackTimeout=timing.quorum_contact_s_max,
+            connectionTimeout=max(2.0, timing.election_s_max),
+        )
+        super().__init__(
+            Node(self_id),
+            [Node(id_) for id_ in sorted(member_ids) if id_ != self_id],
+            conf,
+            nodeClass=Node,
+            transport=transport,
+        )
+        journal.sync()
+
+    # What the node asks -----------------------------------------------------------------------
+
+    @property
+    def role(self) -> str:
+        """Return "leader", "follower" or "candidate"."""
+        return ROLE_NAMES[self._SyncObj__raftState]
+
+    @property
+    def is_leader(self) -> bool:
+        """Return whether this member leads its term (another may already lead a later one)."""
+        return bool(self._SyncObj__raftState == LEADER)
+
+    @property
+    def term(self) -> int:
+        """Return the current term."""
+        return int(self._SyncObj__raftCurrentTerm)
+
+    @property
+    def commit_index(self) -> int:
+        """Return the greatest index known to be committed."""
+        return int(self._SyncObj__raftCommitIndex)
+
+    @property
+    def last_applied(self) -> int:
+        """Return the index of the last applied entry."""
+        return int(self._SyncObj__raftLastApplied)
+
+    @property
+    def leader_id(self) -> str | None:
+        """Return the leader of the current term, if known."""
+        leader = self._SyncObj__raftLeader
+        return None if leader is None else str(leader.id)
+
+    @property
+    def is_settled(self) -> bool:
+        """Return whether this is a leader whose term has committed an entry, so commits flow."""
+        return self.is_leader and self.commit_index >= self._term_started_at_index
+
+    def is_connected(self, member_id: str) -> bool:
+        """Return whether the transport holds a connection to that member."""
+        return Node(member_id) in self._connected
+
+    def match_lag(self, member_id: str) -> int | None:
+        """Return how many entries the member lacks; None where this is not the leader."""
+        progress = self._progress.get(Node(member_id)) if self.is_leader else None
+        return None if progress is None else self._log.last_index - progress.match_index
+
+    def contact_age_s(self) -> float | None:
+        """Return the seconds since the leader (on it: a quorum) was heard; None for never."""
+        now_s = syncobj.monotonicTime()
+        if self.is_leader:
+            heard = sorted((p.heard_at_s for p in self._progress.values()), reverse=True)
+            needed = self._quorum - 1
+            return 0.0 if needed == 0 else float(now_s - heard[needed - 1])
+        if self._leader_heard_at_s == float("-inf"):
+            return None
+        return float(now_s - self._leader_heard_at_s)
+
+    def propose(self, payload: bytes) -> bool:
+        """Hand `payload` to the leader, this member or another; return whether it was sent off.
+
+        True promises nothing: only `apply` tells that it committed. False: no leader is known, or
+        it is out of reach, or the queue (`PROPOSALS_MAX`) is full; nothing happened.
+        """
+        if self.is_leader:
+            return self._enqueue(payload)
+        leader = self._SyncObj__raftLeader
+        if leader is None or leader not in self._connected:
+            return False
+        return bool(self._wire.send(leader, Propose(payload)))
+
+    def hand_over(self) -> None:
+        """As leader: stop taking proposals and make the most advanced member the leader.
+
+        Bounded by `Timing.transfer_s_max`; afterwards proposals are taken again. Ask `is_leader`.
+        """
+        candidates = [
+            (p.match_index, node.id, node)
+            for node, p in self._progress.items()
+            if node in self._connected
+        ]
+        if self.is_leader and candidates and self._transfer is None:
+            deadline_s = syncobj.monotonicTime() + self._timing.transfer_s_max
+            self._transfer = (max(candidates)[2], deadline_s)
+            self._hooks.wake()
+
+    def do_tick(self) -> None:
+        """Do everything that is due: elections, commits, applies, sends, one sync."""
+        self.doTick(0.0)
+
+    # One tick -----------------------------------------------------------------------------------
+
+    def _onTick(self, timeToWait: float = 0.0) -> None:
+        now_s = syncobj.monotonicTime()
+        if self.is_leader:
+            self._advance_commit()
+            self._check_quorum_contact(now_s)
+        elif now_s >= self._SyncObj__raftElectionDeadline:
+            self._start_pre_vote(now_s)
+        self._apply_committed(now_s)
+        if self.is_leader:
+            self._take_proposals()
+            self._replicate(now_s)
+        self._sync_and_release()
+        self._tell_leader()
+
+    def _advance_commit(self) -> None:
+        """Commit what a majority stores, if it is of this term (Raft section 5.4.2)."""
+        matches = [progress.match_index for progress in self._progress.values()]
+        matches.append(self._log.last_index)  # synced: the last tick ended with it
+        matches.sort(reverse=True)
+        index = matches[self._quorum - 1]
+        if index > self.commit_index and self._log.term_at(index) == self.term:
+            self._commit(index)
+
+    def _commit(self, index: int) -> None:
+        assert self.commit_index <= index <= self._log.last_index
+        self._SyncObj__raftCommitIndex = index
+        self._log.setRaftCommitIndex(index)
+
+    def _check_quorum_contact(self, now_s: float) -> None:
+        """A leader that hears no majority stops leading: its reads would be stale."""
+        limit_s = now_s - self._timing.quorum_contact_s_max
+        heard = 1 + sum(progress.heard_at_s >= limit_s for progress in self._progress.values())
+        if heard < self._quorum:
+            logger.warning("leader of term %d hears no majority; stepping down", self.term)
+            self._become_follower(leader=None)
+
+    def _apply_committed(self, now_s: float) -> None:
+        while self.last_applied < self.commit_index:
+            entries = self._log.entries_from(
+                self.last_applied + 1, bytes_max=APPEND_BYTES_MAX, count_max=256
+            )
+            assert entries, "committed entries are in the log"
+            for command, index, term in entries:
+                if index > self.commit_index:
+                    return
+                assert index == self.last_applied + 1, (index, self.last_applied)
+                if command[:1] == REGULAR:
+                    self._apply_one(index, term, command[1:])
+                self._SyncObj__raftLastApplied = index
+            if syncobj.monotonicTime() - now_s > APPLY_SLICE_S:
+                self._hooks.wake()
+                return
+
+    def _apply_one(self, index: int, term: int, payload: bytes) -> None:
+        try:
+            self._hooks.apply(index, term, payload)
+        except BaseException as error:
+            # A half-applied state must neither serve nor vote.
+            self._hooks.fail(error)
+
+    def _take_proposals(self) -> None:
+        if self._transfer is not None:
+            self._pursue_transfer()
+            return
+        while self._proposals:
+            payload = self._hooks.admit(self._proposals.popleft())
+            if payload is not None:
+                self._log.add(REGULAR + payload, self._log.last_index + 1, self.term)
+
+    def _pursue_transfer(self) -> None:
+        assert self._transfer is not None
+        target, deadline_s = self._transfer
+        progress = self._progress.get(target)
+        if progress is None or syncobj.monotonicTime() > deadline_s:
+            self._transfer = None
+        elif progress.match_index == self._log.last_index:
+            self._wire.send(target, TimeoutNow(self.term))
+
+    def _replicate(self, now_s: float) -> None:
+        for node, progress in self._progress.items():
+            if node not in self._connected:
+                continue
+            is_overdue = now_s - progress.sent_at_s >= self._timing.heartbeat_s
+            if is_overdue:
+                progress.retry_probe()
+            while progress.may_send_entries() and progress.next_index <= self._log.last_index:
+                if not self._send_append(node, progress, now_s):
+                    break
+                is_overdue = False
+            if is_overdue or (
+                progress.commit_index_sent < self.commit_index and not progress.is_probing
+            ):
+                self._send_append(node, progress, now_s, heartbeat=True)
+
+    def _send_append(
+        self, node: Node, progress: Progress, now_s: float, *, heartbeat: bool = False
+    ) -> bool:
+        previous = progress.next_index - 1
+        previous_term = self._log.term_at(previous)
+        assert previous_term is not None, f"log begins at {self._log.first_index}, not {previous}"
+        found = (
+            []
+            if heartbeat
+            else self._log.entries_from(
+                progress.next_index, bytes_max=APPEND_BYTES_MAX, count_max=APPEND_ENTRIES_MAX
+            )
+        )
+        message = AppendEntries(
+            self.term,
+            self.commit_index,
+            previous,
+            previous_term,
+            [Entry(command, index, term) for command, index, term in found],
+        )
+        if not self._wire.send(node, message):
+            return False
+        size = sum(len(command) for command, _, _ in found)
+        last_index = found[-1][1] if found else previous
+        progress.sent(last_index=last_index, size_bytes=size, now_s=now_s)
+        progress.commit_index_sent = self.commit_index
+        return True
+
+    def _sync_and_release(self) -> None:
+        """Make everything of this tick durable, then let out what speaks of it."""
+        if self._log.pending:
+            try:
+                self._log.sync()
+            except OSError as error:
+                self._hooks.fail(error)
+            if self.is_leader:
+                self._hooks.wake()  # now this member's own copy counts
+        held, self._held = self._held, []
+        for node, message in held:
+            self._wire.send(node, message)
+
+    def _send_after_sync(self, node: Node, message: WireMessage) -> None:
+        self._held.append((node, message))
+        self._hooks.wake()
+
+    def _tell_leader(self) -> None:
+        leader = self.leader_id if not self.is_leader or self.is_settled else None
+        if leader != self._leader_told:
+            self._leader_told = leader
+            self._hooks.leader_changed(leader)
+
+    # Roles ----------------------------------------------------------------------------------------
+
+    @property
+    def _quorum(self) -> int:
+        return (len(self._SyncObj__otherNodes) + 1) // 2 + 1
+
+    def _others(self) -> list[Node]:
+        """Return the other members in a fixed order: the library keeps them in a set."""
+        return sorted(self._SyncObj__otherNodes, key=lambda node: node.id)
+
+    def _reset_election_deadline(self) -> None:
+        self._SyncObj__raftElectionDeadline = (
+            syncobj.monotonicTime() + self._SyncObj__generateRaftTimeout()
+        )
+
+    def _start_pre_vote(self, now_s: float) -> None:
+        """Ask whether an election could be won, before disturbing anybody with a new term."""
+        self._reset_election_deadline()
+        self._become_follower(leader=None)
+        self._pre_votes = {str(self.selfNode.id)}
+        if len(self._pre_votes) >= self._quorum:
+            self._start_election()
+            return
+        request = RequestPreVote(
+            self.term, self.term + 1, self._log.last_index, self._last_log_term
+        )
+        for node in self._others():
+            self._wire.send(node, request)
+
+    def _start_election(self) -> None:
+        self._reset_election_deadline()
+        self._pre_votes = set()
+        self._leader_heard_at_s = float("-inf")
+        self._SyncObj__raftLeader = None
+        self._SyncObj__setState(CANDIDATE)
+        self._SyncObj__setCurrentTerm(self.term + 1, self.selfNode.id)
+        self._votes = {str(self.selfNode.id)}
+        request = RequestVote(self.term, self._log.last_index, self._last_log_term)
+        for node in self._others():
+            self._send_after_sync(node, request)
+        if len(self._votes) >= self._quorum:
+            self._become_leader()
+
+    def _become_leader(self) -> None:
+        logger.info("leader of term %d from index %d", self.term, self._log.last_index + 1)
+        now_s = syncobj.monotonicTime()
+        self._SyncObj__raftLeader = self.selfNode
+        self._SyncObj__setState(LEADER)
+        self._transfer = None
+        self._progress = {
+            node: Progress(last_index=self._log.last_index, now_s=now_s) for node in self._others()
+        }
+        # An entry of the new term, without which nothing older may commit (Raft section 8).
+        self._term_started_at_index = self._log.last_index + 1
+        self._log.add(b"\x01", self._term_started_at_index, self.term)
+        self._hooks.wake()
+
+    def _become_follower(self, *, leader: Node | None, term: int | None = None) -> None:
+        if term is not None and term > self.term:
+            self._SyncObj__setCurrentTerm(term, None)
+        if self.is_leader:
+            self._reset_election_deadline()
+        self._SyncObj__raftLeader = leader
+        self._SyncObj__setState(FOLLOWER)
+        self._progress = {}
+        self._proposals.clear()
+        self._transfer = None
+        self._hooks.wake()
+
+    @property
+    def _last_log_term(self) -> int:
+        term = self._log.term_at(self._log.last_index)
+        assert term is not None
+        return term
+
+    def _is_up_to_date(self, last_log_term: int, last_log_index: int) -> bool:
+        """Raft section 5.4.1: the later term, then the longer log."""
+        return (last_log_term, last_log_index) >= (self._last_log_term, self._log.last_index)
+
+    # What members say -----------------------------------------------------------------------------
+
+    def _SyncObj__onMessageReceived(self, node: Node, message: WireMessage) -> None:
+        if node not in self._SyncObj__otherNodes:
+            return
+        try:
+            self._receive(node, message)
+        except Exception as error:
+            # Members are authenticated and speak a closed list: only a bug leads here.
+            self._hooks.fail(error)
+
+    def _receive(self, node: Node, message: WireMessage) -> None:
+        match message:
+            case AppendEntries():
+                self._on_append_entries(node, message)
+            case AppendReply():
+                self._on_append_reply(node, message)
+            case Propose(payload=payload):
+                if not (self.is_leader and self._transfer is None and self._enqueue(payload)):
+                    self._wire.send(node, ProposeRefused(self.term))
+            case ProposeRefused():
+                self._hooks.propose_refused()
+            case TimeoutNow():
+                if message.term == self.term and node == self._SyncObj__raftLeader:
+                    self._start_election()
+            case _:
+                self._on_election_message(node, message)
+        self._hooks.wake()
+
+    def _on_election_message(self, node: Node, message: WireMessage) -> None:
+        match message:
+            case RequestPreVote():
+                self._on_request_pre_vote(node, message)
+            case PreVoteReply():
+                self._on_pre_vote_reply(node, message)
+            case RequestVote():
+                self._on_request_vote(node, message)
+            case VoteReply():
+                self._on_vote_reply(node, message)
+
+    def _enqueue(self, payload: bytes) -> bool:
+        if len(self._proposals) >= PROPOSALS_MAX:
+            return False
+        self._proposals.append(payload)
+        self._hooks.wake()
+        return True
+
+    def _on_request_pre_vote(self, node: Node, message: RequestPreVote) -> None:
+        heard_s = syncobj.monotonicTime() - self._leader_heard_at_s
+        granted = (
+            message.next_term > self.term
+            and not self.is_leader
+            and heard_s >= self._timing.election_s_min
+            and self._is_up_to_date(message.last_log_term, message.last_log_index)
+        )
+        self._wire.send(node, PreVoteReply(self.term, message.next_term, granted))
+
+    def _on_pre_vote_reply(self, node: Node, message: PreVoteReply) -> None:
+        if message.term > self.term:
+            self._become_follower(leader=None, term=message.term)
+            self._pre_votes = set()
+        elif self._pre_votes and message.granted and message.next_term == self.term + 1:
+            self._pre_votes.add(str(node.id))
+            if len(self._pre_votes) >= self._quorum:
+                self._start_election()
+
+    def _on_request_vote(self, node: Node, message: RequestVote) -> None:
+        if message.term > self.term:
+            self._become_follower(leader=None, term=message.term)
+        granted = (
+            message.term == self.term
+            and self._SyncObj__raftState == FOLLOWER
+            and self._SyncObj__votedForNodeId in (None, node.id)
+            and self._is_up_to_date(message.last_log_term, message.last_log_index)
+        )
+        if granted:
+            self._SyncObj__setCurrentTerm(self.term, node.id)
+            self._reset_election_deadline()
+        self._send_after_sync(node, VoteReply(self.term, granted))
+
+    def _on_vote_reply(self, node: Node, message: VoteReply) -> None:
+        if message.term > self.term:
+            self._become_follower(leader=None, term=message.term)
+        elif (
+            self._SyncObj__raftState == CANDIDATE and message.granted and message.term == self.term
+        ):
+            self._votes.add(str(node.id))
+            if len(self._votes) >= self._quorum:
+                self._become_leader()
+
+    def _on_append_entries(self, node: Node, message: AppendEntries) -> None:
+        if message.term < self.term:
+            # Without an answer a deposed leader would learn of its fate late.
+            refusal = AppendReply(self.term, message.previous_index, False, 0)
+            self._send_after_sync(node, refusal)
+            return
+        if message.term > self.term or self._SyncObj__raftLeader != node:
+            assert not (self.is_leader and message.term == self.term), "two leaders in one term"
+            self._become_follower(leader=node, term=message.term)
+        self._pre_votes = set()
+        self._leader_heard_at_s = syncobj.monotonicTime()
+        self._reset_election_deadline()
+        hint_index = self._conflict(message)
+        if hint_index is not None:
+            reply = AppendReply(self.term, message.previous_index, False, hint_index)
+            self._send_after_sync(node, reply)
+            return
+        match_index = self._append_missing(message)
+        # Only what was compared with the leader's log may be committed on its word.
+        if min(message.commit_index, match_index) > self.commit_index:
+            self._commit(min(message.commit_index, match_index))
+        self._send_after_sync(
+            node, AppendReply(self.term, message.previous_index, True, match_index)
+        )
+
+    def _conflict(self, message: AppendEntries) -> int | None:
+        """Return None if the logs meet at the message's previous entry, else where they may."""
+        if message.previous_index > self._log.last_index:
+            return self._log.last_index
+        if message.previous_index <= self.commit_index:
+            return None  # committed entries are the same on every member
+        term = self._log.term_at(message.previous_index)
+        if term == message.previous_term:
+            return None
+        # Skip the whole run of the conflicting term: one round trip for each term, not each entry.
+        index = message.previous_index
+        while index > self.commit_index and self._log.term_at(index) == term:
+            index -= 1
+        return index
+
+    def _append_missing(self, message: AppendEntries) -> int:
+        """Append what this log lacks, truncating only where it really differs."""
+        for entry in message.entries:
+            if entry.index <= self._log.last_index:
+                if entry.index <= self.commit_index or self._log.term_at(entry.index) == entry.term:
+                    continue
+                assert entry.index > self.commit_index, "a committed entry is never truncated"
+                self._log.truncate_from(entry.index)
+            assert entry.index == self._log.last_index + 1, "entries are without a gap"
+            self._log.add(entry.command, entry.index, entry.term)
+        return int(message.previous_index + len(message.entries))
+
+    def _on_append_reply(self, node: Node, message: AppendReply) -> None:
+        if message.term > self.term:
+            self._become_follower(leader=None, term=message.term)
+            return
+        progress = self._progress.get(node)
+        if not self.is_leader or message.term != self.term or progress is None:
+            return
+        progress.heard_at_s = syncobj.monotonicTime()
+        if not message.success:
+            progress.rejected(previous_index=message.previous_index, hint_index=message.match_index)
+        elif message.match_index > self._log.last_index:
+            raise AssertionError("a follower acknowledged what was never sent")
+        else:
+            progress.accepted(message.match_index)
+
+    # Connections ----------------------------------------------------------------------------------
+
+    def _SyncObj__onNodeConnected(self, node: Node) -> None:
+        self._connected.add(node)
+        if (progress := self._progress.get(node)) is not None:
+            progress.probe()
+        self._hooks.wake()
+
+    def _SyncObj__onNodeDisconnected(self, node: Node) -> None:
+        self._connected.discard(node)
+        if (progress := self._progress.get(node)) is not None:
+            progress.probe()
+        if node == self._SyncObj__raftLeader:
+            # Its process died or the link is cut: do not wait for the deadline, only for a
+            # moment's jitter, and let others stand as well.
+            self._leader_heard_at_s = float("-inf")
+            self._SyncObj__raftLeader = None
+            jitter = self._SyncObj__generateRaftTimeout() - self._timing.election_s_min
+            self._SyncObj__raftElectionDeadline = syncobj.monotonicTime() + jitter / 5
+        self._hooks.wake()

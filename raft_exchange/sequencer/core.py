@@ -1,0 +1,130 @@
+"""The node as the gateway sees it: futures around the pipeline and the replica's state.
+
+Implements `outcome.Core`. The order in which one applied entry is handed on is fixed here: first
+the folds (market data, metrics, streams), then those who wait for their outcome, so that whoever
+got an answer reads its effects.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import heapq
+from collections.abc import Callable, Sequence
+from typing import Final
+
+from raft_exchange.raft.group import Group
+from raft_exchange.raft.members import MemberAddress
+from raft_exchange.sequencer.applied import Applied
+from raft_exchange.sequencer.codec import Request
+from raft_exchange.sequencer.outcome import Member, Outcome, Status
+from raft_exchange.sequencer.pipeline import Pipeline
+from raft_exchange.sequencer.state import ReplicatedState
+
+SEQUENCE_WAITERS_MAX: Final = 10_000
+
+
+class NodeCore:
+    """Submits, waits and reports, on the event loop of the node."""
+
+    def __init__(
+        self,
+        *,
+        cluster: str,
+        node: str,
+        state: ReplicatedState,
+        pipeline: Pipeline,
+        folds: Sequence[Callable[[Applied], None]],
+        members: Callable[[], Sequence[MemberAddress]],
+    ) -> None:
+        self._cluster = cluster
+        self._node = node
+        self._state = state
+        self._pipeline = pipeline
+        self._folds = folds
+        self._members = members
+        self._raft: Group | None = None
+        self._loop = asyncio.get_running_loop()
+        self._waiters: list[tuple[int, int, asyncio.Future[bool]]] = []
+        self._waiters_ever = 0
+
+    def attach(self, raft: Group) -> None:
+        """Hand over the Raft group, which is built after its hooks."""
+        self._raft = raft
+
+    def applied(self, applied: Applied) -> None:
+        """Hand on one applied entry: folds first, then those who wait."""
+        for fold in self._folds:
+            fold(applied)
+        self._pipeline.applied(applied, now_s=self._loop.time())
+        sequence = applied.results[-1].sequence
+        while self._waiters and self._waiters[0][0] <= sequence:
+            _resolve(heapq.heappop(self._waiters)[2], True)
+
+    async def submit(self, requests: Sequence[Request]) -> list[Outcome]:
+        """See `outcome.Core.submit`."""
+        future: asyncio.Future[list[Outcome]] = self._loop.create_future()
+        self._pipeline.submit(
+            requests, lambda outcomes: _resolve(future, outcomes), now_s=self._loop.time()
+        )
+        return await future
+
+    async def barrier(self) -> Outcome:
+        """See `outcome.Core.barrier`."""
+        return (await self.submit([]))[0]
+
+    async def wait_for_sequence(self, sequence: int, *, timeout_s: float) -> bool:
+        """See `outcome.Core.wait_for_sequence`."""
+        if self._state.exchange.sequence >= sequence:
+            return True
+        if len(self._waiters) >= SEQUENCE_WAITERS_MAX:
+            return False
+        future: asyncio.Future[bool] = self._loop.create_future()
+        self._waiters_ever += 1
+        heapq.heappush(self._waiters, (sequence, self._waiters_ever, future))
+        try:
+            return await asyncio.wait_for(future, timeout_s)
+        except TimeoutError:
+            self._waiters = [waiter for waiter in self._waiters if waiter[2] is not future]
+            heapq.heapify(self._waiters)
+            return False
+
+    async def state_hash(self) -> tuple[int, str]:
+        """See `outcome.Core.state_hash`."""
+        return self._state.exchange.sequence, self._state.state_hash()
+
+    def status(self) -> Status:
+        """See `outcome.Core.status`."""
+        raft = self._raft
+        assert raft is not None, "the group is attached before anything is served"
+        age_s = raft.contact_age_s()
+        return Status(
+            cluster=self._cluster,
+            node=self._node,
+            role=raft.role,
+            leader=raft.leader_id or "",
+            term=raft.term,
+            commit_index=raft.commit_index,
+            applied_index=raft.last_applied,
+            sequence=self._state.exchange.sequence,
+            time_us=self._state.exchange.time_us,
+            leader_contact_age_ms=None if age_s is None else int(age_s * 1000),
+            draining=self._pipeline.is_draining,
+            members=tuple(
+                Member(
+                    member.id,
+                    member.raft_address,
+                    member.http_url,
+                    member.id == self._node or raft.is_connected(member.id),
+                    0
+                    if raft.role == "leader" and member.id == self._node
+                    else raft.match_lag(member.id),
+                )
+                for member in self._members()
+            ),
+        )
+
+
+def _resolve(future: asyncio.Future[list[Outcome]] | asyncio.Future[bool], value: object) -> None:
+    """Set a future's result unless its client has gone away."""
+    if not future.done():
+        future.set_result(value)  # type: ignore[arg-type]

@@ -1,0 +1,115 @@
+"""The window of idempotency keys: what was asked under a key, and what came of it.
+
+Part of the replicated state. Keys leave by logged time, or pushed out by newer ones of their
+account or of the cluster; time never goes back, so the order of insertion is the order of expiry,
+in the whole window and in each account alike.
+"""
+
+from __future__ import annotations
+
+import hashlib
+from collections import OrderedDict, deque
+
+import msgspec
+
+from raft_exchange.matching.limits import (
+    IDEMPOTENCY_KEYS_MAX,
+    IDEMPOTENCY_KEYS_PER_ACCOUNT_MAX,
+    IDEMPOTENCY_WINDOW_US,
+)
+from raft_exchange.matching.messages import Command, Event
+
+
+class Stored(msgspec.Struct, frozen=True, array_like=True):
+    """The first result under a key. `events` is the msgpack of the list of events."""
+
+    account: str
+    key: str
+    fingerprint: bytes
+    sequence: int
+    time_us: int
+    events: bytes
+
+
+_encoder = msgspec.msgpack.Encoder()
+_events_decoder = msgspec.msgpack.Decoder(tuple[Event, ...])
+
+
+def fingerprint(command: Command) -> bytes:
+    """Return 16 bytes that tell one decoded command from another."""
+    return hashlib.blake2b(_encoder.encode(command), digest_size=16).digest()
+
+
+class IdempotencyWindow:
+    """Keys of all accounts, oldest first. Every operation is O(1) amortised."""
+
+    def __init__(
+        self,
+        *,
+        keys_max: int = IDEMPOTENCY_KEYS_MAX,
+        keys_per_account_max: int = IDEMPOTENCY_KEYS_PER_ACCOUNT_MAX,
+        window_us: int = IDEMPOTENCY_WINDOW_US,
+    ) -> None:
+        self._keys_max = keys_max
+        self._keys_per_account_max = keys_per_account_max
+        self._window_us = window_us
+        self._stored: OrderedDict[tuple[str, str], Stored] = OrderedDict()
+        self._by_account: dict[str, deque[str]] = {}
+
+    def __len__(self) -> int:
+        return len(self._stored)
+
+    def get(self, account: str, key: str) -> Stored | None:
+        """Return what is stored under the account's key, if it has not left the window."""
+        return self._stored.get((account, key))
+
+    def put(self, stored: Stored) -> None:
+        """Remember the first result under a key, pushing out the oldest where a bound is met."""
+        assert (stored.account, stored.key) not in self._stored
+        keys = self._by_account.setdefault(stored.account, deque())
+        if len(keys) >= self._keys_per_account_max:
+            del self._stored[stored.account, keys.popleft()]
+        if len(self._stored) >= self._keys_max:
+            self._drop_oldest()
+        self._by_account.setdefault(stored.account, keys).append(stored.key)
+        self._stored[stored.account, stored.key] = stored
+
+    def expire(self, *, now_us: int) -> None:
+        """Forget keys whose result is older than the window."""
+        while self._stored:
+            oldest = next(iter(self._stored.values()))
+            if oldest.time_us > now_us - self._window_us:
+                return
+            self._drop_oldest()
+
+    def _drop_oldest(self) -> None:
+        (account, key), _ = self._stored.popitem(last=False)
+        keys = self._by_account[account]
+        assert keys[0] == key, "an account's keys leave in the order they came"
+        keys.popleft()
+        if not keys:
+            del self._by_account[account]
+
+    def entries(self) -> list[Stored]:
+        """Return everything stored, oldest first: the canonical form. O(n)."""
+        return list(self._stored.values())
+
+    def check(self) -> None:
+        """Assert every invariant. O(n)."""
+        assert len(self._stored) <= self._keys_max
+        assert sum(map(len, self._by_account.values())) == len(self._stored)
+        times = [stored.time_us for stored in self._stored.values()]
+        assert times == sorted(times)
+        for account, keys in self._by_account.items():
+            assert 0 < len(keys) <= self._keys_per_account_max
+            assert list(keys) == [k for a, k in self._stored if a == account]
+
+
+def encode_events(events: list[Event]) -> bytes:
+    """Return the stored form of a command's events."""
+    return _encoder.encode(events)
+
+
+def decode_events(data: bytes) -> tuple[Event, ...]:
+    """Return the events of a stored result."""
+    return _events_decoder.decode(data)

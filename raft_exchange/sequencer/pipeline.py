@@ -1,0 +1,234 @@
+"""From submitted requests to their outcomes: queue, batches in flight, retries, deadlines.
+
+Theory of operation. Groups of requests wait in the `Batcher`. A batch that leaves gets the next
+number of this process's session and is proposed to whoever leads. *What was applied is the
+answer*: waiters are resolved when their own batch comes back through the log, never by a reply
+to the proposal. Silence, a lost leader or a refusal only mean that all batches in flight are
+proposed again, in order, under their old numbers; the state machine applies each number once.
+
+A request's outcome after its deadline: `Refused` if its batch never left this process, else
+`Unknown`. The number of a batch given up must still be used, so an empty batch takes it; if the
+original was in the log after all, it wins and the empty one is the repeat.
+
+Pure apart from the callbacks it is given: times are the owner's monotonic seconds.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from typing import Final, Protocol
+
+from raft_exchange.matching.limits import REQUEST_GROUP_MAX
+from raft_exchange.sequencer.applied import Applied, Result
+from raft_exchange.sequencer.batcher import GROUP_BYTES_MAX, Batcher
+from raft_exchange.sequencer.codec import Batch, Request, encode_batch, encoded_size
+from raft_exchange.sequencer.outcome import Committed, Outcome, Refusal, Refused, Unknown
+
+REQUEST_TIMEOUT_S: Final = 5.0
+RETRY_S_MIN: Final = 0.5
+RETRY_S_MAX: Final = 4.0
+REFUSED_RETRY_S: Final = 0.05
+CLOCK_ENTRY_S_MIN: Final = 0.1
+"""At most one entry in this time only to move the logged clock."""
+
+Resolve = Callable[[list[Outcome]], None]
+
+
+class Log(Protocol):
+    """What the pipeline needs of the Raft group."""
+
+    @property
+    def is_leader(self) -> bool:
+        """Return whether this node leads."""
+        ...
+
+    def propose(self, payload: bytes) -> bool:
+        """Send `payload` off to whoever leads; return whether that was possible."""
+        ...
+
+
+class _Group:
+    """Requests that stay together, and who waits for them."""
+
+    def __init__(self, requests: Sequence[Request], resolve: Resolve, deadline_s: float) -> None:
+        self.requests = requests
+        self.resolve = resolve
+        self.deadline_s = deadline_s
+
+    def refuse(self, outcome: Outcome) -> None:
+        self.resolve([outcome] * max(1, len(self.requests)))
+
+
+class _InFlight:
+    """A numbered batch on its way through the log."""
+
+    def __init__(self, number: int, groups: list[_Group], payload: bytes) -> None:
+        self.number = number
+        self.groups = groups
+        self.payload = payload
+        self.has_left = False
+        self.deadline_s = groups[0].deadline_s
+
+    def give_up(self, payload: bytes) -> None:
+        """Answer those who wait; keep the number alive with an empty batch."""
+        detail = "no leader was found in time; nothing happened"
+        outcome = Unknown() if self.has_left else Refused(Refusal.NO_LEADER, detail)
+        for group in self.groups:
+            group.refuse(outcome)
+        self.groups = []
+        self.payload = payload
+
+
+class Pipeline:
+    """Submits this process's requests; one session of the replicated state.
+
+    `boot` must be greater than that of every earlier process of the same node.
+    """
+
+    def __init__(self, *, node: str, boot: int, log: Log, wake: Callable[[], None]) -> None:
+        self._node = node
+        self._boot = boot
+        self._log = log
+        self._wake = wake
+        self._batcher: Batcher[_Group] = Batcher()
+        self._in_flight: dict[int, _InFlight] = {}
+        self._number = 0
+        self._leader: str | None = None
+        self._retry_s = RETRY_S_MIN
+        self._retry_at_s = float("inf")
+        self._clock_entry_at_s = float("-inf")
+        self._is_draining = False
+
+    # Numbers for metrics ------------------------------------------------------------------------
+
+    @property
+    def commands_queued(self) -> int:
+        """Return how many requests wait to be batched."""
+        return self._batcher.commands
+
+    @property
+    def batches_in_flight(self) -> int:
+        """Return how many batches were numbered and have not come back."""
+        return len(self._in_flight)
+
+    # Submitting ---------------------------------------------------------------------------------
+
+    def submit(self, requests: Sequence[Request], resolve: Resolve, *, now_s: float) -> None:
+        """Queue `requests` as one group; `resolve` is called once, with an outcome for each.
+
+        An empty group is a barrier: it gets one `Committed` when everything before it is applied.
+        """
+        assert len(requests) <= REQUEST_GROUP_MAX, len(requests)
+        group = _Group(requests, resolve, now_s + REQUEST_TIMEOUT_S)
+        size_bytes = sum(map(encoded_size, requests))
+        if self._is_draining:
+            group.refuse(Refused(Refusal.DRAINING, "this node is stopping"))
+        elif size_bytes > GROUP_BYTES_MAX or not self._batcher.add(
+            group, commands=len(requests), size_bytes=size_bytes
+        ):
+            group.refuse(Refused(Refusal.OVERLOADED, "the queue of this node is full"))
+        else:
+            self._wake()
+
+    def drain(self) -> None:
+        """Take no more requests; those taken go on to their outcomes."""
+        self._is_draining = True
+
+    @property
+    def is_draining(self) -> bool:
+        """Return whether requests are refused because the node stops."""
+        return self._is_draining
+
+    @property
+    def is_idle(self) -> bool:
+        """Return whether nobody waits for an outcome."""
+        return not self._batcher and not any(batch.groups for batch in self._in_flight.values())
+
+    # What happens -------------------------------------------------------------------------------
+
+    def leader_changed(self, leader: str | None, *, now_s: float) -> None:
+        """Note who leads now; what is in flight is proposed to the new leader at once."""
+        self._leader = leader
+        self._retry_s = RETRY_S_MIN
+        self._retry_at_s = now_s
+        self._wake()
+
+    def propose_refused(self, *, now_s: float) -> None:
+        """Note that a proposal was dropped by a member that does not lead, or is handing over."""
+        self._retry_at_s = min(self._retry_at_s, now_s + REFUSED_RETRY_S)
+
+    def applied(self, applied: Applied, *, now_s: float) -> None:
+        """Resolve the waiters of a batch that came back through the log."""
+        if applied.node != self._node or applied.boot != self._boot or applied.duplicate:
+            return
+        batch = self._in_flight.pop(applied.number, None)
+        assert batch is not None, "each number of this session is applied once"
+        self._retry_s = RETRY_S_MIN
+        self._retry_at_s = now_s + self._retry_s
+        position = 1  # after the time advance
+        for group in batch.groups:
+            results = applied.results[position : position + len(group.requests)]
+            position += len(group.requests)
+            group.resolve(
+                [_committed(result, applied) for result in results or applied.results[:1]]
+            )
+        if self._batcher:
+            self._wake()
+
+    def tick(self, *, now_s: float, now_us: int, next_due_us: int | None) -> None:
+        """Do what is due: give up, propose again, propose what is new, move the logged clock."""
+        self._give_up_overdue(now_s)
+        if self._leader is None:
+            return
+        if self._in_flight and now_s >= self._retry_at_s:
+            self._propose_again(now_s)
+        while groups := self._batcher.take(in_flight=len(self._in_flight)):
+            self._propose_new(groups, now_s)
+        is_due = next_due_us is not None and next_due_us <= now_us
+        if is_due and self._log.is_leader and now_s >= self._clock_entry_at_s + CLOCK_ENTRY_S_MIN:
+            self._clock_entry_at_s = now_s
+            self._log.propose(encode_batch(Batch("", 0, 0, [])))
+
+    def _give_up_overdue(self, now_s: float) -> None:
+        while (group := self._batcher.oldest()) is not None and now_s >= group.deadline_s:
+            self._batcher.drop_oldest()
+            if self._leader is None:
+                group.refuse(Refused(Refusal.NO_LEADER, "no leader was found in time"))
+            else:
+                group.refuse(Refused(Refusal.OVERLOADED, "the queue of this node did not move"))
+        for batch in self._in_flight.values():
+            if batch.groups and now_s >= batch.deadline_s:
+                batch.give_up(self._encode(batch.number, []))
+
+    def _propose_again(self, now_s: float) -> None:
+        for batch in self._in_flight.values():
+            if not self._propose(batch):
+                break  # the rest would overtake it
+        self._retry_at_s = now_s + self._retry_s
+        self._retry_s = min(2 * self._retry_s, RETRY_S_MAX)
+
+    def _propose_new(self, groups: list[_Group], now_s: float) -> None:
+        self._number += 1
+        requests = [request for group in groups for request in group.requests]
+        batch = _InFlight(self._number, groups, self._encode(self._number, requests))
+        if not self._in_flight:
+            self._retry_at_s = now_s + self._retry_s
+        self._in_flight[batch.number] = batch
+        if not self._propose(batch):
+            self._retry_at_s = min(self._retry_at_s, now_s + REFUSED_RETRY_S)
+
+    def _propose(self, batch: _InFlight) -> bool:
+        has_left = self._log.propose(batch.payload)
+        batch.has_left = batch.has_left or has_left
+        return has_left
+
+    def _encode(self, number: int, requests: list[Request]) -> bytes:
+        return encode_batch(Batch(self._node, self._boot, number, requests))
+
+
+def _committed(result: Result, applied: Applied) -> Committed:
+    if result.replayed_sequence:
+        return Committed(
+            result.replayed_sequence, result.replayed_time_us, result.events, replayed=True
+        )
+    return Committed(result.sequence, applied.time_us, result.events, replayed=False)

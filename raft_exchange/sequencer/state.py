@@ -1,0 +1,188 @@
+"""Everything that is replicated: the exchange, the sessions and the idempotency window.
+
+Rules. The state after an entry is a function of the state before and the entry's bytes. An entry
+first moves the logged clock, which expires what is due; then, if it is the next of its session,
+its requests are applied in order. Each request first meets the idempotency window, then its
+deadline, then the exchange.
+
+A session is (node, boot), its batches numbered from 1 without gaps. Only the next number is
+applied: a lower one is a repeat whose first copy was applied; a higher one has overtaken a batch
+that its node will send again, and itself with it. A lower boot belongs to a process that is gone.
+A mere high-water mark would lose the batch that was overtaken.
+"""
+
+from __future__ import annotations
+
+import hashlib
+from typing import Final
+
+import msgspec
+
+from raft_exchange.matching import snapshot
+from raft_exchange.matching.limits import SESSIONS_MAX
+from raft_exchange.matching.machine import Exchange
+from raft_exchange.matching.messages import AdvanceTime, Command, CommandRefused, Event, RejectCode
+from raft_exchange.sequencer.applied import Applied, Result
+from raft_exchange.sequencer.codec import Batch, Request
+from raft_exchange.sequencer.idempotency import (
+    IdempotencyWindow,
+    Stored,
+    decode_events,
+    encode_events,
+    fingerprint,
+)
+
+SNAPSHOT_VERSION: Final = 1
+
+
+class Session(msgspec.Struct, frozen=True, array_like=True):
+    """The last batch applied of one node; `used_at` is the log index it stood at."""
+
+    boot: int
+    number: int
+    used_at: int
+
+
+class Snapshot(msgspec.Struct, frozen=True, array_like=True):
+    """The canonical form of a `ReplicatedState`."""
+
+    version: int
+    exchange: bytes
+    sessions: list[tuple[str, Session]]
+    window: list[Stored]
+
+
+class SnapshotError(ValueError):
+    """The bytes are not a snapshot this release reads."""
+
+
+_encoder = msgspec.msgpack.Encoder()
+_decoder = msgspec.msgpack.Decoder(Snapshot)
+
+
+class ReplicatedState:
+    """The state that every replica holds; changed by `apply` alone."""
+
+    def __init__(self) -> None:
+        self.exchange = Exchange()
+        self._sessions: dict[str, Session] = {}
+        self._window = IdempotencyWindow()
+
+    def apply(self, index: int, term: int, time_us: int, batch: Batch) -> Applied:
+        """Apply one entry of the log and return what it did. Total for any decodable batch."""
+        results = [self._run(AdvanceTime(time_us))]
+        self._window.expire(now_us=self.exchange.time_us)
+        duplicate = not self._is_next(batch)
+        if not duplicate:
+            if batch.node:
+                self._note(batch, index)
+            results.extend([self._answer(request) for request in batch.requests])
+        return Applied(
+            index,
+            term,
+            self.exchange.time_us,
+            batch.node,
+            batch.boot,
+            batch.number,
+            duplicate,
+            tuple(results),
+        )
+
+    def next_due_us(self) -> int | None:
+        """Return the logged time at which something expires next, if anything will."""
+        return self.exchange.next_expiry_us()
+
+    def _is_next(self, batch: Batch) -> bool:
+        if not batch.node:
+            return not batch.requests
+        session = self._sessions.get(batch.node)
+        if session is None or batch.boot > session.boot:
+            return batch.number == 1
+        return batch.boot == session.boot and batch.number == session.number + 1
+
+    def _note(self, batch: Batch, index: int) -> None:
+        self._sessions[batch.node] = Session(batch.boot, batch.number, index)
+        if len(self._sessions) > SESSIONS_MAX:
+            # Members are few and named; this bounds what endless new names could cost.
+            oldest = min(self._sessions, key=lambda node: self._sessions[node].used_at)
+            del self._sessions[oldest]
+
+    def _answer(self, request: Request) -> Result:
+        account = getattr(request.command, "account", "")
+        if request.idempotency_key:
+            stored = self._window.get(account, request.idempotency_key)
+            if stored is not None:
+                return self._replay(stored, request.command)
+        if request.deadline_us and self.exchange.time_us > request.deadline_us:
+            self.exchange.count_command()
+            events: list[Event] = [CommandRefused(RejectCode.DEADLINE_PASSED, "deadline")]
+        else:
+            events = self.exchange.apply(request.command)
+        sequence = self.exchange.sequence
+        if request.idempotency_key:
+            self._window.put(
+                Stored(
+                    account,
+                    request.idempotency_key,
+                    fingerprint(request.command),
+                    sequence,
+                    self.exchange.time_us,
+                    encode_events(events),
+                )
+            )
+        return Result(sequence, tuple(events), 0, 0)
+
+    def _replay(self, stored: Stored, command: Command) -> Result:
+        self.exchange.count_command()
+        sequence = self.exchange.sequence
+        if stored.fingerprint != fingerprint(command):
+            refused = CommandRefused(RejectCode.IDEMPOTENCY_MISMATCH, "idempotency_key")
+            return Result(sequence, (refused,), 0, 0)
+        return Result(sequence, decode_events(stored.events), stored.sequence, stored.time_us)
+
+    def _run(self, command: Command) -> Result:
+        events = self.exchange.apply(command)
+        return Result(self.exchange.sequence, tuple(events), 0, 0)
+
+    # Snapshots ----------------------------------------------------------------------------------
+
+    def encode(self) -> bytes:
+        """Return the canonical bytes: equal for equal states, whatever their history. O(n)."""
+        return _encoder.encode(
+            Snapshot(
+                SNAPSHOT_VERSION,
+                snapshot.encode(self.exchange),
+                sorted(self._sessions.items()),
+                self._window.entries(),
+            )
+        )
+
+    @classmethod
+    def decode(cls, data: bytes) -> ReplicatedState:
+        """Return the state that `encode` wrote.
+
+        Raises:
+            SnapshotError: another version or not a snapshot.
+        """
+        try:
+            decoded = _decoder.decode(data)
+            if decoded.version != SNAPSHOT_VERSION:
+                raise SnapshotError(f"state format {decoded.version}; read {SNAPSHOT_VERSION}")
+            state = cls()
+            state.exchange = snapshot.decode(decoded.exchange)
+        except (msgspec.DecodeError, snapshot.SnapshotError) as error:
+            raise SnapshotError(f"not a state snapshot: {error}") from error
+        state._sessions = dict(decoded.sessions)
+        for stored in decoded.window:
+            state._window.put(stored)
+        return state
+
+    def state_hash(self) -> str:
+        """Return the SHA-256 (hex) of the canonical bytes. O(n)."""
+        return hashlib.sha256(self.encode()).hexdigest()
+
+    def check(self) -> None:
+        """Assert every invariant. O(n)."""
+        self.exchange.check()
+        self._window.check()
+        assert len(self._sessions) <= SESSIONS_MAX

@@ -1,0 +1,340 @@
+"""A whole cluster on virtual time: the production group, pipeline and state; a fake world.
+
+One seed decides everything: delays, faults, clocks, elections. Links keep TCP's promises: what
+arrives arrives in order, and loss shows as a disconnect. Messages travel as the bytes of the wire
+codec. A crash loses the process and whatever its disk had not synced; a stopped node hears
+nothing and keeps its memory.
+
+The real pysyncobj runs inside, its module clock and its module `random` replaced by the world's.
+"""
+
+from __future__ import annotations
+
+import heapq
+import random
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
+from types import SimpleNamespace
+from typing import Any, NoReturn
+
+import msgspec
+from pysyncobj import syncobj
+from pysyncobj.node import Node
+from pysyncobj.transport import Transport
+
+from raft_exchange.raft.group import Group, Hooks, Timing
+from raft_exchange.raft.wire import WireMessage
+from raft_exchange.sequencer.applied import Applied
+from raft_exchange.sequencer.codec import Request
+from raft_exchange.sequencer.outcome import Outcome
+from raft_exchange.sequencer.pipeline import Pipeline
+from raft_exchange.sequencer.replica import LeaderClock, Replica
+from raft_exchange.sequencer.state import ReplicatedState
+
+TICK_S = 0.01
+SILENCE_S_MAX = 2.0
+EPOCH_US = 1_700_000_000_000_000
+
+_encoder = msgspec.msgpack.Encoder()
+_decoder = msgspec.msgpack.Decoder(WireMessage)
+
+
+class Link:
+    """Both directions between two nodes; `generation` counts connections."""
+
+    def __init__(self) -> None:
+        self.is_up = False
+        self.is_cut = False
+        self.generation = 0
+        self.blocked: set[str] = set()  # senders whose bytes do not get through
+        self.arrives_at_s: dict[str, float] = {}
+
+
+class SimTransport(Transport):  # type: ignore[misc]
+    """The library's transport interface over the world's links."""
+
+    def __init__(self, world: World, node_id: str) -> None:
+        super().__init__(None, None, None)
+        self._world = world
+        self._id = node_id
+        self.is_closed = False
+
+    def send(self, node: Node, message: WireMessage) -> bool:
+        return not self.is_closed and self._world.send(self._id, node.id, _encoder.encode(message))
+
+    def deliver(self, sender: str, data: bytes) -> None:
+        self._onMessageReceived(Node(sender), _decoder.decode(data))
+
+    def connected(self, peer: str) -> None:
+        self._onNodeConnected(Node(peer))
+
+    def disconnected(self, peer: str) -> None:
+        self._onNodeDisconnected(Node(peer))
+
+    def destroy(self) -> None:
+        self.is_closed = True
+
+
+class SimNode:
+    """One node's process: what a crash loses, and `disk`, which survives it."""
+
+    def __init__(self, world: World, node_id: str, clock_skew_us: int) -> None:
+        self.world = world
+        self.id = node_id
+        self.clock_skew_us = clock_skew_us
+        self.disk: Any = world.make_disk(node_id)
+        self.boot = 0
+        self.is_running = False
+        self.is_stopped = False  # SIGSTOP: runs nothing, hears nothing, keeps its memory
+        self.applied: list[Applied] = []
+        self.corrupt: Callable[[Applied, ReplicatedState], None] | None = None
+
+    def start(self) -> None:
+        """Start the process on what the disk holds."""
+        assert not self.is_running
+        self.boot += 1
+        self.is_running = True
+        self.applied = []
+        self._is_scheduled = False
+        self.transport = SimTransport(self.world, self.id)
+        self.state = ReplicatedState()
+        self.replica = Replica(self.state, on_applied=self._on_applied)
+        clock = LeaderClock(self.now_us)
+        self.journal = self.world.open_journal(self.disk)
+        self.group = Group(
+            self_id=self.id,
+            member_ids=self.world.ids,
+            journal=self.journal,
+            transport=self.transport,
+            timing=Timing(),
+            hooks=Hooks(
+                admit=clock.admit,
+                apply=self.replica.apply,
+                leader_changed=self._leader_changed,
+                propose_refused=lambda: self.pipeline.propose_refused(now_s=self.world.now_s),
+                wake=self.wake,
+                fail=self._fail,
+            ),
+        )
+        self.pipeline = Pipeline(node=self.id, boot=self.boot, log=self.group, wake=self.wake)
+        self.world.network_up(self.id)
+        self._timer(self.boot)
+
+    def crash(self) -> None:
+        """kill -9, and for a disk that models it, the loss of power."""
+        self.is_running = False
+        self.is_stopped = False
+        self.transport.destroy()
+        self.world.network_down(self.id)
+        self.world.crash_disk(self.disk)
+
+    def wake(self) -> None:
+        if not self._is_scheduled:
+            self._is_scheduled = True
+            boot = self.boot
+            self.world.at(self.world.now_s + 1e-5, lambda: self._tick(boot))
+
+    def now_us(self) -> int:
+        return EPOCH_US + int(self.world.now_s * 1_000_000) + self.clock_skew_us
+
+    def submit(self, requests: Sequence[Request], resolve: Callable[[list[Outcome]], None]) -> None:
+        self.pipeline.submit(requests, resolve, now_s=self.world.now_s)
+
+    def _timer(self, boot: int) -> None:
+        if self.is_running and boot == self.boot:
+            self.wake()
+            self.world.at(self.world.now_s + TICK_S, lambda: self._timer(boot))
+
+    def _tick(self, boot: int) -> None:
+        if boot != self.boot or not self.is_running:
+            return
+        self._is_scheduled = False
+        if self.is_stopped:
+            return
+        self.pipeline.tick(
+            now_s=self.world.now_s, now_us=self.now_us(), next_due_us=self.state.next_due_us()
+        )
+        self.group.do_tick()
+        self.world.note_leader(self)
+
+    def _leader_changed(self, leader: str | None) -> None:
+        self.pipeline.leader_changed(leader, now_s=self.world.now_s)
+
+    def _on_applied(self, applied: Applied) -> None:
+        if self.corrupt is not None:
+            self.corrupt(applied, self.state)
+        self.applied.append(applied)
+        self.pipeline.applied(applied, now_s=self.world.now_s)
+
+    def _fail(self, error: BaseException) -> NoReturn:
+        raise error
+
+
+class World:
+    """Time, network and faults of one simulated cluster."""
+
+    def __init__(
+        self,
+        seed: int,
+        *,
+        nodes: int = 3,
+        make_disk: Callable[[str], Any],
+        open_journal: Callable[[Any], Any],
+        crash_disk: Callable[[Any], None],
+        delay_s: tuple[float, float] = (0.0002, 0.002),
+    ) -> None:
+        self.random = random.Random(seed)
+        self.now_s = 0.0
+        self.make_disk = make_disk
+        self.open_journal = open_journal
+        self.crash_disk = crash_disk
+        self._delay_s = delay_s
+        self._events: list[tuple[float, int, Callable[[], None]]] = []
+        self._event_count = 0
+        self.ids = [f"n{number}" for number in range(1, nodes + 1)]
+        self.leaders: dict[int, str] = {}
+        self.nodes = {
+            node_id: SimNode(self, node_id, self.random.randrange(-50_000, 50_000))
+            for node_id in self.ids
+        }
+        self.links = {frozenset((a, b)): Link() for a in self.ids for b in self.ids if a < b}
+
+    @contextmanager
+    def running(self) -> Iterator[World]:
+        """Put this world's clock and randomness under the library, and start every node."""
+        real = syncobj.monotonicTime, syncobj.random
+        syncobj.monotonicTime = lambda: self.now_s
+        syncobj.random = SimpleNamespace(random=self.random.random)
+        try:
+            for node in self.nodes.values():
+                node.start()
+            yield self
+        finally:
+            syncobj.monotonicTime, syncobj.random = real
+
+    # Time ---------------------------------------------------------------------------------------
+
+    def at(self, when_s: float, action: Callable[[], None]) -> None:
+        self._event_count += 1
+        heapq.heappush(self._events, (when_s, self._event_count, action))
+
+    def run(self, seconds: float) -> None:
+        """Let `seconds` of virtual time pass."""
+        end_s = self.now_s + seconds
+        while self._events and self._events[0][0] <= end_s:
+            when_s, _, action = heapq.heappop(self._events)
+            self.now_s = max(self.now_s, when_s)
+            action()
+        self.now_s = end_s
+
+    def run_until(self, claim: Callable[[], bool], *, seconds: float) -> bool:
+        """Let time pass until `claim` holds; return whether it did within `seconds`."""
+        end_s = self.now_s + seconds
+        while not claim():
+            if self.now_s >= end_s:
+                return False
+            self.run(TICK_S)
+        return True
+
+    # Network ------------------------------------------------------------------------------------
+
+    def link(self, a: str, b: str) -> Link:
+        return self.links[frozenset((a, b))]
+
+    def send(self, sender: str, receiver: str, data: bytes) -> bool:
+        link = self.link(sender, receiver)
+        if not link.is_up:
+            return False
+        delay_s = self.random.uniform(*self._delay_s)
+        arrives_at_s = max(self.now_s + delay_s, link.arrives_at_s.get(sender, 0.0) + 1e-9)
+        link.arrives_at_s[sender] = arrives_at_s
+        generation = link.generation
+        if sender not in link.blocked:
+            self.at(arrives_at_s, lambda: self._deliver(sender, receiver, generation, data))
+        return True
+
+    def _deliver(self, sender: str, receiver: str, generation: int, data: bytes) -> None:
+        link, node = self.link(sender, receiver), self.nodes[receiver]
+        if link.generation != generation or not link.is_up:
+            return
+        if node.is_stopped:
+            # The kernel buffers it; FIFO is kept because everything to it waits alike.
+            self.at(self.now_s + TICK_S, lambda: self._deliver(sender, receiver, generation, data))
+        else:
+            node.transport.deliver(sender, data)
+
+    def connect(self, a: str, b: str) -> None:
+        link = self.link(a, b)
+        both_run = self.nodes[a].is_running and self.nodes[b].is_running
+        if both_run and not link.is_up and not link.is_cut:
+            link.is_up = True
+            link.generation += 1
+            link.arrives_at_s = {}
+            self.nodes[a].transport.connected(b)
+            self.nodes[b].transport.connected(a)
+
+    def disconnect(self, a: str, b: str, *, again_in_s: float | None = 0.1) -> None:
+        link = self.link(a, b)
+        if link.is_up:
+            link.is_up = False
+            for one, other in ((a, b), (b, a)):
+                if self.nodes[one].is_running:
+                    self.nodes[one].transport.disconnected(other)
+        if again_in_s is not None:
+            self.at(self.now_s + again_in_s, lambda: self.connect(a, b))
+
+    def cut(self, a: str, b: str) -> None:
+        """Cut a link until `mend`: both ends see the disconnect."""
+        self.link(a, b).is_cut = True
+        self.disconnect(a, b, again_in_s=None)
+
+    def block(self, sender: str, receiver: str) -> None:
+        """Cut one direction: bytes vanish until the silence is noticed as a disconnect."""
+        link = self.link(sender, receiver)
+        link.blocked.add(sender)
+        self.at(self.now_s + SILENCE_S_MAX, lambda: self._notice_silence(sender, receiver))
+
+    def _notice_silence(self, sender: str, receiver: str) -> None:
+        if sender in self.link(sender, receiver).blocked:
+            self.cut(sender, receiver)
+
+    def mend(self, a: str, b: str) -> None:
+        link = self.link(a, b)
+        if link.blocked:
+            link.blocked.clear()
+            self.disconnect(a, b, again_in_s=None)  # the stream has a hole: it cannot go on
+        link.is_cut = False
+        self.connect(a, b)
+
+    def heal(self) -> None:
+        """Mend every link, wake the stopped, restart the crashed."""
+        for node in self.nodes.values():
+            node.is_stopped = False
+            if not node.is_running:
+                node.start()
+        for pair in self.links:
+            self.mend(*sorted(pair))
+
+    def network_up(self, node_id: str) -> None:
+        for other in self.ids:
+            if other != node_id:
+                a, b = sorted((node_id, other))
+                self.at(self.now_s + 0.001, lambda a=a, b=b: self.connect(a, b))  # type: ignore[misc]
+
+    def network_down(self, node_id: str) -> None:
+        for other in self.ids:
+            if other != node_id:
+                self.disconnect(node_id, other, again_in_s=None)
+
+    # What the checkers read ---------------------------------------------------------------------
+
+    def note_leader(self, node: SimNode) -> None:
+        """Assert, all along, that no term has two leaders."""
+        if node.group.is_leader:
+            known = self.leaders.setdefault(node.group.term, node.id)
+            assert known == node.id, f"term {node.group.term} has leaders {known} and {node.id}"
+
+    def leader(self) -> SimNode | None:
+        """Return the settled leader of the greatest term among the running nodes."""
+        settled = [n for n in self.nodes.values() if n.is_running and n.group.is_settled]
+        return max(settled, key=lambda node: node.group.term, default=None)
