@@ -594,7 +594,9 @@ class Group(syncobj.SyncObj):  # type: ignore[misc]
     def _on_append_entries(self, node: Node, message: AppendEntries) -> None:
         if message.term < self.term:
             # Without an answer a deposed leader would learn of its fate late.
-            refusal = AppendReply(self.term, message.previous_index, False, 0)
+            refusal = AppendReply(
+                self.term, message.previous_index, False, self.commit_index
+            )
             self._send_after_sync(node, refusal)
             return
         if message.term > self.term or self._SyncObj__raftLeader != node:

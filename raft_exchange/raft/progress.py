@@ -19,7 +19,7 @@ class Progress:
     """The replication state of one follower. Pure; times are the owner's monotonic seconds."""
 
     def __init__(self, *, last_index: int, now_s: float) -> None:
-        self.match_index = 0
+        self.match_index = 0  # nothing is known yet; index 1 is the same on every member
         self.next_index = last_index + 1
         self.commit_index_sent = 0
         self.heard_at_s = now_s
@@ -68,6 +68,7 @@ class Progress:
         if self.is_probing:
             if previous_index != self.next_index - 1:
                 return
+            assert hint_index >= 1, "the first entry is the same on every member"
             self.next_index = max(self.match_index + 1, min(previous_index, hint_index + 1))
             self._probe_outstanding = False
         elif previous_index > self.match_index:
@@ -77,7 +78,8 @@ class Progress:
         """Start over from what is known to match: after a rejection or a lost connection."""
         self.is_probing = True
         self._probe_outstanding = False
-        self.next_index = self.match_index + 1
+        if self.match_index:
+            self.next_index = self.match_index + 1
         self._in_flight = []
         self._in_flight_bytes = 0
 
