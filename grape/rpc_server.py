@@ -1,0 +1,195 @@
+"""The server side of RPC, over HTTP and WebSocket on one port, mounted or alone.
+
+Rules:
+
+1. One handler answers every call. It returns the result (JSON) or raises `RemoteError`, whose text
+   reaches the caller. Any other exception is a bug: it is logged, and the caller is told so.
+2. Every call that can be answered is answered within `HANDLER_S_MAX`; one too many is refused with
+   `ERR_BUSY` rather than queued.
+3. A call whose client is gone is finished all the same: it may have been an order.
+4. After `close` nothing of ours runs, and every further call is refused.
+"""
+
+import asyncio
+import contextlib
+import hashlib
+import logging
+from collections.abc import Awaitable, Callable
+from dataclasses import dataclass
+from typing import Any, Final
+
+import aiohttp
+from aiohttp import web
+
+from grape.envelope import (
+    Call,
+    ErrorCode,
+    GrenacheError,
+    RemoteError,
+    Reply,
+    decode_call,
+    encode_reply,
+)
+from grape.rpc_http import read_call, refusal_response, reply_response
+
+logger = logging.getLogger(__name__)
+
+REQUEST_BYTES_MAX: Final = 1024 * 1024
+IN_FLIGHT_MAX: Final = 256
+BODIES_MAX: Final = 256  # bodies being read at one time
+SOCKETS_MAX: Final = 1_024
+CALLS_PER_SOCKET_MAX: Final = 256
+HANDLER_S_MAX: Final = 30.0
+PING_S: Final = 30.0
+CLOSE_S_MAX: Final = 1.0
+
+
+@dataclass(frozen=True)
+class RpcRequest:
+    """One call as the handler sees it. `key` is what the caller wrote: check it."""
+
+    key: str
+    payload: Any
+    remote: str | None
+    """The caller's IP address."""
+    certificate_der: bytes | None = None
+    """The caller's certificate, where TLS asked for one."""
+
+
+Handler = Callable[[RpcRequest], Awaitable[Any]]
+
+
+def fingerprint(certificate_der: bytes) -> str:
+    """A certificate's SHA-1 as Node.js writes it: upper-case hex with colons."""
+    return hashlib.sha1(certificate_der, usedforsecurity=False).digest().hex(":").upper()
+
+
+class RpcServer:
+    """Answers calls with `handler`.
+
+    Args:
+        handler: answers one call.
+        request_bytes_max: bound of one request, packed and unpacked.
+        in_flight_max: bound of the calls handled at one time, over all connections.
+    """
+
+    def __init__(
+        self,
+        handler: Handler,
+        *,
+        request_bytes_max: int = REQUEST_BYTES_MAX,
+        in_flight_max: int = IN_FLIGHT_MAX,
+    ) -> None:
+        self._handler = handler
+        self._request_bytes_max = request_bytes_max
+        self._in_flight_max = in_flight_max
+        self._in_flight = 0
+        self._bodies = 0
+        self._sockets: set[web.WebSocketResponse] = set()
+        self._tasks: set[asyncio.Task[None]] = set()
+        self._closed = False
+
+    async def handle(self, request: web.BaseRequest) -> web.StreamResponse:
+        """Answer an HTTP call, or take a WebSocket, on any path."""
+        if request.headers.get("Upgrade", "").lower() == "websocket":
+            return await self.handle_websocket(request)
+        return await self.handle_http(request)
+
+    async def handle_http(self, request: web.BaseRequest) -> web.StreamResponse:
+        """Answer one HTTP call."""
+        if self._closed or self._bodies >= BODIES_MAX:
+            return refusal_response(GrenacheError(ErrorCode.BUSY))
+        self._bodies += 1
+        try:
+            call = await read_call(request, bytes_max=self._request_bytes_max)
+        except GrenacheError as error:
+            return refusal_response(error)
+        finally:
+            self._bodies -= 1
+        return reply_response(request, await self._answer(call, request))
+
+    async def handle_websocket(self, request: web.BaseRequest) -> web.StreamResponse:
+        """Answer the calls that come over one WebSocket, until it closes."""
+        if self._closed or len(self._sockets) >= SOCKETS_MAX:
+            return refusal_response(GrenacheError(ErrorCode.BUSY))
+        socket = web.WebSocketResponse(
+            compress=False,
+            heartbeat=PING_S,
+            max_msg_size=self._request_bytes_max,
+            timeout=CLOSE_S_MAX,
+        )
+        await socket.prepare(request)
+        self._sockets.add(socket)
+        try:
+            await self._serve_socket(socket, request)
+        finally:
+            self._sockets.discard(socket)
+        return socket
+
+    async def close(self, _app: object = None) -> None:
+        """Close every WebSocket and end every call. Fits aiohttp's `on_shutdown`."""
+        self._closed = True
+        closing = [socket.close(code=aiohttp.WSCloseCode.GOING_AWAY) for socket in self._sockets]
+        await asyncio.gather(*closing, return_exceptions=True)
+        for task in self._tasks:
+            task.cancel()
+        await asyncio.gather(*self._tasks, return_exceptions=True)
+
+    async def _serve_socket(self, socket: web.WebSocketResponse, request: web.BaseRequest) -> None:
+        # A client that does not read its replies is not read from either.
+        room = asyncio.Semaphore(CALLS_PER_SOCKET_MAX)
+
+        def ended(task: asyncio.Task[None]) -> None:
+            self._tasks.discard(task)
+            room.release()
+
+        async for message in socket:
+            if message.type not in (aiohttp.WSMsgType.TEXT, aiohttp.WSMsgType.BINARY):
+                continue
+            try:
+                call = decode_call(message.data)
+            except GrenacheError:
+                continue  # without a rid nobody could match an answer
+            await room.acquire()
+            # A task for each: replies go out in the order in which they are ready.
+            task = asyncio.create_task(self._answer_on(socket, call, request))
+            self._tasks.add(task)
+            task.add_done_callback(ended)
+
+    async def _answer_on(
+        self, socket: web.WebSocketResponse, call: Call, request: web.BaseRequest
+    ) -> None:
+        frame = (await self._answer(call, request)).decode()
+        # The client may be gone, or going: then nobody waits for this reply.
+        with contextlib.suppress(ConnectionError, RuntimeError):
+            await socket.send_str(frame)
+
+    async def _answer(self, call: Call, request: web.BaseRequest) -> bytes:
+        """The encoded reply; raises nothing but cancellation."""
+        if self._closed or self._in_flight >= self._in_flight_max:
+            return encode_reply(Reply(call.rid, ErrorCode.BUSY, None))
+        seen = RpcRequest(call.key, call.payload, request.remote, _certificate(request))
+        self._in_flight += 1
+        try:
+            return encode_reply(await self._ask_handler(call.rid, seen))
+        except Exception:  # also of a result that is not JSON
+            logger.exception("the handler of %s failed", call.key)
+            return encode_reply(Reply(call.rid, ErrorCode.HANDLER, None))
+        finally:
+            self._in_flight -= 1
+
+    async def _ask_handler(self, rid: str | int | float, request: RpcRequest) -> Reply:
+        try:
+            async with asyncio.timeout(HANDLER_S_MAX):
+                return Reply(rid, None, await self._handler(request))
+        except RemoteError as error:
+            return Reply(rid, error.text, error.result)
+        except TimeoutError:
+            logger.error("no answer to a call of %s in time", request.key)
+            return Reply(rid, ErrorCode.TIMEOUT, None)
+
+
+def _certificate(request: web.BaseRequest) -> bytes | None:
+    transport = request.transport
+    tls = transport.get_extra_info("ssl_object") if transport is not None else None
+    return tls.getpeercert(binary_form=True) if tls is not None else None
