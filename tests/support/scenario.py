@@ -1,0 +1,262 @@
+"""The small language of the scenario files: what a trader types, and what the exchange answers.
+
+A file is a list of blocks, parted by empty lines: comments (`# ...`), commands, `----`, answers.
+Times are microseconds, prices ticks, quantities lots; `#3` is order 3. Commands:
+
+    account NAME...
+    market NAME [limits]
+    change NAME [status=STATUS] [limits]
+    buy|sell ACCOUNT LOTS [@ PRICE] [gtc|ioc|fok] [gtd=TIME] [post] [stp=MODE] [id=LABEL]
+    amend ACCOUNT #ORDER [LOTS] [@ PRICE]
+    cancel ACCOUNT #ORDER|id=LABEL
+    cancel-all ACCOUNT [buy|sell]
+    time TIME
+    book [NAME]
+
+Limits are min_price= max_price= min_quantity= max_quantity= min_notional= stp=. The market is
+BTC-USD unless `on=MARKET` says otherwise; an order without a price is a market order, `ioc` unless told.
+`book` prints the ladder, worst sell first; it is a look, not a command.
+"""
+
+from __future__ import annotations
+
+import shlex
+from dataclasses import dataclass
+from typing import Final
+
+from raft_exchange.matching.book import BookSide
+from raft_exchange.matching.machine import Exchange
+from raft_exchange.matching.messages import (
+    AccountCreated,
+    AdvanceTime,
+    AllCanceled,
+    AmendOrder,
+    CancelAll,
+    CancelOrder,
+    ChangeMarket,
+    Command,
+    CommandRefused,
+    CreateAccount,
+    CreateMarket,
+    Event,
+    MarketChanged,
+    MarketStatus,
+    OrderAccepted,
+    OrderAmended,
+    OrderEnded,
+    OrderReduced,
+    OrderRested,
+    OrderType,
+    PlaceOrder,
+    SelfTradePrevention,
+    Side,
+    TimeAdvanced,
+    TimeInForce,
+    TradeExecuted,
+)
+from tests.support.workload import rules
+
+SEPARATOR: Final = "----"
+DEFAULT_MARKET: Final = "BTC-USD"
+LIMITS: Final = {
+    "min_price": "price_ticks_min",
+    "max_price": "price_ticks_max",
+    "min_quantity": "quantity_lots_min",
+    "max_quantity": "quantity_lots_max",
+    "min_notional": "notional_min",
+}
+
+
+@dataclass
+class Block:
+    """Comments and commands as written, and the answers that stand below the separator."""
+
+    lines: list[str]
+    answers: list[str]
+
+    def commands(self) -> list[str]:
+        return [line for line in self.lines if not line.startswith("# ")]
+
+
+def parse(text: str) -> list[Block]:
+    """Return the blocks of a scenario file."""
+    blocks = []
+    for part in text.strip().split("\n\n"):
+        lines = part.splitlines()
+        if SEPARATOR in lines:
+            place = lines.index(SEPARATOR)
+            blocks.append(Block(lines[:place], lines[place + 1 :]))
+        else:
+            blocks.append(Block(lines, []))
+    return blocks
+
+
+def unparse(blocks: list[Block]) -> str:
+    """Return the file of these blocks."""
+    parts = []
+    for block in blocks:
+        answered = [SEPARATOR, *block.answers] if block.commands() else []
+        parts.append("\n".join([*block.lines, *answered]))
+    return "\n\n".join(parts) + "\n"
+
+
+def answer(exchange: Exchange, line: str) -> list[str]:
+    """Run one line against `exchange`; return what it answers, a line for each event."""
+    words = shlex.split(line)
+    if words[0] == "book":
+        return ladder(exchange, words[1] if len(words) > 1 else DEFAULT_MARKET)
+    lines = []
+    for command in read(words):
+        lines += [write(event) for event in exchange.apply(command)]
+        exchange.check()
+    return lines
+
+
+# Reading ----------------------------------------------------------------------------------
+
+
+def read(words: list[str]) -> list[Command]:
+    """Return the commands of one line; only `account` makes more than one."""
+    verb, *arguments = words
+    options = dict(word.split("=", 1) for word in arguments if "=" in word)
+    plain = [word for word in arguments if "=" not in word]
+    if verb == "account":
+        return [CreateAccount(name) for name in arguments]
+    readers = {
+        "buy": lambda: _order(Side.BUY, plain, options),
+        "sell": lambda: _order(Side.SELL, plain, options),
+        "amend": lambda: _amend(plain),
+        "cancel": lambda: _cancel(plain, options),
+        "cancel-all": lambda: _cancel_all(plain, options),
+        "time": lambda: AdvanceTime(int(plain[0])),
+        "market": lambda: CreateMarket(rules(plain[0], **_limits(options))),
+        "change": lambda: _change(plain[0], options),
+    }
+    return [readers[verb]()]
+
+
+def _order(side: Side, plain: list[str], options: dict[str, str]) -> PlaceOrder:
+    account, lots = plain[:2]
+    price = _price(plain)
+    default = TimeInForce.IOC if price is None else TimeInForce.GTC
+    named = [TimeInForce[word.upper()] for word in plain if word in ("gtc", "ioc", "fok")]
+    if "gtd" in options:
+        named = [TimeInForce.GTD]
+    mode = options.get("stp")
+    return PlaceOrder(
+        account=account,
+        market=options.get("on", DEFAULT_MARKET),
+        side=side,
+        type=OrderType.MARKET if price is None else OrderType.LIMIT,
+        time_in_force=named[0] if named else default,
+        price_ticks=price or 0,
+        quantity_lots=int(lots),
+        expires_at_us=int(options.get("gtd", 0)),
+        post_only="post" in plain,
+        self_trade_prevention=None if mode is None else SelfTradePrevention[mode.upper()],
+        client_order_id=options.get("id", ""),
+    )
+
+
+def _price(plain: list[str]) -> int | None:
+    return int(plain[plain.index("@") + 1]) if "@" in plain else None
+
+
+def _amend(plain: list[str]) -> AmendOrder:
+    account, order, *terms = plain
+    lots = int(terms[0]) if terms and terms[0] != "@" else None
+    return AmendOrder(account, _order_id(order), _price(terms), lots)
+
+
+def _cancel(plain: list[str], options: dict[str, str]) -> CancelOrder:
+    order_id = _order_id(plain[1]) if len(plain) > 1 else 0
+    return CancelOrder(plain[0], order_id, options.get("id", ""))
+
+
+def _cancel_all(plain: list[str], options: dict[str, str]) -> CancelAll:
+    account, *side = plain
+    return CancelAll(account, options.get("on"), Side[side[0].upper()] if side else None)
+
+
+def _change(market: str, options: dict[str, str]) -> ChangeMarket:
+    status = options.get("status")
+    changes = dict.fromkeys(
+        (*LIMITS.values(), "self_trade_prevention"),
+    ) | _limits(options)
+    return ChangeMarket(
+        market=market,
+        status=None if status is None else MarketStatus[status.upper()],
+        **changes,  # type: ignore[arg-type]
+    )
+
+
+def _limits(options: dict[str, str]) -> dict[str, object]:
+    limits: dict[str, object] = {
+        field: int(options[word]) for word, field in LIMITS.items() if word in options
+    }
+    if "stp" in options:
+        limits["self_trade_prevention"] = SelfTradePrevention[options["stp"].upper()]
+    return limits
+
+
+def _order_id(word: str) -> int:
+    return int(word.removeprefix("#"))
+
+
+# Writing ----------------------------------------------------------------------------------
+
+
+def write(event: Event) -> str:
+    """Return one event as one line."""
+    match event:
+        case TimeAdvanced():
+            return f"time {event.time_us}"
+        case CommandRefused():
+            return f"refused {event.code} {event.field}".rstrip()
+        case AccountCreated():
+            return f"account {event.account}"
+        case MarketChanged():
+            return f"market {event.rules.market} {event.status.name.lower()}"
+        case TradeExecuted():
+            sides = f"maker=#{event.maker_order_id} taker=#{event.taker_order_id}"
+            return f"trade {sides} {event.quantity_lots} @ {event.price_ticks}"
+        case OrderAmended():
+            place = "kept" if event.kept_place else "lost"
+            terms = f"{event.order.quantity_lots} @ {event.order.price_ticks}"
+            return f"amended #{event.order.order_id} to {terms}, {place} its place"
+        case AllCanceled():
+            return f"canceled {event.count} in all"
+        case _:
+            return _write_order_event(event)
+
+
+def _write_order_event(
+    event: OrderAccepted | OrderRested | OrderReduced | OrderEnded,
+) -> str:
+    order = event.order
+    filled = f"{order.filled_lots}/{order.quantity_lots}"
+    match event:
+        case OrderAccepted():
+            return f"accepted #{order.order_id}"
+        case OrderRested():
+            return f"rested #{order.order_id} {order.quantity_lots - order.filled_lots}"
+        case OrderReduced():
+            return f"reduced #{order.order_id} to {order.quantity_lots}"
+        case OrderEnded():
+            status = f"{order.status.name.lower()} {filled}"
+            return f"ended #{order.order_id} {status}: {event.reason.name.lower()}"
+
+
+def ladder(exchange: Exchange, market: str) -> list[str]:
+    """Return the resting orders of `market`, a line for each price, worst sell first."""
+    book = exchange.markets[market].book
+    lines = [*reversed(_levels("sell", book.sells)), *_levels("buy", book.buys)]
+    return lines or ["empty"]
+
+
+def _levels(side: str, orders: BookSide) -> list[str]:
+    levels: dict[int, list[str]] = {}
+    for order in orders.orders():
+        queue = levels.setdefault(order.price_ticks, [])
+        queue.append(f"#{order.order_id} {order.quantity_lots - order.filled_lots}")
+    return [f"{side} @ {price}: {', '.join(queue)}" for price, queue in levels.items()]
