@@ -17,6 +17,7 @@ from typing import Any, Final
 
 import msgspec
 
+from raft_exchange.matching.limits import SIZE_E18_MAX
 from raft_exchange.raft.members import MemberAddress
 
 ENVIRONMENT_PREFIX: Final = "RAFT_EXCHANGE_"
@@ -32,13 +33,13 @@ class ConfigError(ValueError):
 
 
 class FoundingMarket(msgspec.Struct, frozen=True):
-    """A market that a new cluster opens by itself; sizes are decimal text."""
+    """A market that a new cluster opens by itself; sizes in units of 10^-18 of the asset."""
 
     market: str
     base: str
     quote: str
-    tick_size: str
-    lot_size: str
+    tick_size_e18: int
+    lot_size_e18: int
 
 
 class Settings(msgspec.Struct, frozen=True, kw_only=True):
@@ -134,11 +135,19 @@ def _markets(text: str) -> tuple[FoundingMarket, ...]:
     for item in filter(None, text.split(",")):
         market, tick_size, lot_size = item.split(":")
         base, _, quote = _name(market).partition("-")
-        for size in (tick_size, lot_size):
-            if not DECIMAL_PATTERN.fullmatch(size) or not size.strip("0."):
-                raise ValueError
-        markets.append(FoundingMarket(market, _name(base), _name(quote), tick_size, lot_size))
+        sizes = _size_e18(tick_size), _size_e18(lot_size)
+        markets.append(FoundingMarket(market, _name(base), _name(quote), *sizes))
     return tuple(markets)
+
+
+def _size_e18(text: str) -> int:
+    if not DECIMAL_PATTERN.fullmatch(text):
+        raise ValueError
+    whole, _, fraction = text.partition(".")
+    size_e18 = int(whole + fraction.ljust(18, "0"))
+    if not 0 < size_e18 <= SIZE_E18_MAX:
+        raise ValueError
+    return size_e18
 
 
 def _origins(text: str) -> tuple[str, ...]:
@@ -189,7 +198,7 @@ OPTIONS: Final = (
         "founding_markets",
         _markets,
         "BTC-USD:0.01:0.00000001",
-        "BASE-QUOTE:TICK:LOT, comma-separated; sizes above 0, up to 18 decimal places",
+        "BASE-QUOTE:TICK:LOT, comma-separated; sizes above 0 and at most 9, up to 18 decimal places",
         "markets that a new cluster opens by itself; the first is the seed surface's",
     ),
     Option("seed_services", _on_off, "on", "on | off", "serve /state and /order as well"),

@@ -25,7 +25,7 @@ import logging
 from collections import deque
 from collections.abc import Callable, Iterable
 from pathlib import Path
-from typing import Any, Final, NoReturn, Protocol
+from typing import Final, NoReturn
 
 import msgspec
 from pysyncobj import syncobj
@@ -33,7 +33,9 @@ from pysyncobj.config import SyncObjConf
 from pysyncobj.node import Node
 from pysyncobj.transport import Transport
 
+from raft_exchange.raft.journal import Journal
 from raft_exchange.raft.progress import Progress
+from raft_exchange.raft.storage import StorageFailed
 from raft_exchange.raft.wire import (
     AppendEntries,
     AppendReply,
@@ -70,25 +72,6 @@ class Timing(msgspec.Struct, frozen=True):
     heartbeat_s: float = 0.05
     quorum_contact_s_max: float = 1.0
     transfer_s_max: float = 2.0
-
-
-class Log(Protocol):
-    """What the group asks of its journal beyond the library's interface."""
-
-    @property
-    def pending(self) -> bool: ...
-    @property
-    def first_index(self) -> int: ...
-    @property
-    def last_index(self) -> int: ...
-    def sync(self) -> None: ...
-    def add(self, command: bytes, idx: int, term: int) -> None: ...
-    def term_at(self, index: int) -> int | None: ...
-    def entries_from(
-        self, index: int, *, bytes_max: int, count_max: int
-    ) -> list[tuple[bytes, int, int]]: ...
-    def truncate_from(self, index: int) -> None: ...
-    def setRaftCommitIndex(self, raftCommitIndex: int) -> None: ...
 
 
 class Hooks(msgspec.Struct, frozen=True):
@@ -146,14 +129,14 @@ class Group(syncobj.SyncObj):  # type: ignore[misc]
         *,
         self_id: str,
         member_ids: Iterable[str],
-        journal: Any,
+        journal: Journal,
         transport: Transport,
         hooks: Hooks,
         timing: Timing,
     ) -> None:
         self._hooks = hooks
         self._timing = timing
-        self._log: Log = journal
+        self._log = journal
         self._wire = transport
         self._progress: dict[Node, Progress] = {}
         self._held: list[tuple[Node, WireMessage]] = []
@@ -270,6 +253,15 @@ class Group(syncobj.SyncObj):  # type: ignore[misc]
             deadline_s = syncobj.monotonicTime() + self._timing.transfer_s_max
             self._transfer = (max(candidates)[2], deadline_s)
             self._hooks.wake()
+
+    @property
+    def is_handing_over(self) -> bool:
+        """Return whether a hand-over is under way: this member leads and takes no proposals."""
+        return self._transfer is not None
+
+    def node(self, member_id: str) -> Node:
+        """Return the library's name for a member."""
+        return Node(member_id)
 
     def do_tick(self) -> None:
         """Do everything that is due: elections, commits, applies, sends, one sync."""
@@ -404,7 +396,7 @@ class Group(syncobj.SyncObj):  # type: ignore[misc]
         if self._log.pending:
             try:
                 self._log.sync()
-            except OSError as error:
+            except StorageFailed as error:
                 self._hooks.fail(error)
             if self.is_leader:
                 self._hooks.wake()  # now this member's own copy counts
@@ -594,9 +586,7 @@ class Group(syncobj.SyncObj):  # type: ignore[misc]
     def _on_append_entries(self, node: Node, message: AppendEntries) -> None:
         if message.term < self.term:
             # Without an answer a deposed leader would learn of its fate late.
-            refusal = AppendReply(
-                self.term, message.previous_index, False, self.commit_index
-            )
+            refusal = AppendReply(self.term, message.previous_index, False, self.commit_index)
             self._send_after_sync(node, refusal)
             return
         if message.term > self.term or self._SyncObj__raftLeader != node:

@@ -33,6 +33,7 @@ class NodeCore:
         node: str,
         state: ReplicatedState,
         pipeline: Pipeline,
+        group: Group,
         folds: Sequence[Callable[[Applied], None]],
         members: Callable[[], Sequence[MemberAddress]],
     ) -> None:
@@ -42,14 +43,15 @@ class NodeCore:
         self._pipeline = pipeline
         self._folds = folds
         self._members = members
-        self._raft: Group | None = None
+        self._group = group
+        self._is_draining = False
         self._loop = asyncio.get_running_loop()
         self._waiters: list[tuple[int, int, asyncio.Future[bool]]] = []
         self._waiters_ever = 0
 
-    def attach(self, raft: Group) -> None:
-        """Hand over the Raft group, which is built after its hooks."""
-        self._raft = raft
+    def drain(self) -> None:
+        """Say from now on that this node stops; requests are still taken."""
+        self._is_draining = True
 
     def applied(self, applied: Applied) -> None:
         """Hand on one applied entry: folds first, then those who wait."""
@@ -94,8 +96,7 @@ class NodeCore:
 
     def status(self) -> Status:
         """See `outcome.Core.status`."""
-        raft = self._raft
-        assert raft is not None, "the group is attached before anything is served"
+        raft = self._group
         age_s = raft.contact_age_s()
         return Status(
             cluster=self._cluster,
@@ -108,7 +109,7 @@ class NodeCore:
             sequence=self._state.exchange.sequence,
             time_us=self._state.exchange.time_us,
             leader_contact_age_ms=None if age_s is None else int(age_s * 1000),
-            draining=self._pipeline.is_draining,
+            draining=self._is_draining,
             members=tuple(
                 Member(
                     member.id,

@@ -166,12 +166,16 @@ class ReplicatedState:
         """
         try:
             decoded = _decoder.decode(data)
-            if decoded.version != SNAPSHOT_VERSION:
-                raise SnapshotError(f"state format {decoded.version}; read {SNAPSHOT_VERSION}")
-            state = cls()
-            state.exchange = snapshot.decode(decoded.exchange)
-        except (msgspec.DecodeError, snapshot.SnapshotError) as error:
+            exchange = snapshot.decode(decoded.exchange)
+        except (msgspec.MsgspecError, ValueError, RecursionError) as error:
             raise SnapshotError(f"not a state snapshot: {error}") from error
+        if decoded.version != SNAPSHOT_VERSION:
+            raise SnapshotError(f"state format {decoded.version}; read {SNAPSHOT_VERSION}")
+        keys = {(stored.account, stored.key) for stored in decoded.window}
+        if len(keys) != len(decoded.window):
+            raise SnapshotError("an idempotency key stands twice")
+        state = cls()
+        state.exchange = exchange
         state._sessions = dict(decoded.sessions)
         for stored in decoded.window:
             state._window.put(stored)

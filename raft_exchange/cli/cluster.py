@@ -1,0 +1,278 @@
+"""`raft-exchange cluster`: a whole cluster on this machine, the quick start.
+
+N nodes as N processes under one folder. One Ctrl-C stops all cleanly; a start on the same folder
+recovers everything.
+"""
+
+from __future__ import annotations
+
+import argparse
+import fcntl
+import os
+import secrets
+import signal
+import socket
+import subprocess
+import sys
+import time
+import urllib.error
+import urllib.request
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Final
+
+import msgspec
+
+from raft_exchange import config
+from raft_exchange.cli import Commands
+
+NODES_MAX: Final = 9
+READY_S_MAX: Final = 60.0
+STOP_S_MAX: Final = 20.0
+POLL_S: Final = 0.1
+
+
+class Plan(msgspec.Struct, frozen=True):
+    """What a folder's cluster consists of; kept in it, and checked at the next start."""
+
+    nodes: int
+    host: str
+    http_port: int
+    raft_port: int
+
+    def node_id(self, number: int) -> str:
+        """Return the id of node `number`, counted from 1."""
+        return f"n{number}"
+
+    def http_url(self, number: int) -> str:
+        """Return the base URL of node `number`."""
+        return f"http://{self.host}:{self.http_port + number - 1}"
+
+    def members(self) -> str:
+        """Return the member list as the node's setting."""
+        return ",".join(
+            f"{self.node_id(n)}={self.host}:{self.raft_port + n - 1}={self.http_url(n)}"
+            for n in range(1, self.nodes + 1)
+        )
+
+
+class StartError(Exception):
+    """The cluster cannot start; the message says which flag or file to change."""
+
+    def __init__(self, message: str, exit_code: int = 2) -> None:
+        super().__init__(message)
+        self.exit_code = exit_code
+
+
+def _count(text: str) -> int:
+    number = int(text)
+    if not 1 <= number <= NODES_MAX:
+        raise argparse.ArgumentTypeError(f"{text}: allowed 1-{NODES_MAX}")
+    return number
+
+
+def _base_port(text: str) -> int:
+    number = int(text)
+    if not 1 <= number <= 65_536 - NODES_MAX:
+        raise argparse.ArgumentTypeError(f"{text}: allowed 1-{65_536 - NODES_MAX}")
+    return number
+
+
+def add_command(commands: Commands) -> None:
+    """Declare the command and its flags."""
+    parser = commands.add_parser(
+        "cluster", help="run a whole cluster on this machine", description=__doc__
+    )
+    parser.add_argument("--nodes", type=_count, default=3, help=f"1-{NODES_MAX}, default 3")
+    parser.add_argument(
+        "--data-dir",
+        type=Path,
+        default=Path("data"),
+        help="where everything is kept, default ./data",
+    )
+    parser.add_argument(
+        "--http-port", type=_base_port, default=8081, help="HTTP port of the first node (8081)"
+    )
+    parser.add_argument(
+        "--raft-port", type=_base_port, default=7081, help="Raft port of the first node (7081)"
+    )
+    parser.add_argument(
+        "--host",
+        choices=sorted(config.LOOPBACK_HOSTS),
+        default="127.0.0.1",
+        help="loopback address to listen on: everybody may trade here",
+    )
+    parser.add_argument(
+        "--durability", choices=("fsync", "os"), default="fsync", help="see `node --help`"
+    )
+    parser.set_defaults(run=run)
+
+
+def run(arguments: argparse.Namespace) -> int:
+    """Start all nodes, say what to do next, stop them at a signal; return the exit code."""
+    plan = Plan(arguments.nodes, arguments.host, arguments.http_port, arguments.raft_port)
+    folder: Path = arguments.data_dir.absolute()
+    try:
+        lock = _claim(folder, plan)
+        _check_ports(plan)
+    except StartError as error:
+        print(f"raft-exchange cluster: {error}", file=sys.stderr)
+        return error.exit_code
+    stopping: list[int] = []
+    for number in (signal.SIGINT, signal.SIGTERM, signal.SIGHUP):
+        signal.signal(number, lambda received, _frame: stopping.append(received))
+    nodes = _spawn(plan, folder, arguments.durability)
+    try:
+        if not _wait_ready(plan, folder, nodes, stopping):
+            return 0 if stopping else 1
+        print(_next_steps(plan, folder, nodes), flush=True)
+        return _watch(plan, folder, nodes, stopping)
+    finally:
+        _stop(nodes)
+        os.close(lock)
+
+
+def _claim(folder: Path, plan: Plan) -> int:
+    """Lock the folder, check or write its plan, and make the secret; return the lock."""
+    try:
+        folder.mkdir(parents=True, exist_ok=True)
+        lock = os.open(folder / "lock", os.O_CREAT | os.O_RDWR, 0o600)
+    except OSError as error:
+        raise StartError(f"--data-dir: cannot use {folder}: {error.strerror}") from error
+    try:
+        fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
+    except BlockingIOError as error:
+        raise StartError(f"--data-dir: {folder} is in use by a running cluster") from error
+    plan_file = folder / "cluster.json"
+    if plan_file.exists():
+        found = msgspec.json.decode(plan_file.read_bytes(), type=Plan)
+        if found.nodes != plan.nodes:
+            raise StartError(
+                f"--nodes: {folder} holds a cluster of {found.nodes} nodes, not {plan.nodes}"
+            )
+    plan_file.write_bytes(msgspec.json.encode(plan))
+    secret_file = folder / "cluster.secret"
+    if not secret_file.exists():
+        descriptor = os.open(secret_file, os.O_CREAT | os.O_EXCL | os.O_WRONLY, 0o600)
+        os.write(descriptor, secrets.token_hex(32).encode())
+        os.close(descriptor)
+    return lock
+
+
+def _check_ports(plan: Plan) -> None:
+    for name, base in (("--http-port", plan.http_port), ("--raft-port", plan.raft_port)):
+        for port in range(base, base + plan.nodes):
+            with socket.socket() as probe:
+                probe.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+                try:
+                    probe.bind((plan.host, port))
+                except OSError as error:
+                    raise StartError(
+                        f"{name}: port {port} is not free: {error.strerror}"
+                    ) from error
+
+
+def _spawn(plan: Plan, folder: Path, durability: str) -> list[subprocess.Popen[bytes]]:
+    nodes = []
+    for number in range(1, plan.nodes + 1):
+        home = folder / plan.node_id(number)
+        home.mkdir(exist_ok=True)
+        settings = {
+            "node_id": plan.node_id(number),
+            "members": plan.members(),
+            "data_dir": home,
+            "cluster_secret_file": folder / "cluster.secret",
+            "host": plan.host,
+            "http_port": plan.http_port + number - 1,
+            "raft_host": plan.host,
+            "raft_port": plan.raft_port + number - 1,
+            "durability": durability,
+        }
+        command = [sys.executable, "-m", "raft_exchange", "node", *config.node_arguments(settings)]
+        with (home / "node.log").open("ab") as log:
+            # A session of its own: Ctrl-C reaches this process only, which stops them in order.
+            nodes.append(subprocess.Popen(command, stderr=log, stdout=log, start_new_session=True))
+    return nodes
+
+
+def _wait_ready(
+    plan: Plan, folder: Path, nodes: Sequence[subprocess.Popen[bytes]], stopping: list[int]
+) -> bool:
+    deadline_s = time.monotonic() + READY_S_MAX
+    waiting = set(range(1, plan.nodes + 1))
+    while waiting and not stopping:
+        for number in sorted(waiting):
+            code = nodes[number - 1].poll()
+            if code is not None or time.monotonic() > deadline_s:
+                log = folder / plan.node_id(number) / "node.log"
+                state = "is not ready" if code is None else f"exited with code {code}"
+                tail = "".join(log.read_text(errors="replace").splitlines(keepends=True)[-10:])
+                print(f"{plan.node_id(number)} {state}; the end of {log}:\n{tail}", file=sys.stderr)
+                return False
+            if _is_ready(plan.http_url(number)):
+                waiting.discard(number)
+        time.sleep(POLL_S)
+    return not waiting
+
+
+def _is_ready(url: str) -> bool:
+    try:
+        with urllib.request.urlopen(f"{url}/readyz", timeout=2) as answer:
+            return bool(answer.status == 200)
+    except (urllib.error.URLError, OSError):
+        return False
+
+
+def _next_steps(plan: Plan, folder: Path, nodes: Sequence[subprocess.Popen[bytes]]) -> str:
+    last = plan.http_url(plan.nodes)
+    lines = [f"A cluster of {plan.nodes} nodes is ready.", ""]
+    lines += [
+        f"  {plan.node_id(n)}  {plan.http_url(n)}  (process {nodes[n - 1].pid})"
+        for n in range(1, plan.nodes + 1)
+    ]
+    order = '{"market":"BTC-USD","side":"sell","type":"limit","price":"100.25","quantity":"0.5"}'
+    lines += [
+        "",
+        f"Everything is kept in {folder}; logs are in its n*/node.log.",
+        "Place an order at one node, read the book at another:",
+        "",
+        f"  curl -s -X POST {plan.http_url(1)}/v1/orders -H 'Content-Type: application/json' "
+        f"-d '{order}'",
+        f"  curl -s {last}/v1/markets/BTC-USD/book",
+        "",
+        "Ctrl-C stops all nodes; the same command starts them again where they were.",
+    ]
+    return "\n".join(lines)
+
+
+def _watch(
+    plan: Plan,
+    folder: Path,
+    nodes: Sequence[subprocess.Popen[bytes]],
+    stopping: list[int],
+) -> int:
+    """Wait for a signal; say when a node exits. Return 1 once none is left."""
+    gone: set[int] = set()
+    while not stopping:
+        for number, node in enumerate(nodes, 1):
+            if number not in gone and node.poll() is not None:
+                gone.add(number)
+                log = folder / plan.node_id(number) / "node.log"
+                print(f"{plan.node_id(number)} exited with code {node.returncode}; see {log}")
+                if len(gone) == len(nodes):
+                    return 1
+        time.sleep(POLL_S)
+    return 0
+
+
+def _stop(nodes: Sequence[subprocess.Popen[bytes]]) -> None:
+    for node in nodes:
+        if node.poll() is None:
+            node.send_signal(signal.SIGTERM)
+    deadline_s = time.monotonic() + STOP_S_MAX
+    for node in nodes:
+        try:
+            node.wait(max(0.1, deadline_s - time.monotonic()))
+        except subprocess.TimeoutExpired:
+            node.kill()
+            node.wait()

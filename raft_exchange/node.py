@@ -1,0 +1,281 @@
+"""The composition root: builds one node, starts it in order, stops it in reverse; no logic.
+
+Everything runs on one event loop: Raft, matcher, journal and HTTP. A failure that is nobody's
+fault but ours ends the process at once, because a half-applied state must neither serve nor vote.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+import os
+import random
+import signal
+import sys
+import time
+from contextlib import AsyncExitStack
+from typing import Final, NoReturn
+
+import uvloop
+from aiohttp import web
+
+from raft_exchange.config import FoundingMarket, Settings
+from raft_exchange.gateway.app import make_app
+from raft_exchange.gateway.context import Context
+from raft_exchange.gateway.context import Settings as GatewaySettings
+from raft_exchange.marketdata.view import MarketData
+from raft_exchange.matching.limits import PRICE_TICKS_MAX, QUANTITY_LOTS_MAX
+from raft_exchange.matching.messages import CreateMarket, MarketRules, SelfTradePrevention
+from raft_exchange.metrics import Metrics
+from raft_exchange.raft.connection import TransportStats
+from raft_exchange.raft.driver import Driver
+from raft_exchange.raft.group import Group, Hooks, Timing, check_library
+from raft_exchange.raft.handshake import Credentials
+from raft_exchange.raft.identity import IdentityError, claim
+from raft_exchange.raft.journal import Journal
+from raft_exchange.raft.members import MemberAddress
+from raft_exchange.raft.recovery import JournalCorrupt
+from raft_exchange.raft.storage import Directory, DirectoryInUse, StorageFailed
+from raft_exchange.raft.transport import PeerTransport
+from raft_exchange.sequencer.applied import Applied
+from raft_exchange.sequencer.codec import Request
+from raft_exchange.sequencer.core import NodeCore
+from raft_exchange.sequencer.pipeline import Pipeline
+from raft_exchange.sequencer.replica import LeaderClock, Replica
+from raft_exchange.sequencer.state import ReplicatedState
+
+EXIT_OK: Final = 0
+EXIT_FAILED: Final = 1
+EXIT_USAGE: Final = 2
+EXIT_BUG: Final = 3
+EXIT_STORAGE: Final = 4
+POLL_S: Final = 0.02
+HTTP_BACKLOG: Final = 1_024
+
+logger = logging.getLogger(__name__)
+
+
+def run_node(settings: Settings, secret: bytes) -> int:
+    """Run a node until SIGTERM or SIGINT; return its exit code."""
+    logging.basicConfig(
+        level=settings.log_level.upper(),
+        format="%(asctime)s %(levelname)s %(name)s %(message)s",
+        stream=sys.stderr,
+    )
+    try:
+        check_library()
+        with asyncio.Runner(loop_factory=uvloop.new_event_loop) as runner:
+            runner.run(_serve(settings, secret))
+    except (IdentityError, DirectoryInUse) as error:
+        logger.error("data_dir: %s", error)
+        return EXIT_USAGE
+    except _PortTaken as error:
+        logger.error("%s", error)
+        return EXIT_USAGE
+    except (StorageFailed, JournalCorrupt, OSError) as error:
+        logger.critical("storage failed: %s", error)
+        return EXIT_STORAGE
+    except RuntimeError as error:
+        logger.critical("%s", error)
+        return EXIT_FAILED
+    return EXIT_OK
+
+
+class _PortTaken(Exception):
+    """A port cannot be listened on; the message names the setting."""
+
+
+async def _serve(settings: Settings, secret: bytes) -> None:
+    stop = asyncio.Event()
+    loop = asyncio.get_running_loop()
+    for number in (signal.SIGTERM, signal.SIGINT):
+        loop.add_signal_handler(number, stop.set)
+    async with AsyncExitStack() as stack:
+        node = _Node(settings, secret, stack)
+        await node.start()
+        await stop.wait()
+        await node.drain()
+    logger.info("stopped")
+
+
+class _Node:
+    """The parts of one node and the wires between them."""
+
+    def __init__(self, settings: Settings, secret: bytes, stack: AsyncExitStack) -> None:
+        self._settings = settings
+        self._stack = stack
+        owner = claim(settings.data_dir, cluster=settings.cluster, node=settings.node_id)
+        self._journal = Journal(
+            Directory.ensure(settings.data_dir / "journal"),
+            durability="fsync" if settings.durability == "fsync" else "os",
+        )
+        stack.callback(self._journal.close)
+        self._addresses = {member.id: member for member in settings.members}
+        self._driver = Driver(self._tick)
+        self._transport = PeerTransport(
+            Credentials(settings.node_id, settings.cluster, secret),
+            listen=(settings.raft_host, settings.raft_port),
+            resolve=self._resolve,
+            wake=self._driver.wake,
+            jitter=random.random,
+        )
+        self._metrics = Metrics()
+        self._marketdata = MarketData()
+        self._state = ReplicatedState()
+        self._replica = Replica(self._state, on_applied=self._on_applied)
+        self._group = Group(
+            self_id=settings.node_id,
+            member_ids=self._addresses,
+            journal=self._journal,
+            transport=self._transport,
+            timing=Timing(),
+            hooks=Hooks(
+                admit=LeaderClock(_now_us).admit,
+                apply=self._replica.apply,
+                leader_changed=self._on_leader_changed,
+                propose_refused=self._on_propose_refused,
+                wake=self._driver.wake,
+                fail=_fail,
+            ),
+        )
+        self._pipeline = Pipeline(
+            node=settings.node_id, boot=owner.boot, log=self._group, wake=self._driver.wake
+        )
+        self._core = NodeCore(
+            cluster=settings.cluster,
+            node=settings.node_id,
+            state=self._state,
+            pipeline=self._pipeline,
+            group=self._group,
+            folds=[self._fold],
+            members=lambda: settings.members,
+        )
+
+    async def start(self) -> None:
+        """Bind both ports, then join the group."""
+        settings = self._settings
+        app = make_app(
+            Context(self._core, self._marketdata, self._metrics, self._gateway_settings())
+        )
+        runner = web.AppRunner(app, access_log=None, shutdown_timeout=settings.drain_s)
+        await runner.setup()
+        self._stack.push_async_callback(runner.cleanup)
+        self._site = web.TCPSite(
+            runner, settings.host, settings.http_port, backlog=HTTP_BACKLOG, reuse_address=True
+        )
+        try:
+            await self._site.start()
+        except OSError as error:
+            raise _PortTaken(f"http_port: cannot listen: {error.strerror}") from error
+        try:
+            await self._transport.start()
+        except OSError as error:
+            raise _PortTaken(f"raft_port: cannot listen: {error.strerror}") from error
+        self._stack.push_async_callback(self._transport.stop)
+        for member_id in self._addresses:
+            if member_id != settings.node_id:
+                self._transport.addNode(self._group.node(member_id))
+        self._driver.start()
+        self._stack.callback(self._driver.stop)
+        logger.info(
+            "node %s of cluster %s serves http://%s:%d",
+            settings.node_id,
+            settings.cluster,
+            settings.host,
+            settings.http_port,
+        )
+
+    async def drain(self) -> None:
+        """Hand over leadership, then finish what was taken, within the time allowed."""
+        loop = asyncio.get_running_loop()
+        deadline_s = loop.time() + self._settings.drain_s
+        self._core.drain()
+        self._group.hand_over()
+        while self._group.is_handing_over and loop.time() < deadline_s:
+            await asyncio.sleep(POLL_S)
+        await self._site.stop()
+        self._pipeline.drain()
+        while not self._pipeline.is_idle and loop.time() < deadline_s:
+            await asyncio.sleep(POLL_S)
+
+    # The wires ------------------------------------------------------------------------------------
+
+    def _tick(self) -> None:
+        try:
+            now_s = asyncio.get_running_loop().time()
+            self._pipeline.tick(
+                now_s=now_s, now_us=_now_us(), next_due_us=self._state.next_due_us()
+            )
+            self._group.do_tick()
+        except Exception as error:
+            _fail(error)
+
+    def _on_applied(self, applied: Applied) -> None:
+        self._core.applied(applied)
+
+    def _fold(self, applied: Applied) -> None:
+        for result in applied.results:
+            # A replayed result tells again what was folded when it happened.
+            events = () if result.replayed_sequence else result.events
+            self._marketdata.apply(result.sequence, applied.time_us, events)
+
+    def _on_leader_changed(self, leader: str | None) -> None:
+        logger.info("leader: %s, term %d", leader or "none", self._group.term)
+        self._pipeline.leader_changed(leader, now_s=asyncio.get_running_loop().time())
+        if leader == self._settings.node_id and not self._marketdata.markets:
+            # Every leader of an empty exchange proposes the founding list; a second market of
+            # the same name is refused, so it does not matter how many do.
+            requests = [Request(CreateMarket(_rules(m))) for m in self._settings.founding_markets]
+            self._pipeline.submit(
+                requests, lambda outcomes: None, now_s=asyncio.get_running_loop().time()
+            )
+
+    def _on_propose_refused(self) -> None:
+        self._pipeline.propose_refused(now_s=asyncio.get_running_loop().time())
+
+    def _resolve(self, member_id: str) -> tuple[str, int] | None:
+        member: MemberAddress | None = self._addresses.get(member_id)
+        return None if member is None else member.raft_endpoint()
+
+    def _gateway_settings(self) -> GatewaySettings:
+        settings = self._settings
+        return GatewaySettings(
+            node=settings.node_id,
+            default_market=settings.founding_markets[0].market if settings.founding_markets else "",
+            seed_services=settings.seed_services,
+            allowed_hosts=frozenset({settings.host}),
+            cors_origins=frozenset(settings.cors_origins),
+        )
+
+    @property
+    def transport_stats(self) -> TransportStats:
+        """Return the transport's counters."""
+        return self._transport.stats
+
+
+def _now_us() -> int:
+    return time.time_ns() // 1_000
+
+
+def _rules(market: FoundingMarket) -> MarketRules:
+    return MarketRules(
+        market=market.market,
+        base=market.base,
+        quote=market.quote,
+        tick_size_e18=market.tick_size_e18,
+        lot_size_e18=market.lot_size_e18,
+        price_ticks_min=1,
+        price_ticks_max=PRICE_TICKS_MAX,
+        quantity_lots_min=1,
+        quantity_lots_max=QUANTITY_LOTS_MAX,
+        notional_min=0,
+        self_trade_prevention=SelfTradePrevention.EXPIRE_TAKER,
+    )
+
+
+def _fail(error: BaseException) -> NoReturn:
+    """End the process without running anything else: no handler may serve this state."""
+    code = EXIT_STORAGE if isinstance(error, (StorageFailed, OSError)) else EXIT_BUG
+    logger.critical("this replica stops itself, exit code %d", code, exc_info=error)
+    logging.shutdown()
+    os._exit(code)
