@@ -1,0 +1,1 @@
+"""HTTP on the outside, commands and events on the inside. See DESIGN.md."""

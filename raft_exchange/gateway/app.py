@@ -1,0 +1,86 @@
+"""The route table, and how it is served."""
+
+from __future__ import annotations
+
+from typing import Final
+
+from aiohttp import web
+
+from raft_exchange.gateway import (
+    cluster,
+    health,
+    markets,
+    order_queries,
+    orders,
+    seed_surface,
+)
+from raft_exchange.gateway.bodies import BATCH_BYTES_MAX
+from raft_exchange.gateway.context import CONTEXT, Context, has_seed_surface
+from raft_exchange.gateway.guard import Handler, guard, refuse_expectation
+from raft_exchange.marketdata.view import MarketData
+from raft_exchange.metrics import ExchangeFigures
+
+ROUTES: Final[tuple[tuple[str, str, Handler], ...]] = (
+    ("POST", "/v1/orders", orders.post_order),
+    ("POST", "/v1/orders/batch", orders.post_batch),
+    ("PATCH", "/v1/orders/{order_id}", orders.patch_order),
+    ("DELETE", "/v1/orders/{order_id}", orders.delete_order),
+    ("DELETE", "/v1/orders/by-client-id/{client_order_id:.+}", orders.delete_by_client_id),
+    ("DELETE", "/v1/orders", orders.delete_orders),
+    ("GET", "/v1/orders", order_queries.get_orders),
+    ("GET", "/v1/orders/{order_id}", order_queries.get_order),
+    ("GET", "/v1/markets", markets.get_markets),
+    ("POST", "/v1/markets", markets.post_market),
+    ("GET", "/v1/markets/{market}", markets.get_market),
+    ("PATCH", "/v1/markets/{market}", markets.patch_market),
+    ("GET", "/v1/markets/{market}/book", markets.get_book),
+    ("GET", "/v1/markets/{market}/trades", markets.get_trades),
+    ("GET", "/v1/time", markets.get_time),
+    ("GET", "/v1/cluster", cluster.get_cluster),
+    ("GET", "/livez", health.get_livez),
+    ("GET", "/readyz", health.get_readyz),
+    ("GET", "/metrics", health.get_metrics),
+)
+SEED_ROUTES: Final[tuple[tuple[str, str, Handler], ...]] = (
+    ("GET", "/state", seed_surface.get_state),
+    ("POST", "/order", seed_surface.post_order),
+    ("DELETE", "/order/{order_id}", seed_surface.delete_order),
+)
+
+
+def make_app(context: Context) -> web.Application:
+    """Return the application of one node; the caller feeds `context.marketdata`.
+
+    The seed surface needs a default market, and is left out where there is none.
+    """
+    metrics, marketdata, settings = context.metrics, context.marketdata, context.settings
+    app = web.Application(middlewares=[guard], client_max_size=BATCH_BYTES_MAX)
+    app[CONTEXT] = context
+    routes = ROUTES + SEED_ROUTES if has_seed_surface(settings) else ROUTES
+    for method, path, handler in routes:
+        if method == "GET":
+            route = app.router.add_get(path, handler, expect_handler=refuse_expectation)
+        else:
+            route = app.router.add_route(method, path, handler, expect_handler=refuse_expectation)
+        assert route.resource is not None
+        declared = ["GET", "HEAD"] if method == "GET" else [method]
+        metrics.declare_route(route.resource.canonical, [*declared, "OPTIONS"])
+    metrics.watch_exchange(lambda: _figures(marketdata))
+    return app
+
+
+def _figures(marketdata: MarketData) -> ExchangeFigures:
+    totals = marketdata.totals
+    return ExchangeFigures(
+        sequence=marketdata.sequence,
+        time_us=marketdata.time_us,
+        markets=len(marketdata.markets),
+        accounts=len(marketdata.accounts),
+        live_orders=len(marketdata.orders.live_orders()),
+        trades=totals.trades,
+        orders={
+            (side.name.lower(), type_.name.lower()): count
+            for (side, type_), count in totals.orders_accepted.items()
+        },
+        refusals={code.value: count for code, count in totals.commands_refused.items()},
+    )

@@ -1,0 +1,47 @@
+"""One node's view of the cluster."""
+
+from __future__ import annotations
+
+from aiohttp import web
+
+from raft_exchange.gateway.bodies import bad_parameter, query_of
+from raft_exchange.gateway.context import CONTEXT
+from raft_exchange.gateway.rendering import View, answer
+
+
+async def get_cluster(request: web.Request) -> web.Response:
+    """Answer with this node's view; `?hash=now` adds the hash of the state at `sequence`."""
+    context = request.app[CONTEXT]
+    query = query_of(request, ("hash",))
+    if query.get("hash", "now") != "now":
+        raise bad_parameter("hash", query["hash"], ["now"])
+    state_hash: str | None = None
+    status = context.core.status()
+    sequence = status.sequence
+    if query:
+        sequence, state_hash = await context.core.state_hash()
+        status = context.core.status()
+    body: View = {
+        "cluster": status.cluster,
+        "node": status.node,
+        "role": status.role,
+        "leader": status.leader or None,
+        "term": status.term,
+        "commit_index": status.commit_index,
+        "applied_index": status.applied_index,
+        "sequence": sequence,
+        "state_hash": state_hash,
+        "draining": status.draining,
+        "leader_contact_age_ms": status.leader_contact_age_ms,
+        "members": [
+            {
+                "id": member.id,
+                "raft_address": member.raft_address,
+                "http_url": member.http_url,
+                "reachable": member.reachable,
+                "match_lag": member.match_lag,
+            }
+            for member in status.members
+        ],
+    }
+    return answer(body, headers={"X-Sequence": str(sequence)})

@@ -1,0 +1,60 @@
+"""What every handler works with: the core, the projection, the metrics and the settings."""
+
+from __future__ import annotations
+
+import itertools
+import secrets
+from typing import Final
+
+import msgspec
+from aiohttp import web
+
+from raft_exchange.marketdata.view import MarketData
+from raft_exchange.metrics import Metrics
+from raft_exchange.sequencer.outcome import Core
+
+
+class Settings(msgspec.Struct, frozen=True, kw_only=True):
+    """What the gateway is told at start.
+
+    `allowed_hosts` are host names (no port) under which this node may be addressed, besides the
+    loopback names; `cors_origins` are the foreign web origins that may call it.
+    """
+
+    node: str
+    default_market: str = "BTC-USD"
+    seed_services: bool = True
+    allowed_hosts: frozenset[str] = frozenset()
+    cors_origins: frozenset[str] = frozenset()
+    ready_contact_age_ms_max: int = 2_000
+    ready_apply_lag_entries_max: int = 1_000
+
+
+def has_seed_surface(settings: Settings) -> bool:
+    """Say whether the seed routes are served."""
+    return settings.seed_services and bool(settings.default_market)
+
+
+class Context(msgspec.Struct, frozen=True):
+    """The gateway's collaborators, handed to every handler through the application."""
+
+    core: Core
+    marketdata: MarketData
+    metrics: Metrics
+    settings: Settings
+
+
+CONTEXT: Final = web.AppKey("context", Context)
+REQUEST_ID: Final = web.RequestKey("request_id", str)
+
+
+class RequestIds:
+    """Names for requests that came without one: unique in this process, unguessable before."""
+
+    def __init__(self) -> None:
+        self._prefix = secrets.token_hex(6)
+        self._numbers = itertools.count(1)
+
+    def next(self) -> str:
+        """Return the next name."""
+        return f"{self._prefix}-{next(self._numbers)}"

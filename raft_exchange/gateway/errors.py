@@ -1,0 +1,177 @@
+"""The closed list of what can go wrong for a client, and its one form: RFC 9457 problem details.
+
+Handlers raise `Problem`; `guard` renders it. Codes are part of the public interface: they are
+added, never renamed. Whatever a client sent is shown back escaped and cut, never raw.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from enum import StrEnum
+from typing import Final, NamedTuple
+
+import msgspec
+from aiohttp import web
+
+PROBLEM_TYPE: Final = "application/problem+json"
+VALUE_CHARS_MAX: Final = 128
+RETRY_AFTER_S: Final = 1
+
+
+class ErrorCode(StrEnum):
+    """Every `code` that an answer may carry."""
+
+    BAD_JSON = "bad_json"
+    BAD_FIELD = "bad_field"
+    BAD_ORIGIN = "bad_origin"
+    UNKNOWN_MARKET = "unknown_market"
+    UNKNOWN_ORDER = "unknown_order"
+    UNKNOWN_ACCOUNT = "unknown_account"
+    UNKNOWN_ROUTE = "unknown_route"
+    METHOD_NOT_ALLOWED = "method_not_allowed"
+    DUPLICATE_CLIENT_ORDER_ID = "duplicate_client_order_id"
+    ALREADY_EXISTS = "already_exists"
+    BODY_TOO_LARGE = "body_too_large"
+    UNSUPPORTED_MEDIA_TYPE = "unsupported_media_type"
+    EXPECTATION_FAILED = "expectation_failed"
+    OFF_TICK = "off_tick"
+    OFF_LOT = "off_lot"
+    OUT_OF_RANGE = "out_of_range"
+    MIN_NOTIONAL = "min_notional"
+    WOULD_TAKE = "would_take"
+    UNFILLABLE = "unfillable"
+    MARKET_HALTED = "market_halted"
+    NOT_OPEN = "not_open"
+    IDEMPOTENCY_MISMATCH = "idempotency_mismatch"
+    INVALID_COMBINATION = "invalid_combination"
+    DEADLINE_PASSED = "deadline_passed"
+    TOO_MANY_ORDERS = "too_many_orders"
+    LIMIT_REACHED = "limit_reached"
+    INTERNAL_ERROR = "internal_error"
+    NO_LEADER = "no_leader"
+    OVERLOADED = "overloaded"
+    BEHIND = "behind"
+    OUTCOME_UNKNOWN = "outcome_unknown"
+    DRAINING = "draining"
+    READ_ONLY = "read_only"
+
+
+class Kind(NamedTuple):
+    """What all problems of one code share."""
+
+    status: int
+    title: str
+
+
+KINDS: Final[Mapping[ErrorCode, Kind]] = {
+    ErrorCode.BAD_JSON: Kind(400, "The body is not the JSON that was asked for"),
+    ErrorCode.BAD_FIELD: Kind(400, "A field is missing, unknown or malformed"),
+    ErrorCode.BAD_ORIGIN: Kind(403, "Requests from there are not taken here"),
+    ErrorCode.UNKNOWN_MARKET: Kind(404, "There is no such market"),
+    ErrorCode.UNKNOWN_ORDER: Kind(404, "There is no such order"),
+    ErrorCode.UNKNOWN_ACCOUNT: Kind(404, "There is no such account"),
+    ErrorCode.UNKNOWN_ROUTE: Kind(404, "There is no such route"),
+    ErrorCode.METHOD_NOT_ALLOWED: Kind(405, "The route does not take this method"),
+    ErrorCode.DUPLICATE_CLIENT_ORDER_ID: Kind(409, "A live order has this client_order_id"),
+    ErrorCode.ALREADY_EXISTS: Kind(409, "It exists already"),
+    ErrorCode.BODY_TOO_LARGE: Kind(413, "The body is too large"),
+    ErrorCode.UNSUPPORTED_MEDIA_TYPE: Kind(415, "The body is not declared as JSON"),
+    ErrorCode.EXPECTATION_FAILED: Kind(417, "The expectation cannot be met"),
+    ErrorCode.OFF_TICK: Kind(422, "The price is off the tick grid"),
+    ErrorCode.OFF_LOT: Kind(422, "The quantity is off the lot grid"),
+    ErrorCode.OUT_OF_RANGE: Kind(422, "A value is out of its range"),
+    ErrorCode.MIN_NOTIONAL: Kind(422, "The order is worth too little"),
+    ErrorCode.WOULD_TAKE: Kind(422, "A post-only order would have taken"),
+    ErrorCode.UNFILLABLE: Kind(422, "The order cannot be filled whole"),
+    ErrorCode.MARKET_HALTED: Kind(422, "The market takes no orders now"),
+    ErrorCode.NOT_OPEN: Kind(422, "The order is no longer open"),
+    ErrorCode.IDEMPOTENCY_MISMATCH: Kind(422, "The idempotency key belongs to another command"),
+    ErrorCode.INVALID_COMBINATION: Kind(422, "The fields do not go together"),
+    ErrorCode.DEADLINE_PASSED: Kind(422, "The deadline passed before the request was sequenced"),
+    ErrorCode.TOO_MANY_ORDERS: Kind(422, "The account has too many open orders"),
+    ErrorCode.LIMIT_REACHED: Kind(422, "A limit of the exchange is reached"),
+    ErrorCode.INTERNAL_ERROR: Kind(500, "The node has a bug"),
+    ErrorCode.NO_LEADER: Kind(503, "The cluster has no leader at the moment"),
+    ErrorCode.OVERLOADED: Kind(503, "The node has too much to do"),
+    ErrorCode.BEHIND: Kind(503, "The node is behind what was asked for"),
+    ErrorCode.OUTCOME_UNKNOWN: Kind(503, "The request may or may not take effect"),
+    ErrorCode.DRAINING: Kind(503, "The node is shutting down"),
+    ErrorCode.READ_ONLY: Kind(503, "The node takes no writes"),
+}
+
+
+class Problem(Exception):
+    """A request that is answered with an error.
+
+    `field` names the field, header or parameter at fault as the client knows it, `value` is what
+    it sent there, `allowed` what it may send. `sequence` and `replayed` are set where the refusal
+    is itself a result of the log.
+    """
+
+    def __init__(
+        self,
+        code: ErrorCode,
+        detail: str,
+        *,
+        field: str = "",
+        value: object = None,
+        allowed: list[str] | str | None = None,
+        sequence: int | None = None,
+    ) -> None:
+        super().__init__(detail)
+        self.code = code
+        self.detail = detail
+        self.field = field
+        self.value = value
+        self.allowed = allowed
+        self.sequence = sequence
+        self.replayed = False
+        self.headers: dict[str, str] = {}
+
+    @property
+    def status(self) -> int:
+        """The HTTP status of the code."""
+        return KINDS[self.code].status
+
+    def view(self, request_id: str) -> dict[str, object]:
+        """Return the problem as JSON shows it."""
+        view: dict[str, object] = {
+            "type": f"urn:raft-exchange:problem:{self.code}",
+            "title": KINDS[self.code].title,
+            "status": self.status,
+            "code": self.code.value,
+            "detail": self.detail,
+        }
+        if self.field:
+            view["field"] = shown(self.field)
+            if self.value is not None:
+                view["value"] = shown(self.value)
+        if self.allowed is not None:
+            view["allowed"] = self.allowed
+        view["request_id"] = request_id
+        return view
+
+    def response(self, request_id: str) -> web.Response:
+        """Return the answer that carries the problem."""
+        headers = {"Content-Type": PROBLEM_TYPE, **self.headers}
+        if self.status == 503:
+            headers["Retry-After"] = str(RETRY_AFTER_S)
+        if self.sequence is not None:
+            headers["X-Sequence"] = str(self.sequence)
+        if self.replayed:
+            headers["Idempotent-Replay"] = "true"
+        body = msgspec.json.encode(self.view(request_id))
+        return web.Response(body=body, status=self.status, headers=headers)
+
+
+def shown(value: object) -> object:
+    """Return what a client sent in a form that is safe to send back: scalars, escaped and cut."""
+    if value is None or isinstance(value, bool):
+        return value
+    if isinstance(value, dict):
+        return "an object"
+    if isinstance(value, list):
+        return "an array"
+    text = str(value)
+    cut = text if len(text) <= VALUE_CHARS_MAX else text[:VALUE_CHARS_MAX] + "…"
+    return cut.encode("utf-8", "backslashreplace").decode("utf-8")

@@ -1,0 +1,189 @@
+"""The one middleware: names each request, keeps strangers out, renders problems, counts.
+
+Rules:
+- A web page must not trade on somebody's localhost: a foreign `Origin`, or a `Host` that is not
+  ours (DNS rebinding), is refused before the handler runs. Health and metrics carry nothing of
+  value and are asked for by address, so any Host may.
+- The seed routes are open to every origin; they have no accounts to lose.
+- Every answer names its request; every error is a problem, whoever raised it.
+- An exception that is not a `Problem` is a bug of ours: logged with its traceback, answered 500.
+"""
+
+from __future__ import annotations
+
+import logging
+import time
+from collections.abc import Awaitable, Callable
+from typing import Final
+
+from aiohttp import web
+
+from raft_exchange.gateway.bodies import BATCH_BYTES_MAX, too_large
+from raft_exchange.gateway.context import CONTEXT, REQUEST_ID, Context, RequestIds, has_seed_surface
+from raft_exchange.gateway.errors import ErrorCode, Problem
+from raft_exchange.metrics import UNKNOWN_ROUTE
+
+Handler = Callable[[web.Request], Awaitable[web.StreamResponse]]
+
+LOOPBACK_HOSTS: Final = frozenset({"localhost", "127.0.0.1", "[::1]"})
+ANY_HOST_PATHS: Final = frozenset({"/livez", "/readyz", "/metrics"})
+REQUEST_ID_CHARS_MAX: Final = 64
+SERVER: Final = "raft-exchange"
+EXPOSED_HEADERS: Final = "X-Sequence, X-Age-Ms, X-Request-Id, Idempotent-Replay, Retry-After"
+SEED_CORS: Final = {
+    "Access-Control-Allow-Origin": "*",
+    "Access-Control-Allow-Methods": "GET, POST, DELETE, OPTIONS",
+    "Access-Control-Allow-Headers": "Content-Type",
+}
+CORS_PREFLIGHT: Final = {
+    "Access-Control-Allow-Methods": "GET, POST, PATCH, DELETE, OPTIONS",
+    "Access-Control-Allow-Headers": (
+        "Content-Type, Idempotency-Key, X-Account, X-Deadline, X-Request-Id"
+    ),
+    "Access-Control-Max-Age": "600",
+}
+
+_logger = logging.getLogger(__name__)
+_request_ids = RequestIds()
+
+
+@web.middleware
+async def guard(request: web.Request, handler: Handler) -> web.StreamResponse:
+    """Answer a request, whatever happens."""
+    started_s = time.perf_counter()
+    context = request.app[CONTEXT]
+    in_flight = context.metrics.requests_in_flight
+    in_flight.inc()
+    request[REQUEST_ID] = request_id = _request_id(request)
+    cors: dict[str, str] = {}
+    try:
+        cors = _admit(request, context)
+        if request.method == "OPTIONS":
+            response: web.StreamResponse = _preflight(request, cors)
+        else:
+            response = await handler(request)
+    except Exception as error:
+        response = _problem_of(error, request).response(request_id)
+    finally:
+        in_flight.dec()
+    headers = response.headers
+    headers["X-Request-Id"] = request_id
+    headers["Server"] = SERVER
+    if cors:
+        headers.update(cors)
+    context.metrics.observe_request(
+        _route_of(request),
+        request.method,
+        status=response.status,
+        duration_s=time.perf_counter() - started_s,
+    )
+    return response
+
+
+def _request_id(request: web.Request) -> str:
+    given = request.headers.get("X-Request-Id")
+    if given and len(given) <= REQUEST_ID_CHARS_MAX and given.isascii() and given.isprintable():
+        return given
+    return _request_ids.next()
+
+
+def _route_of(request: web.Request) -> str:
+    resource = request.match_info.route.resource
+    return UNKNOWN_ROUTE if resource is None else resource.canonical
+
+
+def _admit(request: web.Request, context: Context) -> dict[str, str]:
+    """Return the CORS headers of the answer.
+
+    Raises:
+        Problem: `bad_origin`.
+    """
+    settings = context.settings
+    host = request.headers.get("Host", "")
+    name = _host_name(host)
+    if (
+        name not in LOOPBACK_HOSTS
+        and name not in settings.allowed_hosts
+        and request.path not in ANY_HOST_PATHS
+    ):
+        raise _bad_origin("Host", host)
+    if has_seed_surface(settings) and _is_seed_path(request.path):
+        return SEED_CORS
+    origin = request.headers.get("Origin")
+    if origin is None or _is_same(origin, host):
+        return {}
+    if origin not in settings.cors_origins:
+        raise _bad_origin("Origin", origin)
+    return {
+        "Access-Control-Allow-Origin": origin,
+        "Access-Control-Expose-Headers": EXPOSED_HEADERS,
+        "Vary": "Origin",
+    }
+
+
+def _host_name(host: str) -> str:
+    name, colon, port = host.rpartition(":")
+    return (name if colon and port.isdigit() else host).lower()
+
+
+def _is_same(origin: str, host: str) -> bool:
+    scheme, separator, rest = origin.partition("://")
+    return bool(separator) and scheme in ("http", "https") and rest.lower() == host.lower()
+
+
+def _is_seed_path(path: str) -> bool:
+    return path in ("/state", "/order") or path.startswith("/order/")
+
+
+def _bad_origin(field: str, value: str) -> Problem:
+    return Problem(
+        ErrorCode.BAD_ORIGIN,
+        f"this {field} is not one of this node's; the node's settings name those it takes",
+        field=field,
+        value=value,
+    )
+
+
+def _preflight(request: web.Request, cors: dict[str, str]) -> web.Response:
+    headers = CORS_PREFLIGHT if cors and cors is not SEED_CORS else {}
+    return web.Response(status=204, headers=headers)
+
+
+def _problem_of(error: Exception, request: web.Request) -> Problem:
+    match error:
+        case Problem():
+            return error
+        case web.HTTPRequestEntityTooLarge():
+            return too_large(BATCH_BYTES_MAX)
+        case web.HTTPMethodNotAllowed():
+            problem = Problem(
+                ErrorCode.METHOD_NOT_ALLOWED,
+                "this route does not take this method",
+                field="method",
+                value=request.method,
+                allowed=sorted(error.allowed_methods),
+            )
+            problem.headers["Allow"] = ", ".join(sorted(error.allowed_methods))
+            return problem
+        case web.HTTPNotFound():
+            return Problem(ErrorCode.UNKNOWN_ROUTE, "nothing is served under this path")
+        case web.RequestPayloadError() | ConnectionError():
+            return Problem(ErrorCode.BAD_JSON, "the body did not arrive whole")
+    _logger.error("bug while answering %s", _route_of(request), exc_info=error)
+    return Problem(ErrorCode.INTERNAL_ERROR, "this is a bug of the node; its log has the details")
+
+
+async def refuse_expectation(request: web.Request) -> web.StreamResponse | None:
+    """Answer `Expect`: go on for 100-continue, refuse anything else."""
+    expectation = request.headers.get("Expect", "")
+    if expectation.lower() == "100-continue":
+        await request.writer.write(b"HTTP/1.1 100 Continue\r\n\r\n")
+        return None
+    problem = Problem(
+        ErrorCode.EXPECTATION_FAILED,
+        "only 100-continue can be expected here",
+        field="Expect",
+        value=expectation,
+        allowed=["100-continue"],
+    )
+    return problem.response(_request_id(request))

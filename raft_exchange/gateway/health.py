@@ -1,0 +1,61 @@
+"""Health for orchestrators and balancers, and metrics for Prometheus."""
+
+from __future__ import annotations
+
+from typing import NamedTuple
+
+from aiohttp import web
+
+from raft_exchange.gateway.context import CONTEXT, Context
+from raft_exchange.gateway.errors import RETRY_AFTER_S
+from raft_exchange.gateway.rendering import View, answer
+from raft_exchange.metrics import CONTENT_TYPE
+
+
+class Check(NamedTuple):
+    """One thing that must be so for the node to serve."""
+
+    name: str
+    passed: bool
+    detail: str
+
+
+async def get_livez(request: web.Request) -> web.Response:
+    """Answer at all: the loop turns. Nothing else may decide whether the process is killed."""
+    return answer({"status": "alive"})
+
+
+async def get_readyz(request: web.Request) -> web.Response:
+    """Answer 200 if clients should be sent here, else 503; `?verbose` names each check."""
+    checks = _checks(request.app[CONTEXT])
+    ready = all(check.passed for check in checks)
+    body: View = {"status": "ready" if ready else "not_ready"}
+    if "verbose" in request.query:
+        body["checks"] = [check._asdict() for check in checks]
+    headers = {} if ready else {"Retry-After": str(RETRY_AFTER_S)}
+    return answer(body, status=200 if ready else 503, headers=headers)
+
+
+def _checks(context: Context) -> list[Check]:
+    status, settings = context.core.status(), context.settings
+    age_ms, age_ms_max = status.leader_contact_age_ms, settings.ready_contact_age_ms_max
+    lag, lag_max = status.commit_index - status.applied_index, settings.ready_apply_lag_entries_max
+    return [
+        Check("leader_known", bool(status.leader), f"leader: {status.leader or 'none'}"),
+        Check(
+            "quorum_contact",
+            age_ms is not None and age_ms <= age_ms_max,
+            f"last contact: {'never' if age_ms is None else f'{age_ms} ms ago'}; "
+            f"allowed: {age_ms_max} ms",
+        ),
+        Check("applied", lag <= lag_max, f"entries not applied yet: {lag}; allowed: {lag_max}"),
+        Check(
+            "not_draining", not status.draining, "shutting down" if status.draining else "serving"
+        ),
+    ]
+
+
+async def get_metrics(request: web.Request) -> web.Response:
+    """Answer with the node's metrics."""
+    body = request.app[CONTEXT].metrics.render()
+    return web.Response(body=body, headers={"Content-Type": CONTENT_TYPE})

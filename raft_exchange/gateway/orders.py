@@ -1,0 +1,292 @@
+"""Writing orders: place, batch, amend, cancel."""
+
+from __future__ import annotations
+
+from typing import Final
+
+from aiohttp import web
+
+from raft_exchange.gateway.bodies import (
+    BATCH_BYTES_MAX,
+    bad_parameter,
+    json_object,
+    query_of,
+    whole_number,
+)
+from raft_exchange.gateway.context import CONTEXT, REQUEST_ID, Context
+from raft_exchange.gateway.errors import ErrorCode, Problem
+from raft_exchange.gateway.fields import Json, is_label, known_fields
+from raft_exchange.gateway.reads import look_twice, market_named, read_headers
+from raft_exchange.gateway.refusals import refusal
+from raft_exchange.gateway.rehearsal import rehearse_amend, rehearse_place
+from raft_exchange.gateway.rendering import View, answer, order_view, trade_view
+from raft_exchange.gateway.schema import (
+    AMEND_FIELDS,
+    ORDER_FIELDS,
+    SIDES,
+    amend_order,
+    place_order,
+)
+from raft_exchange.gateway.submission import (
+    Envelope,
+    envelope_of,
+    submit,
+    submit_batch,
+    write_headers,
+)
+from raft_exchange.marketdata.trades import Trade
+from raft_exchange.matching.limits import CLIENT_ORDER_ID_BYTES_MAX, INT64_MAX
+from raft_exchange.matching.messages import (
+    CancelAll,
+    CancelOrder,
+    CommandRefused,
+    MarketRules,
+    Order,
+    OrderAccepted,
+    OrderAmended,
+    OrderEnded,
+    OrderReduced,
+    OrderRested,
+    PlaceOrder,
+    TradeExecuted,
+)
+from raft_exchange.sequencer.outcome import Committed
+
+BATCH_ORDERS_MAX: Final = 500
+_NEW_VIEWS: Final = (OrderRested, OrderEnded, OrderReduced)
+
+
+async def post_order(request: web.Request) -> web.Response:
+    """Place one order."""
+    context = request.app[CONTEXT]
+    envelope = envelope_of(request)
+    is_dry_run = _is_dry_run(request)
+    body = await json_object(request)
+    command, rules = await _place_command(context, body, account=envelope.account)
+    if is_dry_run:
+        order = rehearse_place(command, context.marketdata, sent=body)
+        return answer(_rehearsed(order, rules), headers=read_headers(context))
+    result = await submit(context, envelope, command)
+    return answer(order_result(result, rules, sent=body), status=201, headers=write_headers(result))
+
+
+async def post_batch(request: web.Request) -> web.Response:
+    """Place many orders, next to each other; each is accepted or refused alone."""
+    context = request.app[CONTEXT]
+    envelope = envelope_of(request)
+    query_of(request)
+    body = await json_object(request, bytes_max=BATCH_BYTES_MAX)
+    known_fields(body, ("orders",))
+    items = body.get("orders")
+    if not isinstance(items, list) or not 0 < len(items) <= BATCH_ORDERS_MAX:
+        allowed = f"an array of 1 to {BATCH_ORDERS_MAX} orders"
+        detail = "orders is missing or no array of allowed length"
+        raise Problem(ErrorCode.BAD_FIELD, detail, field="orders", allowed=allowed)
+    views: list[View | Problem] = []
+    commands: list[tuple[int, PlaceOrder]] = []
+    unknown_markets: dict[str, Problem] = {}
+    for index, item in enumerate(items):
+        try:
+            command, _ = await _item_command(context, item, envelope, unknown_markets)
+            commands.append((index, command))
+            views.append({})
+        except Problem as problem:
+            if problem.status == 503:
+                raise
+            views.append(problem)
+    results = await submit_batch(context, envelope, commands, count=len(items)) if commands else []
+    for (index, command), result in zip(commands, results, strict=True):
+        rules = context.marketdata.markets[command.market].rules
+        try:
+            views[index] = order_result(result, rules, sent=items[index])
+        except Problem as problem:
+            if problem.code is ErrorCode.IDEMPOTENCY_MISMATCH:
+                raise
+            views[index] = problem
+    return _batch_answer(request, views, results)
+
+
+async def _item_command(
+    context: Context, item: object, envelope: Envelope, unknown_markets: dict[str, Problem]
+) -> tuple[PlaceOrder, MarketRules]:
+    """Return one item's command; ask for each unknown market once in a batch."""
+    if not isinstance(item, dict):
+        raise Problem(ErrorCode.BAD_FIELD, "an order must be an object", field="orders", value=item)
+    market = item.get("market")
+    if isinstance(market, str) and market in unknown_markets:
+        raise unknown_markets[market]
+    try:
+        return await _place_command(context, item, account=envelope.account)
+    except Problem as problem:
+        if problem.code is ErrorCode.UNKNOWN_MARKET:
+            unknown_markets[str(market)] = problem
+        raise
+
+
+def _batch_answer(
+    request: web.Request, views: list[View | Problem], results: list[Committed]
+) -> web.Response:
+    request_id = request[REQUEST_ID]
+    if results:
+        sequence = results[-1].sequence
+        headers = {"X-Sequence": str(sequence)}
+        if all(result.replayed for result in results):
+            headers["Idempotent-Replay"] = "true"
+    else:
+        sequence = request.app[CONTEXT].marketdata.sequence
+        headers = {"X-Sequence": str(sequence)}
+    shown: list[View] = [
+        {"error": view.view(request_id)} if isinstance(view, Problem) else view for view in views
+    ]
+    return answer({"results": shown, "sequence": sequence}, headers=headers)
+
+
+async def patch_order(request: web.Request) -> web.Response:
+    """Change price, total quantity or both of a live order."""
+    context = request.app[CONTEXT]
+    order_id = order_id_of(request)
+    envelope = envelope_of(request)
+    is_dry_run = _is_dry_run(request)
+    body = await json_object(request)
+    known_fields(body, AMEND_FIELDS)
+    order = await own_order(context, order_id, account=envelope.account)
+    if order is None:
+        raise _not_amendable(context, order_id)
+    rules = context.marketdata.markets[order.market].rules
+    command = amend_order(body, rules, account=envelope.account, order_id=order_id)
+    if is_dry_run:
+        amended = rehearse_amend(command, order, context.marketdata, sent=body)
+        return answer(_rehearsed(amended, rules), headers=read_headers(context))
+    result = await submit(context, envelope, command)
+    return answer(
+        order_result(result, rules, sent={**body, "order_id": str(order_id)}),
+        headers=write_headers(result),
+    )
+
+
+async def delete_order(request: web.Request) -> web.Response:
+    """Cancel one live order by its id."""
+    query_of(request)
+    return await _cancel(request, order_id_of(request), "")
+
+
+async def delete_by_client_id(request: web.Request) -> web.Response:
+    """Cancel one live order by the label its owner gave it."""
+    query_of(request)
+    label = request.match_info["client_order_id"]
+    if not is_label(label, CLIENT_ORDER_ID_BYTES_MAX):
+        allowed = f"1 to {CLIENT_ORDER_ID_BYTES_MAX} printable ASCII characters"
+        raise bad_parameter("client_order_id", label, allowed)
+    return await _cancel(request, 0, label)
+
+
+async def _cancel(request: web.Request, order_id: int, label: str) -> web.Response:
+    context = request.app[CONTEXT]
+    envelope = envelope_of(request)
+    result = await submit(context, envelope, CancelOrder(envelope.account, order_id, label))
+    event = result.events[0]
+    if isinstance(event, CommandRefused):
+        sent = {"order_id": str(order_id), "client_order_id": label}
+        raise refusal(event, result, sent=sent)
+    assert isinstance(event, OrderEnded), event
+    rules = context.marketdata.markets[event.order.market].rules
+    body: View = {"order": order_view(event.order, rules), "sequence": result.sequence}
+    return answer(body, headers=write_headers(result))
+
+
+async def delete_orders(request: web.Request) -> web.Response:
+    """Cancel all live orders of the account, of one market and side if asked."""
+    context = request.app[CONTEXT]
+    query = query_of(request, ("market", "side"))
+    envelope = envelope_of(request)
+    name, side = query.get("market"), query.get("side")
+    if side is not None and side not in SIDES:
+        raise bad_parameter("side", side, list(SIDES))
+    if name is not None:
+        await market_named(context, name)
+    command = CancelAll(envelope.account, name, None if side is None else SIDES[side])
+    result = await submit(context, envelope, command)
+    canceled = []
+    for event in result.events:
+        if isinstance(event, CommandRefused):
+            raise refusal(event, result, sent=query)
+        if isinstance(event, OrderEnded):
+            rules = context.marketdata.markets[event.order.market].rules
+            canceled.append(order_view(event.order, rules))
+    body: View = {"canceled": canceled, "sequence": result.sequence}
+    return answer(body, headers=write_headers(result))
+
+
+async def _place_command(
+    context: Context, body: Json, *, account: str
+) -> tuple[PlaceOrder, MarketRules]:
+    known_fields(body, ORDER_FIELDS)
+    rules = (await market_named(context, body.get("market"))).rules
+    return place_order(body, rules, account=account), rules
+
+
+def order_id_of(request: web.Request) -> int:
+    """Return the order id in the path.
+
+    Raises:
+        Problem: `bad_field`.
+    """
+    return whole_number("order_id", request.match_info["order_id"], lowest=1, highest=INT64_MAX)
+
+
+async def own_order(context: Context, order_id: int, *, account: str) -> Order | None:
+    """Return an order of `account`, live or kept; somebody else's is as unknown as none.
+
+    Raises:
+        Problem: this node cannot catch up.
+    """
+    orders = context.marketdata.orders
+    order = orders.get(order_id)
+    if order is None and order_id > orders.last_id:
+        order = await look_twice(context, lambda: orders.get(order_id))
+    return order if order is not None and order.account == account else None
+
+
+def _not_amendable(context: Context, order_id: int) -> Problem:
+    orders = context.marketdata.orders
+    if orders.get(order_id) is None and order_id <= orders.last_id:
+        code, detail = ErrorCode.NOT_OPEN, "the order ended long ago"
+    else:
+        code, detail = ErrorCode.UNKNOWN_ORDER, "the account has no such order"
+    sequence = context.marketdata.sequence
+    return Problem(code, detail, field="order_id", value=str(order_id), sequence=sequence)
+
+
+def order_result(result: Committed, rules: MarketRules, *, sent: Json) -> View:
+    """Return the answer to a place or an amend, from the events of the command alone.
+
+    Raises:
+        Problem: the command was refused.
+    """
+    first = result.events[0]
+    if isinstance(first, CommandRefused):
+        raise refusal(first, result, sent=sent, rules=rules)
+    assert isinstance(first, OrderAccepted | OrderAmended | OrderEnded), first
+    order = first.order
+    trades = []
+    for event in result.events[1:]:
+        if isinstance(event, TradeExecuted):
+            trades.append(trade_view(Trade(event, result.time_us, result.sequence), rules))
+        elif isinstance(event, _NEW_VIEWS) and event.order.order_id == order.order_id:
+            order = event.order
+    return {"order": order_view(order, rules), "trades": trades, "sequence": result.sequence}
+
+
+def _rehearsed(order: Order, rules: MarketRules) -> View:
+    """Return the answer to a dry run: what only sequencing can give is null."""
+    view = order_view(order, rules)
+    if not order.order_id:
+        view |= dict.fromkeys(("order_id", "created_at", "updated_at", "sequence"))
+    return {"order": view, "trades": [], "sequence": None}
+
+
+def _is_dry_run(request: web.Request) -> bool:
+    text = query_of(request, ("dry_run",)).get("dry_run", "false")
+    if text not in ("true", "false"):
+        raise bad_parameter("dry_run", text, ["true", "false"])
+    return text == "true"

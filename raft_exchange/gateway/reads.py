@@ -1,0 +1,119 @@
+"""How fresh a read is: local by default, bounded or linearizable on demand, and always labelled.
+
+`X-Sequence` is the last whole entry this node has applied; folding does not yield, so no handler
+ever sees half an entry.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+from typing import Final, TypeVar
+
+from raft_exchange.gateway.bodies import bad_parameter, whole_number
+from raft_exchange.gateway.context import Context
+from raft_exchange.gateway.errors import ErrorCode, Problem
+from raft_exchange.gateway.submission import committed
+from raft_exchange.marketdata.view import Market
+from raft_exchange.matching.filters import is_name
+from raft_exchange.sequencer.outcome import Unknown
+
+FRESHNESS: Final = ("consistency", "min_sequence", "max_age")
+CONSISTENCIES: Final = ("local", "linearizable")
+MIN_SEQUENCE_WAIT_S: Final = 2.0
+
+T = TypeVar("T")
+
+
+async def freshen(context: Context, query: Mapping[str, str]) -> None:
+    """Wait until this node is as fresh as the query asks.
+
+    Raises:
+        Problem: `behind`, or why no barrier could be passed; `bad_field`.
+    """
+    if not query:
+        return
+    consistency = query.get("consistency", "local")
+    if consistency not in CONSISTENCIES:
+        raise bad_parameter("consistency", consistency, list(CONSISTENCIES))
+    if (text := query.get("min_sequence")) is not None:
+        sequence = whole_number("min_sequence", text)
+        if not await context.core.wait_for_sequence(sequence, timeout_s=MIN_SEQUENCE_WAIT_S):
+            raise _behind(
+                "this node has not applied that sequence number yet", "min_sequence", text
+            )
+    if consistency == "linearizable":
+        await pass_barrier(context)
+    if (text := query.get("max_age")) is not None:
+        age_ms_max = whole_number("max_age", text)
+        age_ms = context.core.status().leader_contact_age_ms
+        if age_ms is None or age_ms > age_ms_max:
+            raise _behind("this node has not heard of the leader that recently", "max_age", text)
+
+
+async def pass_barrier(context: Context) -> None:
+    """Return once everything committed before now is applied here.
+
+    Raises:
+        Problem: `no_leader` and the like, or `behind` when it took too long.
+    """
+    outcome = await context.core.barrier()
+    if isinstance(outcome, Unknown):
+        raise Problem(ErrorCode.BEHIND, "this node could not prove in time that it is up to date")
+    committed(outcome)
+
+
+def _behind(detail: str, field: str, value: str) -> Problem:
+    return Problem(ErrorCode.BEHIND, detail, field=field, value=value)
+
+
+def read_headers(context: Context) -> dict[str, str]:
+    """Return the headers of an answer read from this node's projection."""
+    headers = {"X-Sequence": str(context.marketdata.sequence)}
+    age_ms = context.core.status().leader_contact_age_ms
+    if age_ms is not None:
+        headers["X-Age-Ms"] = str(age_ms)
+    return headers
+
+
+async def look_twice(context: Context, look: Callable[[], T | None]) -> T | None:
+    """Return what `look` finds, now or after one barrier.
+
+    A client may name what it created through another node a moment ago: only a node that has
+    caught up may say that there is no such thing.
+
+    Raises:
+        Problem: this node cannot catch up.
+    """
+    found = look()
+    if found is None:
+        await pass_barrier(context)
+        found = look()
+    return found
+
+
+async def market_named(context: Context, name: object) -> Market:
+    """Return a market.
+
+    Raises:
+        Problem: `unknown_market`, `bad_field`, or this node cannot catch up.
+    """
+    if type(name) is not str or not is_name(name):
+        detail = "market is missing" if name is None else "market is no name"
+        allowed = "1 to 32 of A-Z a-z 0-9 . _ -"
+        raise Problem(ErrorCode.BAD_FIELD, detail, field="market", value=name, allowed=allowed)
+    market = context.marketdata.markets.get(name)
+    if market is None:
+        market = await look_twice(context, lambda: context.marketdata.markets.get(name))
+    if market is None:
+        raise unknown_market(name)
+    return market
+
+
+def unknown_market(name: str) -> Problem:
+    """Return the refusal of a market's name."""
+    return Problem(
+        ErrorCode.UNKNOWN_MARKET,
+        "no market has this name; GET /v1/markets lists them",
+        field="market",
+        value=name,
+    )

@@ -1,0 +1,91 @@
+"""A command the exchange refused -> the problem its sender sees: what was wrong, what may be."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Final
+
+from raft_exchange.gateway.decimals import format_e36
+from raft_exchange.gateway.errors import ErrorCode, Problem
+from raft_exchange.gateway.schema import price_range, quantity_range
+from raft_exchange.matching.messages import CommandRefused, MarketRules, RejectCode
+from raft_exchange.sequencer.outcome import Committed
+
+PUBLIC_FIELDS: Final = {
+    "price_ticks": "price",
+    "quantity_lots": "quantity",
+    "expires_at_us": "expires_at",
+    "tick_size_e18": "tick_size",
+    "lot_size_e18": "lot_size",
+    "price_ticks_min": "min_price",
+    "price_ticks_max": "max_price",
+    "quantity_lots_min": "min_quantity",
+    "quantity_lots_max": "max_quantity",
+    "notional_min": "min_notional",
+    "deadline": "X-Deadline",
+    "idempotency_key": "Idempotency-Key",
+}
+"""Names of the commands' fields where JSON or a header calls them otherwise."""
+
+DETAILS: Final[Mapping[RejectCode, str]] = {
+    RejectCode.UNKNOWN_MARKET: "no market has this name",
+    RejectCode.UNKNOWN_ORDER: "the account has no such order",
+    RejectCode.UNKNOWN_ACCOUNT: "no account has this name",
+    RejectCode.DUPLICATE_CLIENT_ORDER_ID: "another live order of the account has this label",
+    RejectCode.ALREADY_EXISTS: "this name is taken",
+    RejectCode.BAD_FIELD: "the field is malformed",
+    RejectCode.OUT_OF_RANGE: "the value is out of range",
+    RejectCode.MIN_NOTIONAL: "price times quantity is below the market's minimum",
+    RejectCode.WOULD_TAKE: "the order is post-only and would have traded at once",
+    RejectCode.UNFILLABLE: "the book cannot fill the whole quantity now",
+    RejectCode.MARKET_HALTED: "the market takes no new and no amended orders now",
+    RejectCode.NOT_OPEN: "the order is final",
+    RejectCode.IDEMPOTENCY_MISMATCH: "the key was first used for a different command",
+    RejectCode.INVALID_COMBINATION: "the field does not go with the others",
+    RejectCode.DEADLINE_PASSED: "the request was sequenced after its deadline and did nothing",
+    RejectCode.TOO_MANY_ORDERS: "the account may have no more open orders in this market",
+    RejectCode.LIMIT_REACHED: "the exchange takes no more of these",
+}
+
+
+def refusal(
+    event: CommandRefused,
+    result: Committed | None = None,
+    *,
+    sent: Mapping[str, object],
+    rules: MarketRules | None = None,
+) -> Problem:
+    """Return the problem for a refused command.
+
+    Args:
+        event: the refusal itself.
+        result: the committed result it is part of; None for a dry run.
+        sent: what the client sent, by public name.
+        rules: the market's, where one was named.
+    """
+    field = PUBLIC_FIELDS.get(event.field, event.field)
+    problem = Problem(
+        ErrorCode(event.code.value),
+        DETAILS[event.code],
+        field=field,
+        value=sent.get(field),
+        allowed=_allowed(event.code, field, rules),
+        sequence=None if result is None else result.sequence,
+    )
+    problem.replayed = result is not None and result.replayed
+    return problem
+
+
+def _allowed(code: RejectCode, field: str, rules: MarketRules | None) -> str | None:
+    if code is RejectCode.OUT_OF_RANGE and field == "expires_at":
+        return "a time later than the logged clock (GET /v1/time)"
+    if rules is None:
+        return None
+    if code is RejectCode.OUT_OF_RANGE and field == "price":
+        return price_range(rules)
+    if code is RejectCode.OUT_OF_RANGE and field == "quantity":
+        return quantity_range(rules)
+    if code is RejectCode.MIN_NOTIONAL:
+        amount = format_e36(rules.notional_min * rules.tick_size_e18 * rules.lot_size_e18)
+        return f"price x quantity of at least {amount} {rules.quote}"
+    return None

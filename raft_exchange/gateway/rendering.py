@@ -1,0 +1,126 @@
+"""JSON out: orders, trades, markets as a client sees them; decimals as canonical strings.
+
+The answer to a write is made from the events of its own command and the market's sizes, which
+never change: a repeat under the same idempotency key renders to the same bytes.
+"""
+
+from __future__ import annotations
+
+from typing import Final
+
+import msgspec
+from aiohttp import web
+
+from raft_exchange.gateway.decimals import divide_half_even, format_e18, format_e36
+from raft_exchange.gateway.times import format_time_us
+from raft_exchange.marketdata.trades import Trade
+from raft_exchange.matching.messages import (
+    MarketRules,
+    MarketStatus,
+    Order,
+    OrderStatus,
+    OrderType,
+    SelfTradePrevention,
+    Side,
+    TimeInForce,
+)
+
+JSON_TYPE: Final = "application/json"
+
+_SIDE: Final = [side.name.lower() for side in Side]
+_TYPE: Final = [type_.name.lower() for type_ in OrderType]
+_TIME_IN_FORCE: Final = [time.name.lower() for time in TimeInForce]
+_SELF_TRADE_PREVENTION: Final = [mode.name.lower() for mode in SelfTradePrevention]
+_STATUS: Final = [status.name.lower() for status in OrderStatus]
+_MARKET_STATUS: Final = [status.name.lower() for status in MarketStatus]
+
+View = dict[str, object]
+
+
+def format_ticks(ticks: int, tick_size_e18: int) -> str:
+    """Return a price as a decimal."""
+    return format_e18(ticks * tick_size_e18)
+
+
+def format_lots(lots: int, lot_size_e18: int) -> str:
+    """Return a quantity as a decimal."""
+    return format_e18(lots * lot_size_e18)
+
+
+def average_price(order: Order, tick_size_e18: int) -> str | None:
+    """Return the mean price of the fills, half-even at 18 places; None where there are none."""
+    if not order.filled_lots:
+        return None
+    value = int(order.filled_value) * tick_size_e18
+    return format_e18(divide_half_even(value, order.filled_lots))
+
+
+def order_view(order: Order, rules: MarketRules) -> View:
+    """Return an order as JSON shows it. `price` is null for a market order."""
+    tick, lot = rules.tick_size_e18, rules.lot_size_e18
+    return {
+        "order_id": str(order.order_id),
+        "client_order_id": order.client_order_id or None,
+        "account": order.account,
+        "market": order.market,
+        "side": _SIDE[order.side],
+        "type": _TYPE[order.type],
+        "time_in_force": _TIME_IN_FORCE[order.time_in_force],
+        "price": format_e18(order.price_ticks * tick) if order.price_ticks else None,
+        "stop_price": None,
+        "quantity": format_e18(order.quantity_lots * lot),
+        "filled_quantity": format_e18(order.filled_lots * lot),
+        "remaining_quantity": format_e18((order.quantity_lots - order.filled_lots) * lot),
+        "average_price": average_price(order, tick),
+        "display_quantity": None,
+        "expires_at": format_time_us(order.expires_at_us) if order.expires_at_us else None,
+        "post_only": order.post_only,
+        "self_trade_prevention": _SELF_TRADE_PREVENTION[order.self_trade_prevention],
+        "status": _STATUS[order.status],
+        "created_at": format_time_us(order.created_at_us),
+        "updated_at": format_time_us(order.updated_at_us),
+        "sequence": order.sequence,
+    }
+
+
+def trade_view(trade: Trade, rules: MarketRules) -> View:
+    """Return a trade as JSON shows it."""
+    executed = trade.executed
+    return {
+        "trade_id": str(executed.trade_id),
+        "market": executed.market,
+        "price": format_e18(executed.price_ticks * rules.tick_size_e18),
+        "quantity": format_e18(executed.quantity_lots * rules.lot_size_e18),
+        "maker_order_id": str(executed.maker_order_id),
+        "taker_order_id": str(executed.taker_order_id),
+        "taker_side": _SIDE[executed.taker_side],
+        "time": format_time_us(trade.time_us),
+        "sequence": trade.sequence,
+    }
+
+
+def market_view(rules: MarketRules, status: MarketStatus) -> View:
+    """Return a market as JSON shows it."""
+    tick, lot = rules.tick_size_e18, rules.lot_size_e18
+    return {
+        "market": rules.market,
+        "base": rules.base,
+        "quote": rules.quote,
+        "tick_size": format_e18(tick),
+        "lot_size": format_e18(lot),
+        "min_price": format_ticks(rules.price_ticks_min, tick),
+        "max_price": format_ticks(rules.price_ticks_max, tick),
+        "min_quantity": format_lots(rules.quantity_lots_min, lot),
+        "max_quantity": format_lots(rules.quantity_lots_max, lot),
+        "min_notional": format_e36(rules.notional_min * tick * lot),
+        "self_trade_prevention": _SELF_TRADE_PREVENTION[rules.self_trade_prevention],
+        "status": _MARKET_STATUS[status],
+    }
+
+
+def answer(body: View, *, status: int = 200, headers: dict[str, str] | None = None) -> web.Response:
+    """Return a JSON answer."""
+    real_headers = {"Content-Type": JSON_TYPE}
+    if headers is not None:
+        real_headers |= headers
+    return web.Response(body=msgspec.json.encode(body), status=status, headers=real_headers)

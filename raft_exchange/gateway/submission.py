@@ -1,0 +1,163 @@
+"""From commands to their committed results: who asks, how it may be repeated, what came of it.
+
+A write goes to the core as one group, so that its commands stand next to each other in one entry
+and share one fate: all committed, all refused before the log, or all unknown.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import Final, NamedTuple
+
+from aiohttp import web
+
+from raft_exchange.gateway.context import Context
+from raft_exchange.gateway.errors import ErrorCode, Problem
+from raft_exchange.gateway.fields import NAME_FORM, TIME_FORM, is_label
+from raft_exchange.gateway.refusals import refusal
+from raft_exchange.gateway.times import NotATime, parse_time_us
+from raft_exchange.matching.filters import is_name
+from raft_exchange.matching.limits import IDEMPOTENCY_KEY_BYTES_MAX
+from raft_exchange.matching.messages import (
+    ANONYMOUS,
+    Command,
+    CommandRefused,
+    CreateAccount,
+    RejectCode,
+)
+from raft_exchange.sequencer.codec import Request
+from raft_exchange.sequencer.outcome import Committed, Outcome, Refused, Unknown
+
+BATCH_KEY_SEPARATOR: Final = "\x1f"
+"""Stands in no key a client can send, so that no single order has the key of a batch's item."""
+
+
+class Envelope(NamedTuple):
+    """What a request's headers say about its commands; "" and 0 stand for none."""
+
+    account: str
+    idempotency_key: str
+    deadline_us: int
+
+
+def account_of(request: web.Request) -> str:
+    """Return the account that a request acts for (open mode: whoever it says it is).
+
+    Raises:
+        Problem: `bad_field`.
+    """
+    account = request.headers.get("X-Account")
+    if account is None:
+        return ANONYMOUS
+    if not is_name(account):
+        raise _bad_header("X-Account", account, NAME_FORM)
+    return account
+
+
+def envelope_of(request: web.Request) -> Envelope:
+    """Return account, idempotency key and deadline of a write.
+
+    Raises:
+        Problem: `bad_field`.
+    """
+    headers = request.headers
+    key = headers.get("Idempotency-Key")
+    if key is not None and not is_label(key, IDEMPOTENCY_KEY_BYTES_MAX):
+        allowed = f"1 to {IDEMPOTENCY_KEY_BYTES_MAX} printable ASCII characters"
+        raise _bad_header("Idempotency-Key", key, allowed)
+    deadline = headers.get("X-Deadline")
+    return Envelope(account_of(request), key or "", _deadline_us(deadline) if deadline else 0)
+
+
+def _deadline_us(text: str) -> int:
+    try:
+        deadline_us = parse_time_us(text)
+    except NotATime:
+        deadline_us = 0
+    if deadline_us <= 0:  # 0 stands for "none" in a request
+        raise _bad_header("X-Deadline", text, TIME_FORM)
+    return deadline_us
+
+
+def _bad_header(name: str, value: str, allowed: str) -> Problem:
+    return Problem(
+        ErrorCode.BAD_FIELD,
+        f"the header {name} is malformed",
+        field=name,
+        value=value,
+        allowed=allowed,
+    )
+
+
+async def submit(context: Context, envelope: Envelope, command: Command) -> Committed:
+    """Sequence one command and return its result, refused or not.
+
+    Raises:
+        Problem: it never reached the log, or what became of it is unknown.
+    """
+    request = Request(command, envelope.idempotency_key, envelope.deadline_us)
+    return (await submit_group(context, envelope.account, [request]))[0]
+
+
+async def submit_batch(
+    context: Context, envelope: Envelope, commands: Sequence[tuple[int, Command]], *, count: int
+) -> list[Committed]:
+    """Sequence the commands of a batch of `count` items next to each other, each with its index.
+
+    Raises:
+        Problem: as `submit`.
+    """
+    key, deadline_us = envelope.idempotency_key, envelope.deadline_us
+    requests = [
+        Request(
+            command,
+            f"{key}{BATCH_KEY_SEPARATOR}{index}/{count}" if key else "",
+            deadline_us,
+        )
+        for index, command in commands
+    ]
+    return await submit_group(context, envelope.account, requests)
+
+
+async def submit_group(
+    context: Context, account: str, requests: Sequence[Request]
+) -> list[Committed]:
+    """Sequence `requests` of `account`, which is opened first if this node does not know it.
+
+    Raises:
+        Problem: the group never reached the log, what became of it is unknown, or no account can
+            be opened any more.
+    """
+    if account in context.marketdata.accounts:
+        return [committed(outcome) for outcome in await context.core.submit(requests)]
+    opening, *rest = await context.core.submit([Request(CreateAccount(account)), *requests])
+    opened = committed(opening)
+    event = opened.events[0]
+    if isinstance(event, CommandRefused) and event.code is not RejectCode.ALREADY_EXISTS:
+        raise refusal(event, opened, sent={"account": account})
+    return [committed(outcome) for outcome in rest]
+
+
+def committed(outcome: Outcome) -> Committed:
+    """Return a committed outcome.
+
+    Raises:
+        Problem: it was refused before the log, or is unknown.
+    """
+    if isinstance(outcome, Committed):
+        return outcome
+    if isinstance(outcome, Refused):
+        raise Problem(ErrorCode(outcome.code.value), outcome.detail)
+    assert isinstance(outcome, Unknown)
+    raise Problem(
+        ErrorCode.OUTCOME_UNKNOWN,
+        "the request may still take effect; send it again with the same Idempotency-Key",
+    )
+
+
+def write_headers(result: Committed) -> dict[str, str]:
+    """Return the headers of the answer to a write."""
+    headers = {"X-Sequence": str(result.sequence)}
+    if result.replayed:
+        headers["Idempotent-Replay"] = "true"
+    return headers
