@@ -14,8 +14,8 @@ Times are microseconds, prices ticks, quantities lots; `#3` is order 3. Commands
     book [NAME]
 
 Limits are min_price= max_price= min_quantity= max_quantity= min_notional= stp=. The market is
-BTC-USD unless `on=MARKET` says otherwise; an order without a price is a market order, `ioc` unless told.
-`book` prints the ladder, worst sell first; it is a look, not a command.
+BTC-USD unless `on=MARKET` says otherwise. An order without a price is a market order, `ioc`
+unless told. `book` prints the ladder, worst sell first; it is a look, not a command.
 """
 
 from __future__ import annotations
