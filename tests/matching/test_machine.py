@@ -39,7 +39,7 @@ INTEGERS = st.integers(-(2**63), 2**64 - 1) | st.integers(-2, 120)
 TEXTS = st.text(max_size=80) | st.sampled_from(["ann", "bob", "anonymous", "BTC-USD", "ETH-USD"])
 
 
-def anything(kind: type) -> st.SearchStrategy[Any]:
+def anything(kind: Any) -> st.SearchStrategy[Any]:
     """Return whatever a field of this type can hold after an entry of the log is decoded."""
     if get_args(kind):  # a union: `X | None`, or all the commands
         return st.one_of([anything(member) for member in get_args(kind)])
@@ -117,8 +117,9 @@ def test_an_accepted_order_rests_or_ends_in_the_same_command() -> None:
     entered = 0
     for _, _, events in applied(4, 5_000):
         opening = events[0]
-        moved = isinstance(opening, OrderAmended) and not opening.kept_place
-        if isinstance(opening, OrderAccepted) or moved:
+        if isinstance(opening, OrderAccepted | OrderAmended) and not (
+            isinstance(opening, OrderAmended) and opening.kept_place
+        ):
             entered += 1
             order_id = opening.order.order_id
             finals = [
@@ -277,8 +278,8 @@ def cross(exchange: Exchange) -> None:
 
 
 def jump_the_queue(exchange: Exchange) -> None:
-    order = next(o for o in exchange.live.by_id.values() if o.behind is not None)
-    order.priority = order.behind.priority + 1
+    ahead, behind = next((o, o.behind) for o in exchange.live.by_id.values() if o.behind)
+    ahead.priority = behind.priority + 1
 
 
 def lose_an_expiry(exchange: Exchange) -> None:

@@ -13,7 +13,7 @@ from hypothesis import strategies as st
 
 from raft_exchange.matching import snapshot
 from raft_exchange.matching.machine import Exchange
-from raft_exchange.matching.messages import CreateAccount, CreateMarket
+from raft_exchange.matching.messages import Command, CreateAccount, CreateMarket
 from tests.support.workload import commands, rules
 
 
@@ -46,7 +46,7 @@ def test_a_restored_machine_goes_on_as_if_nothing_had_been(seed: int) -> None:
 def test_bytes_do_not_tell_the_history() -> None:
     """Accounts and markets opened in another order are the same state."""
     one, other = Exchange(), Exchange()
-    openings = [
+    openings: list[Command] = [
         *(CreateAccount(name) for name in ("zoe", "ann", "bob")),
         *(CreateMarket(rules(market)) for market in ("ZEC-USD", "BTC-USD")),
     ]
@@ -133,7 +133,23 @@ def leaves(value: Any, path: tuple[int, ...] = ()) -> list[tuple[int, ...]]:
     return [leaf for n, item in enumerate(value) for leaf in leaves(item, (*path, n))]
 
 
-ODD_VALUES = (None, -1, 0, 1, 2, 2**63, 2**64 - 1, 1.0, "", "ann", "٣", "1" * 5_000, [], [[]], True)
+ODD_VALUES: tuple[object, ...] = (
+    None,
+    -1,
+    0,
+    1,
+    2,
+    2**63,
+    2**64 - 1,
+    1.0,
+    "",
+    "ann",
+    "٣",
+    "1" * 5_000,
+    [],
+    [[]],
+    True,
+)
 
 
 def test_a_wrong_value_anywhere_is_refused_or_is_another_state() -> None:

@@ -21,6 +21,7 @@ unless told. `book` prints the ladder, worst sell first; it is a look, not a com
 from __future__ import annotations
 
 import shlex
+from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Final
 
@@ -122,7 +123,7 @@ def read(words: list[str]) -> list[Command]:
     plain = [word for word in arguments if "=" not in word]
     if verb == "account":
         return [CreateAccount(name) for name in arguments]
-    readers = {
+    readers: dict[str, Callable[[], Command]] = {
         "buy": lambda: _order(Side.BUY, plain, options),
         "sell": lambda: _order(Side.SELL, plain, options),
         "amend": lambda: _amend(plain),
@@ -186,7 +187,7 @@ def _change(market: str, options: dict[str, str]) -> ChangeMarket:
     return ChangeMarket(
         market=market,
         status=None if status is None else MarketStatus[status.upper()],
-        **changes,  # type: ignore[arg-type]
+        **changes,
     )
 
 
