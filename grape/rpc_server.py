@@ -7,14 +7,14 @@ Rules:
 2. Every call that can be answered is answered within `HANDLER_S_MAX`; one too many is refused with
    `ERR_BUSY` rather than queued.
 3. A call whose client is gone is finished all the same: it may have been an order.
-4. After `close` nothing of ours runs, and every further call is refused.
+4. `close` refuses further calls, gives those in progress a second, and ends what is left.
 """
 
 import asyncio
 import contextlib
 import hashlib
 import logging
-from collections.abc import Awaitable, Callable
+from collections.abc import Awaitable, Callable, Collection
 from dataclasses import dataclass
 from typing import Any, Final
 
@@ -83,10 +83,10 @@ class RpcServer:
         self._handler = handler
         self._request_bytes_max = request_bytes_max
         self._in_flight_max = in_flight_max
-        self._in_flight = 0
         self._bodies = 0
         self._sockets: set[web.WebSocketResponse] = set()
-        self._tasks: set[asyncio.Task[None]] = set()
+        self._handling: set[asyncio.Future[Any]] = set()
+        self._answering: set[asyncio.Future[None]] = set()
         self._closed = False
 
     async def handle(self, request: web.BaseRequest) -> web.StreamResponse:
@@ -127,20 +127,19 @@ class RpcServer:
         return socket
 
     async def close(self, _app: object = None) -> None:
-        """Close every WebSocket and end every call. Fits aiohttp's `on_shutdown`."""
+        """End every call and close every WebSocket. Fits aiohttp's `on_shutdown`."""
         self._closed = True
+        await _end(self._handling)
+        await _end(self._answering)
         closing = [socket.close(code=aiohttp.WSCloseCode.GOING_AWAY) for socket in self._sockets]
         await asyncio.gather(*closing, return_exceptions=True)
-        for task in self._tasks:
-            task.cancel()
-        await asyncio.gather(*self._tasks, return_exceptions=True)
 
     async def _serve_socket(self, socket: web.WebSocketResponse, request: web.BaseRequest) -> None:
         # A client that does not read its replies is not read from either.
         room = asyncio.Semaphore(CALLS_PER_SOCKET_MAX)
 
         def ended(task: asyncio.Task[None]) -> None:
-            self._tasks.discard(task)
+            self._answering.discard(task)
             room.release()
 
         async for message in socket:
@@ -153,7 +152,7 @@ class RpcServer:
             await room.acquire()
             # A task for each: replies go out in the order in which they are ready.
             task = asyncio.create_task(self._answer_on(socket, call, request))
-            self._tasks.add(task)
+            self._answering.add(task)
             task.add_done_callback(ended)
 
     async def _answer_on(
@@ -166,27 +165,44 @@ class RpcServer:
 
     async def _answer(self, call: Call, request: web.BaseRequest) -> bytes:
         """The encoded reply; raises nothing but cancellation."""
-        if self._closed or self._in_flight >= self._in_flight_max:
+        if self._closed or len(self._handling) >= self._in_flight_max:
             return encode_reply(Reply(call.rid, ErrorCode.BUSY, None))
         seen = RpcRequest(call.key, call.payload, request.remote, _certificate(request))
-        self._in_flight += 1
         try:
             return encode_reply(await self._ask_handler(call.rid, seen))
         except Exception:  # also of a result that is not JSON
             logger.exception("the handler of %s failed", call.key)
             return encode_reply(Reply(call.rid, ErrorCode.HANDLER, None))
-        finally:
-            self._in_flight -= 1
 
     async def _ask_handler(self, rid: str | int | float, request: RpcRequest) -> Reply:
+        handling = asyncio.ensure_future(self._handler(request))
+        self._handling.add(handling)
+        handling.add_done_callback(self._handled)
         try:
             async with asyncio.timeout(HANDLER_S_MAX):
-                return Reply(rid, None, await self._handler(request))
+                # Shielded: the end of the connection is not the end of the call.
+                return Reply(rid, None, await asyncio.shield(handling))
         except RemoteError as error:
             return Reply(rid, error.text, error.result)
         except TimeoutError:
+            handling.cancel()
             logger.error("no answer to a call of %s in time", request.key)
             return Reply(rid, ErrorCode.TIMEOUT, None)
+
+    def _handled(self, handling: asyncio.Future[Any]) -> None:
+        self._handling.discard(handling)
+        if not handling.cancelled():
+            handling.exception()  # nobody may wait any more: it was seen
+
+
+async def _end(tasks: Collection[asyncio.Future[Any]]) -> None:
+    """Give `tasks` a second, then cancel them; on return all have ended."""
+    if tasks:
+        await asyncio.wait(list(tasks), timeout=CLOSE_S_MAX)
+    remaining = list(tasks)
+    for task in remaining:
+        task.cancel()
+    await asyncio.gather(*remaining, return_exceptions=True)
 
 
 def _certificate(request: web.BaseRequest) -> bytes | None:

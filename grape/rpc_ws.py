@@ -82,7 +82,7 @@ class WebSocketTransport:
 
     def _connection(self, destination: str) -> "_Connection":
         known = self._connections.get(destination)
-        if known is not None and not known.ended:
+        if known is not None and known.is_usable:
             return known
         self._close_idle()
         if len(self._connections) >= CONNECTIONS_MAX and destination not in self._connections:
@@ -122,8 +122,13 @@ class _Connection:
         self._socket: aiohttp.ClientWebSocketResponse | None = None
         self._opened = asyncio.Event()
         self._waiting: dict[str | int | float, asyncio.Future[Reply]] = {}
-        self.ended = False
+        self._ended = False
         self.task = asyncio.create_task(self._run(), name=f"rpc {url}")
+
+    @property
+    def is_usable(self) -> bool:
+        """Whether it is open, or may become so."""
+        return not self._ended and (self._socket is None or not self._socket.closed)
 
     def is_idle(self, *, for_s: float) -> bool:
         """Whether nothing waits here and the last call ended at least `for_s` seconds ago."""
@@ -131,14 +136,14 @@ class _Connection:
 
     async def exchange(self, call: Call, frame: str) -> Reply:
         """Send `frame` and wait for the reply to `call`. Raises GrenacheError."""
-        assert not self.ended, "an ended connection takes no calls"
+        assert not self._ended, "an ended connection takes no calls"
         if len(self._waiting) >= PENDING_PER_CONNECTION_MAX:
             raise GrenacheError(ErrorCode.BUSY, f"{PENDING_PER_CONNECTION_MAX} calls in flight")
         future: asyncio.Future[Reply] = asyncio.get_running_loop().create_future()
         self._waiting[call.rid] = future
         try:
             await self._opened.wait()
-            if not self.ended:
+            if not self._ended:
                 assert self._socket is not None, "what was opened has a socket"
                 with contextlib.suppress(ConnectionError):  # the task sees it too, and tells all
                     await self._socket.send_str(frame)
@@ -179,7 +184,7 @@ class _Connection:
             raise GrenacheError(ErrorCode.REQUEST_GENERIC, detail) from None
 
     def _fail_all(self, failure: GrenacheError) -> None:
-        self.ended = True
+        self._ended = True
         self._opened.set()
         for future in self._waiting.values():
             if not future.done():
