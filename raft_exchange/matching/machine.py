@@ -217,8 +217,7 @@ class Exchange:
 
     def _refuse_crowd(self, command: PlaceOrder, market: Market) -> CommandRefused | None:
         # Asked before matching: an order that might rest is refused even if it would trade away.
-        held = self.live.count(command.account, command.market)
-        if held >= ORDERS_PER_ACCOUNT_MARKET_MAX:
+        if self.live.count(command.account, command.market) >= ORDERS_PER_ACCOUNT_MARKET_MAX:
             return CommandRefused(RejectCode.TOO_MANY_ORDERS, "")
         if market.book.count() >= ORDERS_PER_MARKET_MAX or len(self.live.by_id) >= ORDERS_MAX:
             return CommandRefused(RejectCode.LIMIT_REACHED, "")

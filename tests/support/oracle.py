@@ -189,18 +189,18 @@ class Oracle:
         )
         _require(not (c.post_only and self._makers(order)), "would_take", "price_ticks")
         if c.time_in_force == TimeInForce.FOK:
-            trial = copy(self)  # shallow, then the three things that trading writes to
-            trial.live, trial.place = dict(self.live), dict(self.place)
-            trial.trades = dict(self.trades)
-            outcome = trial._enter(order)[-1]
-            whole = (
-                isinstance(outcome, OrderEnded)
-                and outcome.reason == EndReason.FILLED
-                and outcome.order.quantity_lots == c.quantity_lots
-            )
-            _require(whole, "unfillable", "quantity_lots")
+            _require(self._would_fill(order), "unfillable", "quantity_lots")
         self.last_order_id += 1
         return [OrderAccepted(order), *self._enter(order)]
+
+    def _would_fill(self, order: Order) -> bool:
+        trial = copy(self)  # shallow, then the three things that trading writes to
+        trial.live, trial.place = dict(self.live), dict(self.place)
+        trial.trades = dict(self.trades)
+        last = trial._enter(order)[-1]
+        if not isinstance(last, OrderEnded) or last.reason != EndReason.FILLED:
+            return False
+        return last.order.quantity_lots == order.quantity_lots
 
     def _require_room(self, account: str, market: str) -> None:
         in_market = [order for order in self.live.values() if order.market == market]
