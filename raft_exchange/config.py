@@ -198,7 +198,7 @@ OPTIONS: Final = (
         "founding_markets",
         _markets,
         "BTC-USD:0.01:0.00000001",
-        "BASE-QUOTE:TICK:LOT, comma-separated; sizes above 0 and at most 9, up to 18 decimal places",
+        "BASE-QUOTE:TICK:LOT, comma-separated; sizes above 0 and at most 9, of up to 18 places",
         "markets that a new cluster opens by itself; the first is the seed surface's",
     ),
     Option("seed_services", _on_off, "on", "on | off", "serve /state and /order as well"),

@@ -13,6 +13,7 @@ import random
 import signal
 import sys
 import time
+from collections.abc import Callable
 from contextlib import AsyncExitStack
 from typing import Final, NoReturn
 
@@ -142,8 +143,7 @@ class _Node:
             node=settings.node_id, boot=owner.boot, log=self._group, wake=self._driver.wake
         )
         self._core = NodeCore(
-            cluster=settings.cluster,
-            node=settings.node_id,
+            identity=owner,
             state=self._state,
             pipeline=self._pipeline,
             group=self._group,
@@ -187,16 +187,13 @@ class _Node:
 
     async def drain(self) -> None:
         """Hand over leadership, then finish what was taken, within the time allowed."""
-        loop = asyncio.get_running_loop()
-        deadline_s = loop.time() + self._settings.drain_s
+        deadline_s = asyncio.get_running_loop().time() + self._settings.drain_s
         self._core.drain()
         self._group.hand_over()
-        while self._group.is_handing_over and loop.time() < deadline_s:
-            await asyncio.sleep(POLL_S)
+        await _until(lambda: not self._group.is_handing_over, deadline_s)
         await self._site.stop()
         self._pipeline.drain()
-        while not self._pipeline.is_idle and loop.time() < deadline_s:
-            await asyncio.sleep(POLL_S)
+        await _until(lambda: self._pipeline.is_idle, deadline_s)
 
     # The wires ------------------------------------------------------------------------------------
 
@@ -251,6 +248,13 @@ class _Node:
     def transport_stats(self) -> TransportStats:
         """Return the transport's counters."""
         return self._transport.stats
+
+
+async def _until(claim: Callable[[], bool], deadline_s: float) -> None:
+    """Wait for something that ticks decide and nobody announces; give up at `deadline_s`."""
+    loop = asyncio.get_running_loop()
+    while not claim() and loop.time() < deadline_s:  # noqa: ASYNC110
+        await asyncio.sleep(POLL_S)
 
 
 def _now_us() -> int:

@@ -13,6 +13,7 @@ from collections.abc import Callable, Sequence
 from typing import Final
 
 from raft_exchange.raft.group import Group
+from raft_exchange.raft.identity import Identity
 from raft_exchange.raft.members import MemberAddress
 from raft_exchange.sequencer.applied import Applied
 from raft_exchange.sequencer.codec import Request
@@ -29,16 +30,14 @@ class NodeCore:
     def __init__(
         self,
         *,
-        cluster: str,
-        node: str,
+        identity: Identity,
         state: ReplicatedState,
         pipeline: Pipeline,
         group: Group,
         folds: Sequence[Callable[[Applied], None]],
         members: Callable[[], Sequence[MemberAddress]],
     ) -> None:
-        self._cluster = cluster
-        self._node = node
+        self._identity = identity
         self._state = state
         self._pipeline = pipeline
         self._folds = folds
@@ -99,8 +98,8 @@ class NodeCore:
         raft = self._group
         age_s = raft.contact_age_s()
         return Status(
-            cluster=self._cluster,
-            node=self._node,
+            cluster=self._identity.cluster,
+            node=self._identity.node,
             role=raft.role,
             leader=raft.leader_id or "",
             term=raft.term,
@@ -115,9 +114,9 @@ class NodeCore:
                     member.id,
                     member.raft_address,
                     member.http_url,
-                    member.id == self._node or raft.is_connected(member.id),
+                    member.id == self._identity.node or raft.is_connected(member.id),
                     0
-                    if raft.role == "leader" and member.id == self._node
+                    if raft.role == "leader" and member.id == self._identity.node
                     else raft.match_lag(member.id),
                 )
                 for member in self._members()

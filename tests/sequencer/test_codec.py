@@ -1,4 +1,4 @@
-"""The entry codec: what goes in comes out, the leader's stamp moves only the time, garbage is told."""
+"""The entry codec: what goes in comes out, a stamp moves only the time, garbage is told."""
 
 import contextlib
 

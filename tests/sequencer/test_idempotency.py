@@ -1,4 +1,4 @@
-"""The idempotency window: bounded by time and by counts, oldest out first, equal to a plain list."""
+"""The idempotency window: bounded by time and by counts, oldest out first; equal to a list."""
 
 import random
 

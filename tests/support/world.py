@@ -86,7 +86,6 @@ class SimNode:
         self.boot = 0
         self.is_running = False
         self.is_stopped = False  # SIGSTOP: runs nothing, hears nothing, keeps its memory
-        self.applied: list[Applied] = []
         self.corrupt: Callable[[Applied, ReplicatedState], None] | None = None
 
     def start(self) -> None:
@@ -94,7 +93,6 @@ class SimNode:
         assert not self.is_running
         self.boot += 1
         self.is_running = True
-        self.applied = []
         self._is_scheduled = False
         self.transport = SimTransport(self.world, self.id)
         self.state = ReplicatedState()
@@ -163,7 +161,7 @@ class SimNode:
     def _on_applied(self, applied: Applied) -> None:
         if self.corrupt is not None:
             self.corrupt(applied, self.state)
-        self.applied.append(applied)
+        self.world.note_applied(self, applied)
         self.pipeline.applied(applied, now_s=self.world.now_s)
 
     def _fail(self, error: BaseException) -> NoReturn:
@@ -193,6 +191,7 @@ class World:
         self._event_count = 0
         self.ids = [f"n{number}" for number in range(1, nodes + 1)]
         self.leaders: dict[int, str] = {}
+        self.truth: dict[int, Applied] = {}
         self.nodes = {
             node_id: SimNode(self, node_id, self.random.randrange(-50_000, 50_000))
             for node_id in self.ids
@@ -333,6 +332,11 @@ class World:
         if node.group.is_leader:
             known = self.leaders.setdefault(node.group.term, node.id)
             assert known == node.id, f"term {node.group.term} has leaders {known} and {node.id}"
+
+    def note_applied(self, node: SimNode, applied: Applied) -> None:
+        """Assert, all along and across restarts, that an index means the same to everybody."""
+        known = self.truth.setdefault(applied.index, applied)
+        assert known == applied, f"{node.id} applies {applied}, others applied {known}"
 
     def leader(self) -> SimNode | None:
         """Return the settled leader of the greatest term among the running nodes."""

@@ -1,0 +1,262 @@
+"""The whole cluster on virtual time: whatever breaks, no acknowledged order is lost or doubled."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import Any
+
+import pytest
+
+from raft_exchange.matching.messages import CreateAccount
+from raft_exchange.raft.group import Group
+from raft_exchange.raft.journal import Journal
+from raft_exchange.raft.wire import AppendReply
+from raft_exchange.sequencer.applied import Applied
+from raft_exchange.sequencer.outcome import Committed
+from raft_exchange.sequencer.state import ReplicatedState
+from tests.support.climate import Climate
+from tests.support.disk import Disk
+from tests.support.history import Clients, check_agreement, check_history
+from tests.support.world import World
+
+SEGMENT_BYTES = 256 * 1024
+FAULTS_S = 25.0
+CALM_S = 8.0
+SETTLE_S = 6.0
+
+
+def make_world(seed: int, climate: Climate) -> World:
+    return World(
+        seed,
+        nodes=climate.nodes,
+        delay_s=climate.delay_s,
+        make_disk=lambda node_id: Disk(seed * 10 + int(node_id[1:])),
+        open_journal=lambda disk: Journal(disk.directory(), segment_bytes=SEGMENT_BYTES),
+        crash_disk=lambda disk: disk.power_cut(),
+    )
+
+
+def live_through(seed: int) -> tuple[World, Clients]:
+    """Run one seed: a safety phase with faults, then a healed one that must converge."""
+    climate = Climate(seed)
+    world = make_world(seed, climate)
+    with world.running():
+        assert world.run_until(lambda: world.leader() is not None, seconds=10)
+        clients = Clients(world, rate_per_s=climate.rate_per_s, seed=seed)
+        clients.start()
+        climate.run(world, seconds=FAULTS_S)
+        world.heal()
+        world.run(CALM_S)
+        last = clients.place(world.nodes[world.ids[-1]])
+        clients.stop()
+        world.run(SETTLE_S)
+        assert isinstance(last.outcome, Committed), "a healed cluster takes orders"
+        check_history(world, clients.operations)
+        check_agreement(world)
+    return world, clients
+
+
+def test_no_fault_loses_doubles_or_reorders_an_acknowledged_order(seed: int) -> None:
+    """One truth for all, one leader a term, every answer true, every order in real-time order."""
+    live_through(seed)
+
+
+def test_a_seed_reproduces_everything() -> None:
+    first, again = (live_through(7)[0] for _ in range(2))
+    assert first.truth == again.truth
+    assert first.leaders == again.leaders
+
+
+def test_a_calm_cluster_answers_everything_and_keeps_its_leader() -> None:
+    climate = Climate(0)
+    climate.nodes, climate.delay_s = 3, (0.0002, 0.001)
+    world = make_world(0, climate)
+    with world.running():
+        world.run_until(lambda: world.leader() is not None, seconds=10)
+        clients = Clients(world, rate_per_s=200, seed=0)
+        clients.start()
+        world.run(10)
+        clients.stop()
+        world.run(1)
+        assert len(world.leaders) == 1
+        assert all(isinstance(o.outcome, Committed) for o in clients.operations)
+        check_history(world, clients.operations)
+        check_agreement(world)
+
+
+def test_a_node_back_from_a_partition_does_not_depose_the_leader() -> None:
+    """Pre-vote: the node asks before it disturbs anybody with a new term."""
+    world = make_world(1, Climate(1))
+    with world.running():
+        world.run_until(lambda: world.leader() is not None, seconds=10)
+        leader = world.leader()
+        assert leader is not None
+        term = leader.group.term
+        lonely = next(node_id for node_id in world.ids if node_id != leader.id)
+        for other in world.ids:
+            if other != lonely:
+                world.cut(lonely, other)
+        world.run(20)
+        world.heal()
+        world.run(3)
+        assert world.leader() is leader
+        assert leader.group.term == term
+
+
+def test_a_leader_without_a_majority_stops_leading() -> None:
+    world = make_world(2, Climate(2))
+    with world.running():
+        world.run_until(lambda: world.leader() is not None, seconds=10)
+        leader = world.leader()
+        assert leader is not None
+        for other in world.ids:
+            if other != leader.id:
+                world.cut(leader.id, other)
+        assert world.run_until(lambda: not leader.group.is_leader, seconds=1.5)
+
+
+def test_a_hand_over_fails_no_order_and_takes_less_than_a_third_of_a_second() -> None:
+    climate = Climate(0)
+    climate.nodes, climate.delay_s = 3, (0.0002, 0.001)
+    world = make_world(3, climate)
+    with world.running():
+        world.run_until(lambda: world.leader() is not None, seconds=10)
+        clients = Clients(world, rate_per_s=500, seed=3)
+        clients.start()
+        world.run(2)
+        old = world.leader()
+        assert old is not None
+        old.group.hand_over()
+        handed_over = world.run_until(
+            lambda: world.leader() not in (None, old) and not old.group.is_leader, seconds=2
+        )
+        assert handed_over
+        world.run(1)
+        clients.stop()
+        world.run(1)
+        assert all(isinstance(o.outcome, Committed) for o in clients.operations)
+        slowest_s = max(o.completed_s - o.invoked_s for o in clients.operations if o.completed_s)
+        assert slowest_s < 0.3
+        check_history(world, clients.operations)
+
+
+def test_a_replica_made_to_apply_one_entry_differently_is_caught_by_its_hash() -> None:
+    world = make_world(4, Climate(4))
+    with world.running():
+        world.run_until(lambda: world.leader() is not None, seconds=10)
+
+        def corrupt(applied: Applied, state: ReplicatedState) -> None:
+            if applied.index == 40:
+                state.exchange.apply(CreateAccount("nobody-asked"))
+
+        world.nodes["n2"].corrupt = corrupt
+        clients = Clients(world, rate_per_s=100, seed=4)
+        clients.start()
+        with pytest.raises(AssertionError, match=r"n2 applies .* others applied|replicas differ"):
+            _run_and_compare(world, clients)
+
+
+def _run_and_compare(world: World, clients: Clients) -> None:
+    world.run(3)
+    clients.stop()
+    world.run(3)
+    check_agreement(world)
+
+
+# The simulation itself is tested: each of these breaks one promise, and it must notice. ----------
+
+
+def _never_sync(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Acknowledges what only the page cache holds."""
+    monkeypatch.setattr(Journal, "sync", lambda self: None)
+    monkeypatch.setattr(Journal, "pending", property(lambda self: False))
+
+
+def _vote_for_everybody(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Forgets that it has voted in this term."""
+    real = Group._on_request_vote
+
+    def forgetful(self: Group, node: Any, message: Any) -> None:
+        self._SyncObj__votedForNodeId = None
+        real(self, node, message)
+
+    monkeypatch.setattr(Group, "_on_request_vote", forgetful)
+
+
+def _vote_for_shorter_logs(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Lets a candidate win that lacks committed entries."""
+    monkeypatch.setattr(Group, "_is_up_to_date", lambda self, term, index: True)
+
+
+def _commit_alone(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Counts itself as a majority."""
+    real = Group._advance_commit
+
+    def alone(self: Group) -> None:
+        real(self)
+        if self._log.term_at(self._log.last_index) == self.term:
+            self._commit(self._log.last_index)
+
+    monkeypatch.setattr(Group, "_advance_commit", alone)
+
+
+def _acknowledge_what_it_lacks(monkeypatch: pytest.MonkeyPatch) -> None:
+    """A follower confirms entries it was only told to exist."""
+    real = Group._send_after_sync
+
+    def boast(self: Group, node: Any, message: Any) -> None:
+        if isinstance(message, AppendReply) and not message.success:
+            message = AppendReply(message.term, message.previous_index, True, message.previous_index)
+        real(self, node, message)
+
+    monkeypatch.setattr(Group, "_send_after_sync", boast)
+
+
+def _keep_conflicting_entries(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Skips entries it has at that index, whatever their term."""
+
+    def lax(self: Group, message: Any) -> int:
+        for entry in message.entries:
+            if entry.index > self._log.last_index:
+                self._log.add(entry.command, entry.index, entry.term)
+        return int(message.previous_index + len(message.entries))
+
+    monkeypatch.setattr(Group, "_append_missing", lax)
+
+
+def _forget_sessions(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Applies every repeat of a batch again."""
+    monkeypatch.setattr(ReplicatedState, "_is_next", lambda self, batch: True)
+
+
+def _lose_the_vote_on_restart(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Starts without the term and the vote of its former life."""
+    monkeypatch.setattr(Journal, "getCurrentTerm", lambda self: 0)
+    monkeypatch.setattr(Journal, "getVotedForNodeId", lambda self: None)
+
+
+MUTATIONS = [
+    _never_sync,
+    _vote_for_everybody,
+    _vote_for_shorter_logs,
+    _commit_alone,
+    _acknowledge_what_it_lacks,
+    _keep_conflicting_entries,
+    _forget_sessions,
+    _lose_the_vote_on_restart,
+]
+MUTATION_SEEDS_MAX = 500
+
+
+@pytest.mark.parametrize("mutation", MUTATIONS, ids=lambda mutation: mutation.__name__[1:])
+def test_the_simulation_notices(
+    mutation: Callable[[pytest.MonkeyPatch], None], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A simulation that cannot fail proves nothing."""
+    mutation(monkeypatch)
+    for seed in range(MUTATION_SEEDS_MAX):
+        try:
+            live_through(seed)
+        except (AssertionError, RuntimeError):
+            return
+    pytest.fail(f"unnoticed in {MUTATION_SEEDS_MAX} seeds")
