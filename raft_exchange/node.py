@@ -13,7 +13,7 @@ import random
 import signal
 import sys
 import time
-from collections.abc import Callable
+from collections.abc import Awaitable, Callable
 from contextlib import AsyncExitStack
 from typing import Final, NoReturn
 
@@ -28,14 +28,12 @@ from raft_exchange.marketdata.view import MarketData
 from raft_exchange.matching.limits import PRICE_TICKS_MAX, QUANTITY_LOTS_MAX
 from raft_exchange.matching.messages import CreateMarket, MarketRules, SelfTradePrevention
 from raft_exchange.metrics import Metrics
-from raft_exchange.raft.connection import TransportStats
 from raft_exchange.raft.driver import Driver
 from raft_exchange.raft.group import Group, Hooks, Timing, check_library
-from raft_exchange.raft.handshake import Credentials
-from raft_exchange.raft.identity import IdentityError, claim
+from raft_exchange.raft.handshake import Identity as Credentials
+from raft_exchange.raft.identity import Identity, IdentityError, claim
 from raft_exchange.raft.journal import Journal
-from raft_exchange.raft.members import MemberAddress
-from raft_exchange.raft.recovery import JournalCorrupt
+from raft_exchange.raft.segments import JournalCorrupt
 from raft_exchange.raft.storage import Directory, DirectoryInUse, StorageFailed
 from raft_exchange.raft.transport import PeerTransport
 from raft_exchange.sequencer.applied import Applied
@@ -92,8 +90,25 @@ async def _serve(settings: Settings, secret: bytes) -> None:
     for number in (signal.SIGTERM, signal.SIGINT):
         loop.add_signal_handler(number, stop.set)
     async with AsyncExitStack() as stack:
-        node = _Node(settings, secret, stack)
-        await node.start()
+        identity = claim(settings.data_dir, cluster=settings.cluster, node=settings.node_id)
+        journal = Journal(
+            Directory.ensure(settings.data_dir / "journal"),
+            durability="fsync" if settings.durability == "fsync" else "os",
+        )
+        stack.callback(journal.close)
+        addresses = {member.id: member.raft_endpoint() for member in settings.members}
+        driver = Driver()
+        transport = PeerTransport(
+            Credentials(settings.node_id, settings.cluster, secret),
+            listen=(settings.raft_host, settings.raft_port),
+            resolve=addresses.get,
+            wake=driver.wake,
+            jitter=random.random,
+        )
+        stack.push_async_callback(transport.stop)
+        await _bind("raft_port", transport.start())
+        node = _Node(settings, identity, journal, transport, driver)
+        await node.start(stack)
         await stop.wait()
         await node.drain()
     logger.info("stopped")
@@ -102,32 +117,25 @@ async def _serve(settings: Settings, secret: bytes) -> None:
 class _Node:
     """The parts of one node and the wires between them."""
 
-    def __init__(self, settings: Settings, secret: bytes, stack: AsyncExitStack) -> None:
+    def __init__(
+        self,
+        settings: Settings,
+        identity: Identity,
+        journal: Journal,
+        transport: PeerTransport,
+        driver: Driver,
+    ) -> None:
         self._settings = settings
-        self._stack = stack
-        owner = claim(settings.data_dir, cluster=settings.cluster, node=settings.node_id)
-        self._journal = Journal(
-            Directory.ensure(settings.data_dir / "journal"),
-            durability="fsync" if settings.durability == "fsync" else "os",
-        )
-        stack.callback(self._journal.close)
-        self._addresses = {member.id: member for member in settings.members}
-        self._driver = Driver(self._tick)
-        self._transport = PeerTransport(
-            Credentials(settings.node_id, settings.cluster, secret),
-            listen=(settings.raft_host, settings.raft_port),
-            resolve=self._resolve,
-            wake=self._driver.wake,
-            jitter=random.random,
-        )
+        self._transport = transport
+        self._driver = driver
         self._metrics = Metrics()
         self._marketdata = MarketData()
         self._state = ReplicatedState()
         self._replica = Replica(self._state, on_applied=self._on_applied)
         self._group = Group(
             self_id=settings.node_id,
-            member_ids=self._addresses,
-            journal=self._journal,
+            member_ids=[member.id for member in settings.members],
+            journal=journal,
             transport=self._transport,
             timing=Timing(),
             hooks=Hooks(
@@ -140,10 +148,10 @@ class _Node:
             ),
         )
         self._pipeline = Pipeline(
-            node=settings.node_id, boot=owner.boot, log=self._group, wake=self._driver.wake
+            node=settings.node_id, boot=identity.boot, log=self._group, wake=self._driver.wake
         )
         self._core = NodeCore(
-            identity=owner,
+            identity=identity,
             state=self._state,
             pipeline=self._pipeline,
             group=self._group,
@@ -151,32 +159,24 @@ class _Node:
             members=lambda: settings.members,
         )
 
-    async def start(self) -> None:
-        """Bind both ports, then join the group."""
+    async def start(self, stack: AsyncExitStack) -> None:
+        """Serve HTTP and join the group; `stack` undoes it in reverse."""
         settings = self._settings
-        app = make_app(
-            Context(self._core, self._marketdata, self._metrics, self._gateway_settings())
+        context = Context(self._core, self._marketdata, self._metrics, self._gateway_settings())
+        runner = web.AppRunner(
+            make_app(context), access_log=None, shutdown_timeout=settings.drain_s
         )
-        runner = web.AppRunner(app, access_log=None, shutdown_timeout=settings.drain_s)
         await runner.setup()
-        self._stack.push_async_callback(runner.cleanup)
+        stack.callback(self._driver.stop)
+        stack.push_async_callback(runner.cleanup)
         self._site = web.TCPSite(
             runner, settings.host, settings.http_port, backlog=HTTP_BACKLOG, reuse_address=True
         )
-        try:
-            await self._site.start()
-        except OSError as error:
-            raise _PortTaken(f"http_port: cannot listen: {error.strerror}") from error
-        try:
-            await self._transport.start()
-        except OSError as error:
-            raise _PortTaken(f"raft_port: cannot listen: {error.strerror}") from error
-        self._stack.push_async_callback(self._transport.stop)
-        for member_id in self._addresses:
-            if member_id != settings.node_id:
-                self._transport.addNode(self._group.node(member_id))
-        self._driver.start()
-        self._stack.callback(self._driver.stop)
+        await _bind("http_port", self._site.start())
+        for member in settings.members:
+            if member.id != settings.node_id:
+                self._transport.addNode(self._group.node(member.id))
+        self._driver.start(self._tick)
         logger.info(
             "node %s of cluster %s serves http://%s:%d",
             settings.node_id,
@@ -230,10 +230,6 @@ class _Node:
     def _on_propose_refused(self) -> None:
         self._pipeline.propose_refused(now_s=asyncio.get_running_loop().time())
 
-    def _resolve(self, member_id: str) -> tuple[str, int] | None:
-        member: MemberAddress | None = self._addresses.get(member_id)
-        return None if member is None else member.raft_endpoint()
-
     def _gateway_settings(self) -> GatewaySettings:
         settings = self._settings
         return GatewaySettings(
@@ -244,10 +240,12 @@ class _Node:
             cors_origins=frozenset(settings.cors_origins),
         )
 
-    @property
-    def transport_stats(self) -> TransportStats:
-        """Return the transport's counters."""
-        return self._transport.stats
+
+async def _bind(setting: str, start: Awaitable[None]) -> None:
+    try:
+        await start
+    except OSError as error:
+        raise _PortTaken(f"{setting}: cannot listen: {error.strerror}") from error
 
 
 async def _until(claim: Callable[[], bool], deadline_s: float) -> None:

@@ -105,9 +105,9 @@ def run(arguments: argparse.Namespace) -> int:
     try:
         with asyncio.Runner(loop_factory=uvloop.new_event_loop) as runner:
             tally = runner.run(measure(load))
-    except OSError as error:
-        print(f"raft-exchange bench: --url: {error}", file=sys.stderr)
-        return 1
+    except* OSError as errors:
+        print(f"raft-exchange bench: --url: {errors.exceptions[0]}", file=sys.stderr)
+        sys.exit(1)
     accepted = tally.statuses[201] + tally.statuses[200]
     orders = accepted * load.batch
     print(

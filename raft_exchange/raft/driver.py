@@ -18,17 +18,19 @@ TICK_S: Final = 0.01
 class Driver:
     """Calls `tick` on the running loop; `loop_lag_s` is how late the last timer was."""
 
-    def __init__(self, tick: Callable[[], None]) -> None:
-        self._tick = tick
+    def __init__(self) -> None:
+        self._tick: Callable[[], None] = _nothing
         self._loop = asyncio.get_running_loop()
         self._is_scheduled = False
         self._timer: asyncio.TimerHandle | None = None
-        self._is_stopped = False
+        self._is_stopped = True
         self.ticks = 0
         self.loop_lag_s = 0.0
 
-    def start(self) -> None:
-        """Begin ticking."""
+    def start(self, tick: Callable[[], None]) -> None:
+        """Begin to call `tick`; before, `wake` does nothing."""
+        self._tick = tick
+        self._is_stopped = False
         self._arm()
 
     def stop(self) -> None:
@@ -57,3 +59,7 @@ class Driver:
         if not self._is_stopped:
             self.ticks += 1
             self._tick()
+
+
+def _nothing() -> None:
+    """Stand in for the tick until there is one."""
