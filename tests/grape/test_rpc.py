@@ -4,8 +4,10 @@ import asyncio
 import contextlib
 import json
 import random
+import ssl
 from collections import Counter
 from collections.abc import AsyncIterator
+from pathlib import Path
 from typing import Any
 
 import aiohttp
@@ -21,12 +23,16 @@ from grape.link import Link
 from grape.rpc import (
     ErrorCode,
     GrenacheError,
+    HttpTransport,
     RemoteError,
     RpcClient,
     RpcServer,
     Transport,
     WebSocketTransport,
+    fingerprint,
+    listening,
 )
+from tests.support.certificates import make_certificates
 from tests.support.coroutines import eventually, in_loop, seconds_taken
 from tests.support.fake_grape import FakeGrape, linked
 from tests.support.node_modules import LOOPBACK, free_port
@@ -259,6 +265,36 @@ async def test_the_server_is_mounted_beside_other_routes() -> None:
 
 async def _ok(_: web.Request) -> web.Response:
     return web.Response()
+
+
+@pytest.mark.parametrize("kind", [HttpTransport, WebSocketTransport])
+@in_loop
+async def test_over_tls_the_handler_sees_the_callers_certificate(
+    kind: type[HttpTransport] | type[WebSocketTransport], tmp_path: Path
+) -> None:
+    certificates = make_certificates(tmp_path)
+    handler = Handler()
+    tls = certificates.server_context()
+    async with listening(RpcServer(handler), host=LOOPBACK, tls=tls) as port:
+        client, stranger = kind(tls=certificates.client_context()), kind(tls=_no_certificate())
+        destination = f"{LOOPBACK}:{port}"
+        assert await call(client, destination, 1) == {"echo": 1}
+        assert handler.seen[0].certificate_der == certificates.der
+        await failure_of(stranger, destination)
+        assert len(handler.seen) == 1, "who shows no certificate is not heard"
+        await client.close()
+        await stranger.close()
+
+
+def _no_certificate() -> ssl.SSLContext:
+    context = ssl.create_default_context()
+    context.check_hostname = False
+    context.verify_mode = ssl.CERT_NONE
+    return context
+
+
+def test_a_fingerprint_is_written_as_stock_peers_write_it() -> None:
+    assert fingerprint(b"abc") == "A9:99:3E:36:47:06:81:6A:BA:3E:25:71:78:50:C2:6C:9C:D0:D8:9D"
 
 
 # Peers that mean no good to a client.
