@@ -1,0 +1,198 @@
+"""Real nodes as real processes on this machine: started, killed, stopped and asked over HTTP."""
+
+from __future__ import annotations
+
+import asyncio
+import json
+import signal
+import socket
+import subprocess
+import sys
+import time
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
+
+import aiohttp
+
+from raft_exchange.config import node_arguments
+
+READY_S_MAX = 30.0
+POLL_S = 0.05
+
+
+def free_ports(count: int) -> list[int]:
+    """Return ports that were free a moment ago, all different."""
+    probes = [socket.socket() for _ in range(count)]
+    try:
+        for probe in probes:
+            probe.bind(("127.0.0.1", 0))
+        return [int(probe.getsockname()[1]) for probe in probes]
+    finally:
+        for probe in probes:
+            probe.close()
+
+
+class NodeProcess:
+    """One node's folder and ports, and its process while it runs."""
+
+    def __init__(self, node_id: str, folder: Path, http_port: int, raft_port: int) -> None:
+        self.id = node_id
+        self.folder = folder
+        self.http_port = http_port
+        self.raft_port = raft_port
+        self.url = f"http://127.0.0.1:{http_port}"
+        self.process: subprocess.Popen[bytes] | None = None
+
+    @property
+    def log(self) -> str:
+        return (self.folder / "node.log").read_text(errors="replace")
+
+
+class RealCluster:
+    """N nodes of one group; a context manager that leaves no process behind."""
+
+    def __init__(self, folder: Path, *, nodes: int = 3, settings: dict[str, Any] | None = None):
+        ports = free_ports(2 * nodes)
+        self.folder = folder
+        self.settings = settings or {}
+        (folder / "cluster.secret").write_text("0123456789abcdef0123456789abcdef")
+        self.nodes = [
+            NodeProcess(f"n{number}", folder / f"n{number}", ports[2 * number - 2], ports[2 * number - 1])
+            for number in range(1, nodes + 1)
+        ]
+        for node in self.nodes:
+            node.folder.mkdir()
+
+    def __enter__(self) -> RealCluster:
+        for node in self.nodes:
+            self.start(node)
+        return self
+
+    def __exit__(self, *exc: object) -> None:
+        for node in self.nodes:
+            if node.process is not None:
+                node.process.kill()
+                node.process.wait()
+
+    @property
+    def urls(self) -> list[str]:
+        return [node.url for node in self.nodes]
+
+    def start(self, node: NodeProcess) -> None:
+        members = ",".join(f"{n.id}=127.0.0.1:{n.raft_port}={n.url}" for n in self.nodes)
+        settings = {
+            "node_id": node.id,
+            "members": members,
+            "data_dir": node.folder,
+            "cluster_secret_file": self.folder / "cluster.secret",
+            "http_port": node.http_port,
+            "raft_port": node.raft_port,
+            **self.settings,
+        }
+        command = [sys.executable, "-m", "raft_exchange", "node", *node_arguments(settings)]
+        with (node.folder / "node.log").open("ab") as log:
+            node.process = subprocess.Popen(command, stdout=log, stderr=log)
+
+    def kill(self, node: NodeProcess) -> None:
+        """kill -9, and wait until it is gone."""
+        assert node.process is not None
+        node.process.kill()
+        node.process.wait()
+        node.process = None
+
+    def terminate(self, node: NodeProcess) -> int:
+        """SIGTERM; return the exit code."""
+        assert node.process is not None
+        node.process.send_signal(signal.SIGTERM)
+        code = node.process.wait(30)
+        node.process = None
+        return code
+
+
+class Client:
+    """A minimal HTTP client of the cluster for tests; keeps one session."""
+
+    def __init__(self, cluster: RealCluster) -> None:
+        self.cluster = cluster
+
+    async def __aenter__(self) -> Client:
+        self._session = aiohttp.ClientSession(
+            timeout=aiohttp.ClientTimeout(total=30), connector=aiohttp.TCPConnector(limit=0)
+        )
+        return self
+
+    async def __aexit__(self, *exc: object) -> None:
+        await self._session.close()
+
+    async def call(
+        self,
+        node: NodeProcess,
+        method: str,
+        path: str,
+        body: object = None,
+        headers: dict[str, str] | None = None,
+    ) -> tuple[int, Any]:
+        """Return status and decoded body; raises aiohttp's errors where no answer came."""
+        async with self._session.request(
+            method, node.url + path, json=body, headers=headers
+        ) as answer:
+            text = await answer.text()
+            return answer.status, json.loads(text) if text else None
+
+    async def place(
+        self, node: NodeProcess, side: str, price: object, quantity: object, **more: object
+    ) -> tuple[int, Any]:
+        order = {
+            "market": "BTC-USD",
+            "side": side,
+            "type": "limit",
+            "price": str(price),
+            "quantity": str(quantity),
+            **more,
+        }
+        return await self.call(node, "POST", "/v1/orders", order)
+
+    async def ready(self, nodes: Sequence[NodeProcess] | None = None) -> None:
+        """Wait until the nodes say they are ready."""
+        deadline_s = time.monotonic() + READY_S_MAX
+        for node in nodes or self.cluster.nodes:
+            while True:
+                try:
+                    status, _ = await self.call(node, "GET", "/readyz")
+                    if status == 200:
+                        break
+                except aiohttp.ClientError:
+                    assert node.process is not None
+                    assert node.process.poll() is None, f"{node.id} exited:\n{node.log}"
+                assert time.monotonic() < deadline_s, f"{node.id} is not ready:\n{node.log}"
+                await asyncio.sleep(POLL_S)
+
+    async def leader(self, *, other_than: NodeProcess | None = None) -> NodeProcess:
+        """Return the node that says it leads, as soon as one does."""
+        deadline_s = time.monotonic() + READY_S_MAX
+        while time.monotonic() < deadline_s:
+            for node in self.cluster.nodes:
+                if node is other_than or node.process is None:
+                    continue
+                try:
+                    _, found = await self.call(node, "GET", "/v1/cluster")
+                except aiohttp.ClientError:
+                    continue
+                if found["role"] == "leader":
+                    return node
+            await asyncio.sleep(POLL_S)
+        raise AssertionError("no leader")
+
+    async def settled(self) -> list[Any]:
+        """Return every node's cluster view with its state hash, once all are at one sequence."""
+        deadline_s = time.monotonic() + READY_S_MAX
+        while True:
+            views = [
+                (await self.call(node, "GET", "/v1/cluster?hash=now"))[1]
+                for node in self.cluster.nodes
+            ]
+            if len({view["sequence"] for view in views}) == 1:
+                return views
+            assert time.monotonic() < deadline_s, views
+            await asyncio.sleep(POLL_S)
