@@ -14,6 +14,7 @@ from raft_exchange.matching.limits import INT64_MAX
 
 BODY_BYTES_MAX: Final = 64 * 1024
 BATCH_BYTES_MAX: Final = 1024 * 1024
+CODINGS: Final = ("gzip", "deflate", "identity")
 _WHOLE: Final = re.compile(r"[0-9]{1,19}", re.ASCII)
 
 
@@ -36,11 +37,20 @@ async def json_object(request: web.Request, *, bytes_max: int = BODY_BYTES_MAX) 
 
 
 async def body_bytes(request: web.Request, *, bytes_max: int = BODY_BYTES_MAX) -> bytes:
-    """Return a request's body.
+    """Return a request's body, decompressed; the bound holds before and after.
 
     Raises:
-        Problem: `body_too_large`.
+        Problem: `body_too_large` or `unsupported_media_type`.
     """
+    coding = request.headers.get("Content-Encoding")
+    if coding is not None and coding.lower() not in CODINGS:
+        raise Problem(
+            ErrorCode.UNSUPPORTED_MEDIA_TYPE,
+            "this compression is not known here",
+            field="Content-Encoding",
+            value=coding,
+            allowed=list(CODINGS),
+        )
     if (request.content_length or 0) > bytes_max:
         raise too_large(bytes_max)
     body = await request.read()

@@ -16,7 +16,13 @@ from raft_exchange.gateway.bodies import (
 from raft_exchange.gateway.context import CONTEXT, REQUEST_ID, Context
 from raft_exchange.gateway.errors import ErrorCode, Problem
 from raft_exchange.gateway.fields import Json, is_label, known_fields
-from raft_exchange.gateway.reads import look_twice, market_named, read_headers
+from raft_exchange.gateway.reads import (
+    known_market,
+    market_name,
+    market_named,
+    pass_barrier,
+    read_headers,
+)
 from raft_exchange.gateway.refusals import refusal
 from raft_exchange.gateway.rehearsal import rehearse_amend, rehearse_place
 from raft_exchange.gateway.rendering import View, answer, order_view, trade_view
@@ -28,13 +34,13 @@ from raft_exchange.gateway.schema import (
     place_order,
 )
 from raft_exchange.gateway.submission import (
-    Envelope,
     envelope_of,
     submit,
     submit_batch,
     write_headers,
 )
 from raft_exchange.marketdata.trades import Trade
+from raft_exchange.matching.filters import is_name
 from raft_exchange.matching.limits import CLIENT_ORDER_ID_BYTES_MAX, INT64_MAX
 from raft_exchange.matching.messages import (
     CancelAll,
@@ -62,7 +68,9 @@ async def post_order(request: web.Request) -> web.Response:
     envelope = envelope_of(request)
     is_dry_run = _is_dry_run(request)
     body = await json_object(request)
-    command, rules = await _place_command(context, body, account=envelope.account)
+    known_fields(body, ORDER_FIELDS)
+    rules = (await market_named(context, body.get("market"))).rules
+    command = place_order(body, rules, account=envelope.account)
     if is_dry_run:
         order = rehearse_place(command, context.marketdata, sent=body)
         return answer(_rehearsed(order, rules), headers=read_headers(context))
@@ -75,24 +83,16 @@ async def post_batch(request: web.Request) -> web.Response:
     context = request.app[CONTEXT]
     envelope = envelope_of(request)
     query_of(request)
-    body = await json_object(request, bytes_max=BATCH_BYTES_MAX)
-    known_fields(body, ("orders",))
-    items = body.get("orders")
-    if not isinstance(items, list) or not 0 < len(items) <= BATCH_ORDERS_MAX:
-        allowed = f"an array of 1 to {BATCH_ORDERS_MAX} orders"
-        detail = "orders is missing or no array of allowed length"
-        raise Problem(ErrorCode.BAD_FIELD, detail, field="orders", allowed=allowed)
+    items = _batch_items(await json_object(request, bytes_max=BATCH_BYTES_MAX))
+    if any(_names_unknown_market(context, item) for item in items):
+        await pass_barrier(context)  # once for all: see `market_named`
     views: list[View | Problem] = []
     commands: list[tuple[int, PlaceOrder]] = []
-    unknown_markets: dict[str, Problem] = {}
     for index, item in enumerate(items):
         try:
-            command, _ = await _item_command(context, item, envelope, unknown_markets)
-            commands.append((index, command))
+            commands.append((index, _item_command(context, item, account=envelope.account)))
             views.append({})
         except Problem as problem:
-            if problem.status == 503:
-                raise
             views.append(problem)
     results = await submit_batch(context, envelope, commands, count=len(items)) if commands else []
     for (index, command), result in zip(commands, results, strict=True):
@@ -106,21 +106,28 @@ async def post_batch(request: web.Request) -> web.Response:
     return _batch_answer(request, views, results)
 
 
-async def _item_command(
-    context: Context, item: object, envelope: Envelope, unknown_markets: dict[str, Problem]
-) -> tuple[PlaceOrder, MarketRules]:
-    """Return one item's command; ask for each unknown market once in a batch."""
+def _batch_items(body: Json) -> list[Json]:
+    known_fields(body, ("orders",))
+    items = body.get("orders")
+    if not isinstance(items, list) or not 0 < len(items) <= BATCH_ORDERS_MAX:
+        allowed = f"an array of 1 to {BATCH_ORDERS_MAX} orders"
+        detail = "orders is missing or no array of allowed length"
+        raise Problem(ErrorCode.BAD_FIELD, detail, field="orders", allowed=allowed)
+    return items
+
+
+def _names_unknown_market(context: Context, item: object) -> bool:
+    name = item.get("market") if isinstance(item, dict) else None
+    return isinstance(name, str) and is_name(name) and name not in context.marketdata.markets
+
+
+def _item_command(context: Context, item: object, *, account: str) -> PlaceOrder:
     if not isinstance(item, dict):
-        raise Problem(ErrorCode.BAD_FIELD, "an order must be an object", field="orders", value=item)
-    market = item.get("market")
-    if isinstance(market, str) and market in unknown_markets:
-        raise unknown_markets[market]
-    try:
-        return await _place_command(context, item, account=envelope.account)
-    except Problem as problem:
-        if problem.code is ErrorCode.UNKNOWN_MARKET:
-            unknown_markets[str(market)] = problem
-        raise
+        detail = "an order must be an object"
+        raise Problem(ErrorCode.BAD_FIELD, detail, field="orders", value=item)
+    known_fields(item, ORDER_FIELDS)
+    market = known_market(context, market_name(item.get("market")))
+    return place_order(item, market.rules, account=account)
 
 
 def _batch_answer(
@@ -217,14 +224,6 @@ async def delete_orders(request: web.Request) -> web.Response:
     return answer(body, headers=write_headers(result))
 
 
-async def _place_command(
-    context: Context, body: Json, *, account: str
-) -> tuple[PlaceOrder, MarketRules]:
-    known_fields(body, ORDER_FIELDS)
-    rules = (await market_named(context, body.get("market"))).rules
-    return place_order(body, rules, account=account), rules
-
-
 def order_id_of(request: web.Request) -> int:
     """Return the order id in the path.
 
@@ -241,9 +240,9 @@ async def own_order(context: Context, order_id: int, *, account: str) -> Order |
         Problem: this node cannot catch up.
     """
     orders = context.marketdata.orders
+    if order_id > orders.last_id:  # maybe placed through another node: see `market_named`
+        await pass_barrier(context)
     order = orders.get(order_id)
-    if order is None and order_id > orders.last_id:
-        order = await look_twice(context, lambda: orders.get(order_id))
     return order if order is not None and order.account == account else None
 
 

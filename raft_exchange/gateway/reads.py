@@ -6,12 +6,13 @@ ever sees half an entry.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
-from typing import Final, TypeVar
+from collections.abc import Mapping
+from typing import Final
 
 from raft_exchange.gateway.bodies import bad_parameter, whole_number
 from raft_exchange.gateway.context import Context
 from raft_exchange.gateway.errors import ErrorCode, Problem
+from raft_exchange.gateway.fields import NAME_FORM
 from raft_exchange.gateway.submission import committed
 from raft_exchange.marketdata.view import Market
 from raft_exchange.matching.filters import is_name
@@ -20,8 +21,6 @@ from raft_exchange.sequencer.outcome import Unknown
 FRESHNESS: Final = ("consistency", "min_sequence", "max_age")
 CONSISTENCIES: Final = ("local", "linearizable")
 MIN_SEQUENCE_WAIT_S: Final = 2.0
-
-T = TypeVar("T")
 
 
 async def freshen(context: Context, query: Mapping[str, str]) -> None:
@@ -75,45 +74,45 @@ def read_headers(context: Context) -> dict[str, str]:
     return headers
 
 
-async def look_twice(context: Context, look: Callable[[], T | None]) -> T | None:
-    """Return what `look` finds, now or after one barrier.
+def market_name(value: object) -> str:
+    """Return the name of a market.
+
+    Raises:
+        Problem: `bad_field`.
+    """
+    if type(value) is not str or not is_name(value):
+        detail = "market is missing" if value is None else "market is no name"
+        raise Problem(ErrorCode.BAD_FIELD, detail, field="market", value=value, allowed=NAME_FORM)
+    return value
+
+
+def known_market(context: Context, name: str) -> Market:
+    """Return a market that this node knows.
+
+    Raises:
+        Problem: `unknown_market`.
+    """
+    market = context.marketdata.markets.get(name)
+    if market is None:
+        raise Problem(
+            ErrorCode.UNKNOWN_MARKET,
+            "no market has this name; GET /v1/markets lists them",
+            field="market",
+            value=name,
+        )
+    return market
+
+
+async def market_named(context: Context, value: object) -> Market:
+    """Return a market; where this node does not know it, look again after a barrier.
 
     A client may name what it created through another node a moment ago: only a node that has
     caught up may say that there is no such thing.
 
     Raises:
-        Problem: this node cannot catch up.
-    """
-    found = look()
-    if found is None:
-        await pass_barrier(context)
-        found = look()
-    return found
-
-
-async def market_named(context: Context, name: object) -> Market:
-    """Return a market.
-
-    Raises:
         Problem: `unknown_market`, `bad_field`, or this node cannot catch up.
     """
-    if type(name) is not str or not is_name(name):
-        detail = "market is missing" if name is None else "market is no name"
-        allowed = "1 to 32 of A-Z a-z 0-9 . _ -"
-        raise Problem(ErrorCode.BAD_FIELD, detail, field="market", value=name, allowed=allowed)
-    market = context.marketdata.markets.get(name)
-    if market is None:
-        market = await look_twice(context, lambda: context.marketdata.markets.get(name))
-    if market is None:
-        raise unknown_market(name)
-    return market
-
-
-def unknown_market(name: str) -> Problem:
-    """Return the refusal of a market's name."""
-    return Problem(
-        ErrorCode.UNKNOWN_MARKET,
-        "no market has this name; GET /v1/markets lists them",
-        field="market",
-        value=name,
-    )
+    name = market_name(value)
+    if name not in context.marketdata.markets:
+        await pass_barrier(context)
+    return known_market(context, name)

@@ -16,7 +16,7 @@ from aiohttp import web
 from raft_exchange.gateway.bodies import body_bytes
 from raft_exchange.gateway.context import CONTEXT, Context
 from raft_exchange.gateway.decimals import NotANumber, OffGrid, parse_steps
-from raft_exchange.gateway.errors import Problem
+from raft_exchange.gateway.errors import RETRY_AFTER_S, Problem
 from raft_exchange.gateway.fields import Json, decode_object
 from raft_exchange.gateway.reads import market_named, read_headers
 from raft_exchange.gateway.refusals import DETAILS
@@ -133,7 +133,7 @@ def _anonymous(request: web.Request) -> Envelope:
 
 
 def _failed(problem: Problem, body: View) -> web.Response:
-    headers = {"Retry-After": "1"} if problem.status == 503 else None
+    headers = {"Retry-After": str(RETRY_AFTER_S)} if problem.status == 503 else None
     view = body | {"error": problem.detail, "code": problem.code.value}
     return answer(view, status=problem.status, headers=headers)
 

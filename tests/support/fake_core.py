@@ -1,0 +1,167 @@
+"""A cluster of one without a log: applies at once, and can be told to refuse, forget or lag."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Sequence
+
+from raft_exchange.marketdata.view import MarketData
+from raft_exchange.matching.machine import Exchange
+from raft_exchange.matching.messages import (
+    AdvanceTime,
+    Command,
+    CommandRefused,
+    CreateMarket,
+    Event,
+    MarketRules,
+    RejectCode,
+    SelfTradePrevention,
+)
+from raft_exchange.matching.snapshot import state_hash
+from raft_exchange.sequencer.codec import Request
+from raft_exchange.sequencer.outcome import (
+    Committed,
+    Member,
+    Outcome,
+    Refusal,
+    Refused,
+    Status,
+    Unknown,
+)
+
+START_US = 1_700_000_000_000_000  # 2023-11-14T22:13:20Z
+
+
+class FakeCore:
+    """Implements `outcome.Core` over one `Exchange`; folds into `marketdata` like a node.
+
+    Attributes:
+        answer: what every request gets instead of being applied, while it is not None.
+        folding: while False the exchange runs ahead of `marketdata`, until a barrier or
+            `catch_up`; as if the writes had come through another node.
+        gate: while not set, submissions wait.
+        submitted: every group, in order.
+    """
+
+    def __init__(self) -> None:
+        self.exchange = Exchange()
+        self.marketdata = MarketData()
+        self.answer: Refused | Unknown | None = None
+        self.folding = True
+        self.gate = asyncio.Event()
+        self.gate.set()
+        self.submitted: list[list[Request]] = []
+        self.barriers = 0
+        self.leader = "n1"
+        self.contact_age_ms: int | None = 3
+        self.commit_lag = 0
+        self.draining = False
+        self._unfolded: list[tuple[int, int, tuple[Event, ...]]] = []
+        self._keys: dict[tuple[str, str], tuple[Command, Committed]] = {}
+        self.run(AdvanceTime(START_US))
+
+    def run(self, command: Command) -> list[Event]:
+        """Apply a command that no request carries."""
+        events = self.exchange.apply(command)
+        self._fold(tuple(events))
+        return events
+
+    def open_market(self, market: str = "BTC-USD", **changes: int) -> None:
+        """Open a market: tick 0.01, lot 0.00000001, the widest limits but `changes`."""
+        base, _, quote = market.partition("-")
+        limits = {
+            "price_ticks_min": 1,
+            "price_ticks_max": 10**15,
+            "quantity_lots_min": 1,
+            "quantity_lots_max": 10**18,
+            "notional_min": 0,
+        } | changes
+        tick_e18, lot_e18 = 10**16, 10**10
+        mode = SelfTradePrevention.EXPIRE_TAKER
+        rules = MarketRules(
+            market, base, quote, tick_e18, lot_e18, **limits, self_trade_prevention=mode
+        )
+        self.run(CreateMarket(rules))
+
+    def advance(self, seconds: int) -> None:
+        """Move the logged clock."""
+        self.run(AdvanceTime(self.exchange.time_us + seconds * 1_000_000))
+
+    def catch_up(self) -> None:
+        """Fold what was applied while `folding` was False."""
+        for sequence, time_us, events in self._unfolded:
+            self.marketdata.apply(sequence, time_us, events)
+        self._unfolded.clear()
+
+    async def submit(self, requests: Sequence[Request]) -> list[Outcome]:
+        """See `outcome.Core.submit`."""
+        self.submitted.append(list(requests))
+        if not self.gate.is_set():
+            await self.gate.wait()
+        if self.answer is not None:
+            return [self.answer for _ in requests]
+        return [self._sequence(request) for request in requests]
+
+    async def barrier(self) -> Outcome:
+        """See `outcome.Core.barrier`."""
+        self.barriers += 1
+        if self.answer is not None:
+            return self.answer
+        self.catch_up()
+        return Committed(self.exchange.sequence, self.exchange.time_us, (), replayed=False)
+
+    async def wait_for_sequence(self, sequence: int, *, timeout_s: float) -> bool:
+        """See `outcome.Core.wait_for_sequence`."""
+        return self.marketdata.sequence >= sequence
+
+    async def state_hash(self) -> tuple[int, str]:
+        """See `outcome.Core.state_hash`."""
+        return self.exchange.sequence, state_hash(self.exchange)
+
+    def status(self) -> Status:
+        """See `outcome.Core.status`."""
+        return Status(
+            cluster="test",
+            node="n1",
+            role="leader" if self.leader == "n1" else "follower",
+            leader=self.leader,
+            term=7,
+            commit_index=self.exchange.sequence + self.commit_lag,
+            applied_index=self.exchange.sequence,
+            sequence=self.exchange.sequence,
+            time_us=self.exchange.time_us,
+            leader_contact_age_ms=self.contact_age_ms,
+            draining=self.draining,
+            members=(Member("n1", "127.0.0.1:7081", "http://127.0.0.1:8081", True, 0),),
+        )
+
+    def _sequence(self, request: Request) -> Committed:
+        command, key = request.command, request.idempotency_key
+        stored = self._keys.get((getattr(command, "account", ""), key)) if key else None
+        if stored is not None:
+            self.exchange.count_command()
+            first, result = stored
+            if first == command:
+                self._fold(())
+                return Committed(result.sequence, result.time_us, result.events, replayed=True)
+            return self._committed((CommandRefused(RejectCode.IDEMPOTENCY_MISMATCH, ""),))
+        if request.deadline_us and self.exchange.time_us > request.deadline_us:
+            self.exchange.count_command()
+            result = self._committed((CommandRefused(RejectCode.DEADLINE_PASSED, "deadline"),))
+        else:
+            result = self._committed(tuple(self.exchange.apply(command)))
+        if key:
+            self._keys[getattr(command, "account", ""), key] = command, result
+        return result
+
+    def _committed(self, events: tuple[Event, ...]) -> Committed:
+        self._fold(events)
+        return Committed(self.exchange.sequence, self.exchange.time_us, events, replayed=False)
+
+    def _fold(self, events: tuple[Event, ...]) -> None:
+        self._unfolded.append((self.exchange.sequence, self.exchange.time_us, events))
+        if self.folding:
+            self.catch_up()
+
+
+NO_LEADER = Refused(Refusal.NO_LEADER, "no leader was found in time")
