@@ -29,10 +29,11 @@ from raft_exchange.matching.limits import PRICE_TICKS_MAX, QUANTITY_LOTS_MAX
 from raft_exchange.matching.messages import CreateMarket, MarketRules, SelfTradePrevention
 from raft_exchange.metrics import Metrics
 from raft_exchange.raft.driver import Driver
-from raft_exchange.raft.group import Group, Hooks, Timing, check_library
+from raft_exchange.raft.group import Group, Hooks, Timing
 from raft_exchange.raft.handshake import Identity as Credentials
 from raft_exchange.raft.identity import Identity, IdentityError, claim
 from raft_exchange.raft.journal import Journal
+from raft_exchange.raft.library import check_library
 from raft_exchange.raft.segments import JournalCorrupt
 from raft_exchange.raft.storage import Directory, DirectoryInUse, StorageFailed
 from raft_exchange.raft.transport import PeerTransport

@@ -13,18 +13,15 @@ term. What this class does instead of it, each for a reason that a test shows on
 * entries are opaque bytes handed to `apply(index, term, payload)`; nothing is pickled.
 
 The library's private names are mangled attributes looked up through `self`, so methods named
-`_SyncObj__x` override it. The version is pinned and `check_library` refuses any other source.
+`_SyncObj__x` override it. The version is pinned and `library.check_library` refuses any other.
 
 Single-threaded: every method runs on the event loop's thread. `wake` asks the owner for a tick.
 """
 
 from __future__ import annotations
 
-import hashlib
 import logging
-from collections import deque
 from collections.abc import Callable, Iterable
-from pathlib import Path
 from typing import Final, NoReturn
 
 import msgspec
@@ -33,13 +30,21 @@ from pysyncobj.config import SyncObjConf
 from pysyncobj.node import Node
 from pysyncobj.transport import Transport
 
+from raft_exchange.raft.following import append_missing, conflict
 from raft_exchange.raft.journal import Journal
-from raft_exchange.raft.progress import Progress
+from raft_exchange.raft.leading import APPEND_BYTES_MAX, Leadership
+from raft_exchange.raft.library import (
+    CANDIDATE,
+    FOLLOWER,
+    LEADER,
+    REGULAR,
+    ROLE_NAMES,
+    NoPoller,
+)
 from raft_exchange.raft.storage import StorageFailed
 from raft_exchange.raft.wire import (
     AppendEntries,
     AppendReply,
-    Entry,
     PreVoteReply,
     Propose,
     ProposeRefused,
@@ -52,16 +57,9 @@ from raft_exchange.raft.wire import (
 
 logger = logging.getLogger(__name__)
 
-LIBRARY_SHA256: Final = "e8bdf06797085d734df86e24ab4802fe87893dff77268565ec036f7ad4a1cfe4"
-REGULAR: Final = b"\x00"  # the library's type byte of an ordinary entry
-PROPOSALS_MAX: Final = 1_024
-APPEND_BYTES_MAX: Final = 1024 * 1024
-APPEND_ENTRIES_MAX: Final = 2_048
+APPLY_ENTRIES_MAX: Final = 256
 APPLY_SLICE_S: Final = 0.02
 """How long one tick applies entries before it lets the loop and the heartbeats run."""
-
-FOLLOWER, CANDIDATE, LEADER = 0, 1, 2
-ROLE_NAMES: Final = {FOLLOWER: "follower", CANDIDATE: "candidate", LEADER: "leader"}
 
 
 class Timing(msgspec.Struct, frozen=True):
@@ -90,33 +88,6 @@ class Hooks(msgspec.Struct, frozen=True):
     fail: Callable[[BaseException], NoReturn]
 
 
-def check_library() -> None:
-    """Refuse to run on any other source of pysyncobj than the one the overrides were proved on.
-
-    Raises:
-        RuntimeError: the installed `syncobj.py` differs.
-    """
-    assert syncobj.__file__ is not None
-    found = hashlib.sha256(Path(syncobj.__file__).read_bytes()).hexdigest()
-    if found != LIBRARY_SHA256:
-        raise RuntimeError(
-            f"pysyncobj's syncobj.py has SHA-256 {found}; this release needs pysyncobj 0.3.17 "
-            f"({LIBRARY_SHA256})"
-        )
-
-
-class _NoPoller:
-    """Stands where the library polls sockets: our transport lives on the event loop."""
-
-    def poll(self, timeout: float) -> None: ...
-
-
-# The library builds its journal and poller through these module globals from two settings; handing
-# the finished objects through the settings keeps them per group and free of global state.
-syncobj.createJournal = lambda given: given
-syncobj.createPoller = lambda given: given
-
-
 class Group(syncobj.SyncObj):  # type: ignore[misc]
     """A member that replicates opaque payloads in one order.
 
@@ -138,20 +109,17 @@ class Group(syncobj.SyncObj):  # type: ignore[misc]
         self._timing = timing
         self._log = journal
         self._wire = transport
-        self._progress: dict[Node, Progress] = {}
+        self._leadership: Leadership | None = None
         self._held: list[tuple[Node, WireMessage]] = []
-        self._proposals: deque[bytes] = deque()
         self._votes: set[str] = set()
         self._pre_votes: set[str] = set()
         self._leader_heard_at_s = float("-inf")
-        self._term_started_at_index = 0
-        self._transfer: tuple[Node, float] | None = None
         self._leader_told: str | None = None
         self._connected: set[Node] = set()
         conf = SyncObjConf(
             autoTick=False,
             journalFile=journal,
-            pollerType=_NoPoller(),
+            pollerType=NoPoller(),
             commandsWaitLeader=False,
             raftMinTimeout=timing.election_s_min,
             raftMaxTimeout=timing.election_s_max,
@@ -204,7 +172,8 @@ class Group(syncobj.SyncObj):  # type: ignore[misc]
     @property
     def is_settled(self) -> bool:
         """Return whether this is a leader whose term has committed an entry, so commits flow."""
-        return self.is_leader and self.commit_index >= self._term_started_at_index
+        lead = self._leadership
+        return lead is not None and self.commit_index >= lead.first_index
 
     def is_connected(self, member_id: str) -> bool:
         """Return whether the transport holds a connection to that member."""
@@ -212,16 +181,15 @@ class Group(syncobj.SyncObj):  # type: ignore[misc]
 
     def match_lag(self, member_id: str) -> int | None:
         """Return how many entries the member lacks; None where this is not the leader."""
-        progress = self._progress.get(Node(member_id)) if self.is_leader else None
+        lead = self._leadership
+        progress = lead.progress.get(Node(member_id)) if lead is not None else None
         return None if progress is None else self._log.last_index - progress.match_index
 
     def contact_age_s(self) -> float | None:
         """Return the seconds since the leader (on it: a quorum) was heard; None for never."""
         now_s = syncobj.monotonicTime()
-        if self.is_leader:
-            heard = sorted((p.heard_at_s for p in self._progress.values()), reverse=True)
-            needed = self._quorum - 1
-            return 0.0 if needed == 0 else float(now_s - heard[needed - 1])
+        if self._leadership is not None:
+            return float(now_s - self._leadership.quorum_heard_at_s(now_s))
         if self._leader_heard_at_s == float("-inf"):
             return None
         return float(now_s - self._leader_heard_at_s)
@@ -232,8 +200,8 @@ class Group(syncobj.SyncObj):  # type: ignore[misc]
         True promises nothing: only `apply` tells that it committed. False: no leader is known, or
         it is out of reach, or the queue (`PROPOSALS_MAX`) is full; nothing happened.
         """
-        if self.is_leader:
-            return self._enqueue(payload)
+        if self._leadership is not None:
+            return self._enqueue(self._leadership, payload)
         leader = self._SyncObj__raftLeader
         if leader is None or leader not in self._connected:
             return False
@@ -244,20 +212,15 @@ class Group(syncobj.SyncObj):  # type: ignore[misc]
 
         Bounded by `Timing.transfer_s_max`; afterwards proposals are taken again. Ask `is_leader`.
         """
-        candidates = [
-            (p.match_index, node.id, node)
-            for node, p in self._progress.items()
-            if node in self._connected
-        ]
-        if self.is_leader and candidates and self._transfer is None:
+        if self._leadership is not None:
             deadline_s = syncobj.monotonicTime() + self._timing.transfer_s_max
-            self._transfer = (max(candidates)[2], deadline_s)
+            self._leadership.hand_over(self._connected, deadline_s=deadline_s)
             self._hooks.wake()
 
     @property
     def is_handing_over(self) -> bool:
         """Return whether a hand-over is under way: this member leads and takes no proposals."""
-        return self._transfer is not None
+        return self._leadership is not None and self._leadership.is_handing_over
 
     def node(self, member_id: str) -> Node:
         """Return the library's name for a member."""
@@ -271,24 +234,25 @@ class Group(syncobj.SyncObj):  # type: ignore[misc]
 
     def _onTick(self, timeToWait: float = 0.0) -> None:
         now_s = syncobj.monotonicTime()
-        if self.is_leader:
-            self._advance_commit()
-            self._check_quorum_contact(now_s)
+        if self._leadership is not None:
+            self._advance_commit(self._leadership)
+            self._check_quorum_contact(self._leadership, now_s)
         elif now_s >= self._SyncObj__raftElectionDeadline:
-            self._start_pre_vote(now_s)
+            self._start_pre_vote()
         self._apply_committed(now_s)
-        if self.is_leader:
-            self._take_proposals()
-            self._replicate(now_s)
+        if (lead := self._leadership) is not None:
+            lead.append_proposals(self._hooks.admit)
+            lead.replicate(self._connected, commit_index=self.commit_index, now_s=now_s)
+            lead.pursue_hand_over(now_s)
         self._sync_and_release()
         self._tell_leader()
 
-    def _advance_commit(self) -> None:
-        """Commit what a majority stores, if it is of this term (Raft section 5.4.2)."""
-        matches = [progress.match_index for progress in self._progress.values()]
-        matches.append(self._log.last_index)  # synced: the last tick ended with it
-        matches.sort(reverse=True)
-        index = matches[self._quorum - 1]
+    def _advance_commit(self, lead: Leadership) -> None:
+        """Commit what a majority stores, if it is of this term (Raft section 5.4.2).
+
+        This member's own log counts whole: the last tick ended with its sync.
+        """
+        index = lead.committed_index()
         if index > self.commit_index and self._log.term_at(index) == self.term:
             self._commit(index)
 
@@ -297,18 +261,16 @@ class Group(syncobj.SyncObj):  # type: ignore[misc]
         self._SyncObj__raftCommitIndex = index
         self._log.setRaftCommitIndex(index)
 
-    def _check_quorum_contact(self, now_s: float) -> None:
+    def _check_quorum_contact(self, lead: Leadership, now_s: float) -> None:
         """A leader that hears no majority stops leading: its reads would be stale."""
-        limit_s = now_s - self._timing.quorum_contact_s_max
-        heard = 1 + sum(progress.heard_at_s >= limit_s for progress in self._progress.values())
-        if heard < self._quorum:
+        if now_s - lead.quorum_heard_at_s(now_s) > self._timing.quorum_contact_s_max:
             logger.warning("leader of term %d hears no majority; stepping down", self.term)
             self._become_follower(leader=None)
 
     def _apply_committed(self, now_s: float) -> None:
         while self.last_applied < self.commit_index:
             entries = self._log.entries_from(
-                self.last_applied + 1, bytes_max=APPEND_BYTES_MAX, count_max=256
+                self.last_applied + 1, bytes_max=APPEND_BYTES_MAX, count_max=APPLY_ENTRIES_MAX
             )
             assert entries, "committed entries are in the log"
             for command, index, term in entries:
@@ -328,68 +290,6 @@ class Group(syncobj.SyncObj):  # type: ignore[misc]
         except BaseException as error:
             # A half-applied state must neither serve nor vote.
             self._hooks.fail(error)
-
-    def _take_proposals(self) -> None:
-        if self._transfer is not None:
-            self._pursue_transfer()
-            return
-        while self._proposals:
-            payload = self._hooks.admit(self._proposals.popleft())
-            if payload is not None:
-                self._log.add(REGULAR + payload, self._log.last_index + 1, self.term)
-
-    def _pursue_transfer(self) -> None:
-        assert self._transfer is not None
-        target, deadline_s = self._transfer
-        progress = self._progress.get(target)
-        if progress is None or syncobj.monotonicTime() > deadline_s:
-            self._transfer = None
-        elif progress.match_index == self._log.last_index:
-            self._wire.send(target, TimeoutNow(self.term))
-
-    def _replicate(self, now_s: float) -> None:
-        for node, progress in self._progress.items():
-            if node not in self._connected:
-                continue
-            is_overdue = now_s - progress.sent_at_s >= self._timing.heartbeat_s
-            if is_overdue:
-                progress.retry_probe()
-            while progress.may_send_entries() and progress.next_index <= self._log.last_index:
-                if not self._send_append(node, progress, now_s):
-                    break
-                is_overdue = False
-            if is_overdue or (
-                progress.commit_index_sent < self.commit_index and not progress.is_probing
-            ):
-                self._send_append(node, progress, now_s, heartbeat=True)
-
-    def _send_append(
-        self, node: Node, progress: Progress, now_s: float, *, heartbeat: bool = False
-    ) -> bool:
-        previous = progress.next_index - 1
-        previous_term = self._log.term_at(previous)
-        assert previous_term is not None, f"log begins at {self._log.first_index}, not {previous}"
-        found = (
-            []
-            if heartbeat
-            else self._log.entries_from(
-                progress.next_index, bytes_max=APPEND_BYTES_MAX, count_max=APPEND_ENTRIES_MAX
-            )
-        )
-        message = AppendEntries(
-            self.term,
-            self.commit_index,
-            previous,
-            previous_term,
-            [Entry(command, index, term) for command, index, term in found],
-        )
-        if not self._wire.send(node, message):
-            return False
-        size = sum(len(command) for command, _, _ in found)
-        last_index = found[-1][1] if found else previous
-        progress.sent(last_index=last_index, size_bytes=size, now_s=now_s)
-        progress.commit_index_sent = self.commit_index
-        return True
 
     def _sync_and_release(self) -> None:
         """Make everything of this tick durable, then let out what speaks of it."""
@@ -429,7 +329,7 @@ class Group(syncobj.SyncObj):  # type: ignore[misc]
             syncobj.monotonicTime() + self._SyncObj__generateRaftTimeout()
         )
 
-    def _start_pre_vote(self, now_s: float) -> None:
+    def _start_pre_vote(self) -> None:
         """Ask whether an election could be won, before disturbing anybody with a new term."""
         self._reset_election_deadline()
         self._become_follower(leader=None)
@@ -459,16 +359,16 @@ class Group(syncobj.SyncObj):  # type: ignore[misc]
 
     def _become_leader(self) -> None:
         logger.info("leader of term %d from index %d", self.term, self._log.last_index + 1)
-        now_s = syncobj.monotonicTime()
         self._SyncObj__raftLeader = self.selfNode
         self._SyncObj__setState(LEADER)
-        self._transfer = None
-        self._progress = {
-            node: Progress(last_index=self._log.last_index, now_s=now_s) for node in self._others()
-        }
-        # An entry of the new term, without which nothing older may commit (Raft section 8).
-        self._term_started_at_index = self._log.last_index + 1
-        self._log.add(b"\x01", self._term_started_at_index, self.term)
+        self._leadership = Leadership(
+            term=self.term,
+            others=self._others(),
+            log=self._log,
+            wire=self._wire,
+            heartbeat_s=self._timing.heartbeat_s,
+            now_s=syncobj.monotonicTime(),
+        )
         self._hooks.wake()
 
     def _become_follower(self, *, leader: Node | None, term: int | None = None) -> None:
@@ -478,9 +378,7 @@ class Group(syncobj.SyncObj):  # type: ignore[misc]
             self._reset_election_deadline()
         self._SyncObj__raftLeader = leader
         self._SyncObj__setState(FOLLOWER)
-        self._progress = {}
-        self._proposals.clear()
-        self._transfer = None
+        self._leadership = None
         self._hooks.wake()
 
     @property
@@ -511,7 +409,8 @@ class Group(syncobj.SyncObj):  # type: ignore[misc]
             case AppendReply():
                 self._on_append_reply(node, message)
             case Propose(payload=payload):
-                if not (self.is_leader and self._transfer is None and self._enqueue(payload)):
+                lead = self._leadership
+                if lead is None or lead.is_handing_over or not self._enqueue(lead, payload):
                     self._wire.send(node, ProposeRefused(self.term))
             case ProposeRefused():
                 self._hooks.propose_refused()
@@ -533,12 +432,9 @@ class Group(syncobj.SyncObj):  # type: ignore[misc]
             case VoteReply():
                 self._on_vote_reply(node, message)
 
-    def _enqueue(self, payload: bytes) -> bool:
-        if len(self._proposals) >= PROPOSALS_MAX:
-            return False
-        self._proposals.append(payload)
+    def _enqueue(self, lead: Leadership, payload: bytes) -> bool:
         self._hooks.wake()
-        return True
+        return lead.propose(payload)
 
     def _on_request_pre_vote(self, node: Node, message: RequestPreVote) -> None:
         heard_s = syncobj.monotonicTime() - self._leader_heard_at_s
@@ -595,12 +491,12 @@ class Group(syncobj.SyncObj):  # type: ignore[misc]
         self._pre_votes = set()
         self._leader_heard_at_s = syncobj.monotonicTime()
         self._reset_election_deadline()
-        hint_index = self._conflict(message)
+        hint_index = conflict(self._log, self.commit_index, message)
         if hint_index is not None:
             reply = AppendReply(self.term, message.previous_index, False, hint_index)
             self._send_after_sync(node, reply)
             return
-        match_index = self._append_missing(message)
+        match_index = append_missing(self._log, self.commit_index, message)
         # Only what was compared with the leader's log may be committed on its word.
         if min(message.commit_index, match_index) > self.commit_index:
             self._commit(min(message.commit_index, match_index))
@@ -608,60 +504,25 @@ class Group(syncobj.SyncObj):  # type: ignore[misc]
             node, AppendReply(self.term, message.previous_index, True, match_index)
         )
 
-    def _conflict(self, message: AppendEntries) -> int | None:
-        """Return None if the logs meet at the message's previous entry, else where they may."""
-        if message.previous_index > self._log.last_index:
-            return self._log.last_index
-        if message.previous_index <= self.commit_index:
-            return None  # committed entries are the same on every member
-        term = self._log.term_at(message.previous_index)
-        if term == message.previous_term:
-            return None
-        # Skip the whole run of the conflicting term: one round trip for each term, not each entry.
-        index = message.previous_index
-        while index > self.commit_index and self._log.term_at(index) == term:
-            index -= 1
-        return index
-
-    def _append_missing(self, message: AppendEntries) -> int:
-        """Append what this log lacks, truncating only where it really differs."""
-        for entry in message.entries:
-            if entry.index <= self._log.last_index:
-                if entry.index <= self.commit_index or self._log.term_at(entry.index) == entry.term:
-                    continue
-                assert entry.index > self.commit_index, "a committed entry is never truncated"
-                self._log.truncate_from(entry.index)
-            assert entry.index == self._log.last_index + 1, "entries are without a gap"
-            self._log.add(entry.command, entry.index, entry.term)
-        return int(message.previous_index + len(message.entries))
-
     def _on_append_reply(self, node: Node, message: AppendReply) -> None:
         if message.term > self.term:
             self._become_follower(leader=None, term=message.term)
             return
-        progress = self._progress.get(node)
-        if not self.is_leader or message.term != self.term or progress is None:
-            return
-        progress.heard_at_s = syncobj.monotonicTime()
-        if not message.success:
-            progress.rejected(previous_index=message.previous_index, hint_index=message.match_index)
-        elif message.match_index > self._log.last_index:
-            raise AssertionError("a follower acknowledged what was never sent")
-        else:
-            progress.accepted(message.match_index)
+        if self._leadership is not None:
+            self._leadership.answered(node, message, now_s=syncobj.monotonicTime())
 
     # Connections ----------------------------------------------------------------------------------
 
     def _SyncObj__onNodeConnected(self, node: Node) -> None:
         self._connected.add(node)
-        if (progress := self._progress.get(node)) is not None:
-            progress.probe()
+        if self._leadership is not None:
+            self._leadership.connection_changed(node)
         self._hooks.wake()
 
     def _SyncObj__onNodeDisconnected(self, node: Node) -> None:
         self._connected.discard(node)
-        if (progress := self._progress.get(node)) is not None:
-            progress.probe()
+        if self._leadership is not None:
+            self._leadership.connection_changed(node)
         if node == self._SyncObj__raftLeader:
             # Its process died or the link is cut: do not wait for the deadline, only for a
             # moment's jitter, and let others stand as well.

@@ -8,6 +8,7 @@ from typing import Any
 import pytest
 
 from raft_exchange.matching.messages import CreateAccount
+from raft_exchange.raft import group
 from raft_exchange.raft.group import Group
 from raft_exchange.raft.journal import Journal
 from raft_exchange.raft.wire import AppendReply
@@ -192,8 +193,8 @@ def _commit_alone(monkeypatch: pytest.MonkeyPatch) -> None:
     """Counts itself as a majority."""
     real = Group._advance_commit
 
-    def alone(self: Group) -> None:
-        real(self)
+    def alone(self: Group, lead: Any) -> None:
+        real(self, lead)
         if self._log.term_at(self._log.last_index) == self.term:
             self._commit(self._log.last_index)
 
@@ -206,7 +207,9 @@ def _acknowledge_what_it_lacks(monkeypatch: pytest.MonkeyPatch) -> None:
 
     def boast(self: Group, node: Any, message: Any) -> None:
         if isinstance(message, AppendReply) and not message.success:
-            message = AppendReply(message.term, message.previous_index, True, message.previous_index)
+            message = AppendReply(
+                message.term, message.previous_index, True, message.previous_index
+            )
         real(self, node, message)
 
     monkeypatch.setattr(Group, "_send_after_sync", boast)
@@ -215,13 +218,13 @@ def _acknowledge_what_it_lacks(monkeypatch: pytest.MonkeyPatch) -> None:
 def _keep_conflicting_entries(monkeypatch: pytest.MonkeyPatch) -> None:
     """Skips entries it has at that index, whatever their term."""
 
-    def lax(self: Group, message: Any) -> int:
+    def lax(log: Journal, commit_index: int, message: Any) -> int:
         for entry in message.entries:
-            if entry.index > self._log.last_index:
-                self._log.add(entry.command, entry.index, entry.term)
+            if entry.index > log.last_index:
+                log.add(entry.command, entry.index, entry.term)
         return int(message.previous_index + len(message.entries))
 
-    monkeypatch.setattr(Group, "_append_missing", lax)
+    monkeypatch.setattr(group, "append_missing", lax)
 
 
 def _forget_sessions(monkeypatch: pytest.MonkeyPatch) -> None:

@@ -58,7 +58,9 @@ class RealCluster:
         self.settings = settings or {}
         (folder / "cluster.secret").write_text("0123456789abcdef0123456789abcdef")
         self.nodes = [
-            NodeProcess(f"n{number}", folder / f"n{number}", ports[2 * number - 2], ports[2 * number - 1])
+            NodeProcess(
+                f"n{number}", folder / f"n{number}", ports[2 * number - 2], ports[2 * number - 1]
+            )
             for number in range(1, nodes + 1)
         ]
         for node in self.nodes:

@@ -29,7 +29,8 @@ async def test_an_order_at_any_node_is_in_every_book(cluster: RealCluster) -> No
         views = await client.settled()
         assert len({view["state_hash"] for view in views}) == 1
         books = [
-            (await client.call(node, "GET", "/v1/markets/BTC-USD/book"))[1] for node in cluster.nodes
+            (await client.call(node, "GET", "/v1/markets/BTC-USD/book"))[1]
+            for node in cluster.nodes
         ]
         assert books[0]["bids"] == [["102", "1", 1], ["101", "1", 1], ["100", "1", 1]]
         assert books[0] == books[1] == books[2]
@@ -82,7 +83,12 @@ async def test_bursts_of_crossing_orders_leave_one_truth(cluster: RealCluster, b
         acknowledged: list[Any] = []
         for _ in range(bursts):
             orders = [
-                client.place(node, draw.choice(("buy", "sell")), draw.randrange(98, 103), draw.randrange(1, 6))
+                client.place(
+                    node,
+                    draw.choice(("buy", "sell")),
+                    draw.randrange(98, 103),
+                    draw.randrange(1, 6),
+                )
                 for node in cluster.nodes
                 for _ in range(20)
             ]
@@ -120,7 +126,9 @@ async def _check_one_truth(client: Client, acknowledged: list[Any]) -> None:
     nodes = client.cluster.nodes
     views = await client.settled()
     assert len({view["state_hash"] for view in views}) == 1
-    tapes = [(await client.call(n, "GET", "/v1/markets/BTC-USD/trades?limit=500"))[1] for n in nodes]
+    tapes = [
+        (await client.call(n, "GET", "/v1/markets/BTC-USD/trades?limit=500"))[1] for n in nodes
+    ]
     assert tapes[0] == tapes[1] == tapes[2]
     books = [(await client.call(n, "GET", "/v1/markets/BTC-USD/book?depth=1000"))[1] for n in nodes]
     assert books[0] == books[1] == books[2]
@@ -136,7 +144,9 @@ async def _check_one_truth(client: Client, acknowledged: list[Any]) -> None:
                 filled[trade[name]] = filled.get(trade[name], Decimal(0)) + amount
             traded["buy"] += amount
             traded["sell"] += amount
-    assert all(filled[order_id] <= quantity[order_id] for order_id in filled), "nothing is overfilled"
+    assert all(filled[order_id] <= quantity[order_id] for order_id in filled), (
+        "nothing is overfilled"
+    )
     sides = {answer["order"]["order_id"]: answer["order"]["side"] for answer in acknowledged}
     resting = {
         side: sum(Decimal(level[1]) for level in books[0][name])

@@ -1,0 +1,170 @@
+"""What a leader has and does in its term: followers' progress, proposals, a hand-over.
+
+Made when the term is won, dropped when it is lost, so that nothing of an earlier leadership can
+count in a later one.
+"""
+
+from __future__ import annotations
+
+from collections import deque
+from collections.abc import Callable, Collection, Sequence
+from typing import Final
+
+from pysyncobj.node import Node
+from pysyncobj.transport import Transport
+
+from raft_exchange.raft.journal import Journal
+from raft_exchange.raft.library import NO_OP, REGULAR
+from raft_exchange.raft.progress import Progress
+from raft_exchange.raft.wire import AppendEntries, AppendReply, Entry, TimeoutNow
+
+PROPOSALS_MAX: Final = 1_024
+APPEND_BYTES_MAX: Final = 1024 * 1024
+APPEND_ENTRIES_MAX: Final = 2_048
+
+
+class Leadership:
+    """One member's lead in one term; `now_s` is the owner's monotonic clock."""
+
+    def __init__(
+        self,
+        *,
+        term: int,
+        others: Sequence[Node],
+        log: Journal,
+        wire: Transport,
+        heartbeat_s: float,
+        now_s: float,
+    ) -> None:
+        self._term = term
+        self._log = log
+        self._wire = wire
+        self._heartbeat_s = heartbeat_s
+        self._proposals: deque[bytes] = deque()
+        self._transfer: tuple[Node, float] | None = None
+        self.progress = {node: Progress(last_index=log.last_index, now_s=now_s) for node in others}
+        # An entry of the new term, without which nothing older may commit (Raft section 8).
+        self.first_index = log.last_index + 1
+        log.add(NO_OP, self.first_index, term)
+
+    @property
+    def quorum(self) -> int:
+        """Return how many members are a majority."""
+        return (len(self.progress) + 1) // 2 + 1
+
+    def committed_index(self) -> int:
+        """Return the greatest index that a majority stores, this member included.
+
+        Called when this member's own log is synced.
+        """
+        matches = [progress.match_index for progress in self.progress.values()]
+        matches.append(self._log.last_index)
+        matches.sort(reverse=True)
+        return matches[self.quorum - 1]
+
+    def quorum_heard_at_s(self, now_s: float) -> float:
+        """Return the latest time at which a majority, this member included, had been heard."""
+        heard = [progress.heard_at_s for progress in self.progress.values()]
+        return sorted([*heard, now_s], reverse=True)[self.quorum - 1]
+
+    # Proposals ----------------------------------------------------------------------------------
+
+    @property
+    def is_handing_over(self) -> bool:
+        """Return whether a hand-over is under way; no proposal is taken meanwhile."""
+        return self._transfer is not None
+
+    def propose(self, payload: bytes) -> bool:
+        """Queue a payload for the log; False when the queue is full."""
+        if len(self._proposals) >= PROPOSALS_MAX:
+            return False
+        self._proposals.append(payload)
+        return True
+
+    def append_proposals(self, admit: Callable[[bytes], bytes | None]) -> None:
+        """Append what was proposed and is admitted."""
+        while self._proposals and self._transfer is None:
+            payload = admit(self._proposals.popleft())
+            if payload is not None:
+                self._log.add(REGULAR + payload, self._log.last_index + 1, self._term)
+
+    def hand_over(self, connected: Collection[Node], *, deadline_s: float) -> None:
+        """Choose the most advanced of the connected members and make it the leader once level."""
+        candidates = [
+            (progress.match_index, node.id, node)
+            for node, progress in self.progress.items()
+            if node in connected
+        ]
+        if candidates and self._transfer is None:
+            self._transfer = (max(candidates)[2], deadline_s)
+
+    def pursue_hand_over(self, now_s: float) -> None:
+        """Tell the chosen member to stand for election once it has everything; or give up."""
+        if self._transfer is None:
+            return
+        target, deadline_s = self._transfer
+        if now_s > deadline_s:
+            self._transfer = None
+        elif self.progress[target].match_index == self._log.last_index:
+            self._wire.send(target, TimeoutNow(self._term))
+
+    # Replication --------------------------------------------------------------------------------
+
+    def replicate(self, connected: Collection[Node], *, commit_index: int, now_s: float) -> None:
+        """Send every connected follower what it lacks, the commit index, or a heartbeat."""
+        for node, progress in self.progress.items():
+            if node not in connected:
+                continue
+            is_due = now_s - progress.sent_at_s >= self._heartbeat_s
+            if is_due:
+                progress.retry_probe()
+            while progress.may_send_entries() and progress.next_index <= self._log.last_index:
+                is_due = False
+                if not self._send(
+                    node, progress, commit_index, now_s, count_max=APPEND_ENTRIES_MAX
+                ):
+                    break
+            if is_due or (progress.commit_index_sent < commit_index and not progress.is_probing):
+                self._send(node, progress, commit_index, now_s, 0)
+
+    def _send(
+        self, node: Node, progress: Progress, commit_index: int, now_s: float, count_max: int
+    ) -> bool:
+        previous = progress.next_index - 1
+        previous_term = self._log.term_at(previous)
+        assert previous_term is not None, f"log begins at {self._log.first_index}, not {previous}"
+        found = (
+            self._log.entries_from(
+                progress.next_index, bytes_max=APPEND_BYTES_MAX, count_max=count_max
+            )
+            if count_max
+            else []
+        )
+        entries = [Entry(command, index, term) for command, index, term in found]
+        message = AppendEntries(self._term, commit_index, previous, previous_term, entries)
+        if not self._wire.send(node, message):
+            return False
+        progress.sent(
+            last_index=previous + len(found),
+            size_bytes=sum(len(command) for command, _, _ in found),
+            now_s=now_s,
+        )
+        progress.commit_index_sent = commit_index
+        return True
+
+    def answered(self, node: Node, reply: AppendReply, *, now_s: float) -> None:
+        """Note a follower's answer of this term."""
+        progress = self.progress.get(node)
+        if progress is None or reply.term != self._term:
+            return
+        progress.heard_at_s = now_s
+        if reply.success:
+            assert reply.match_index <= self._log.last_index, "acknowledged what was never sent"
+            progress.accepted(reply.match_index)
+        else:
+            progress.rejected(previous_index=reply.previous_index, hint_index=reply.match_index)
+
+    def connection_changed(self, node: Node) -> None:
+        """Start over with a follower whose connection was lost or is new."""
+        if (progress := self.progress.get(node)) is not None:
+            progress.probe()

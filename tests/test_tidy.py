@@ -1,0 +1,102 @@
+"""Style that no tool checks: ceilings, dead modules, names and words we do not use."""
+
+from __future__ import annotations
+
+import ast
+import re
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+
+ROOT = Path(__file__).parent.parent
+PACKAGES = ("raft_exchange", "grape")
+FILE_LINES_MAX = 400
+TEST_FILE_LINES_MAX = 600
+FUNCTION_LINES_MAX = 50
+BANNED_MODULES = {"utils", "util", "helpers", "base", "common", "misc"}
+LEFT_UNDONE = re.compile(r"\b(TODO|FIXME|XXX|HACK)\b|NotImplementedError")
+ENTRY_MODULES = {"__main__", "__init__"}
+
+# Longer than the ceiling, and why.
+LONGER_FILES = {
+    # One protocol, one state: roles, votes, replication read each other at every step.
+    "raft_exchange/raft/group.py": 540,
+}
+
+
+def sources(*roots: str) -> list[Path]:
+    return sorted(
+        path
+        for root in roots
+        for path in (ROOT / root).rglob("*.py")
+        if "node_modules" not in path.parts
+    )
+
+
+def relative(path: Path) -> str:
+    return str(path.relative_to(ROOT))
+
+
+def functions(path: Path) -> Iterator[ast.FunctionDef | ast.AsyncFunctionDef]:
+    for found in ast.walk(ast.parse(path.read_text())):
+        if isinstance(found, ast.FunctionDef | ast.AsyncFunctionDef):
+            yield found
+
+
+@pytest.mark.parametrize("path", sources(*PACKAGES, "tests"), ids=relative)
+def test_a_file_stays_under_its_ceiling(path: Path) -> None:
+    is_test = relative(path).startswith("tests/")
+    ceiling = TEST_FILE_LINES_MAX if is_test else LONGER_FILES.get(relative(path), FILE_LINES_MAX)
+    lines = len(path.read_text().splitlines())
+    assert lines <= ceiling, f"{lines} lines; split it by noun (ceiling {ceiling})"
+
+
+@pytest.mark.parametrize("path", sources(*PACKAGES), ids=relative)
+def test_a_function_fits_on_a_screen(path: Path) -> None:
+    for function in functions(path):
+        first = function.body[0]
+        has_docstring = isinstance(first, ast.Expr) and isinstance(first.value, ast.Constant)
+        docstring = (first.end_lineno or 0) - first.lineno + 1 if has_docstring else 0
+        lines = (function.end_lineno or 0) - function.lineno + 1 - docstring
+        assert lines <= FUNCTION_LINES_MAX, f"{function.name}: {lines} lines"
+
+
+@pytest.mark.parametrize("path", sources(*PACKAGES, "tests"), ids=relative)
+def test_a_module_is_named_by_a_noun_of_ours(path: Path) -> None:
+    assert path.stem not in BANNED_MODULES
+    assert not BANNED_MODULES & set(path.parent.parts)
+
+
+@pytest.mark.parametrize("path", sources(*PACKAGES), ids=relative)
+def test_nothing_is_left_undone(path: Path) -> None:
+    assert not LEFT_UNDONE.search(path.read_text())
+
+
+def test_every_module_is_used() -> None:
+    """A module that nothing of the product imports is dead, however well it is tested."""
+    texts = {path: path.read_text() for path in sources(*PACKAGES)}
+    configuration = (ROOT / "pyproject.toml").read_text()
+    for path in texts:
+        if path.stem in ENTRY_MODULES:
+            continue
+        name = relative(path).removesuffix(".py").replace("/", ".")
+        package, _, stem = name.rpartition(".")
+        imported = re.compile(
+            rf"(from|import) {re.escape(name)}\b|from {re.escape(package)} import [^\n]*\b{stem}\b"
+            rf"|from {re.escape(package)} import \([^)]*\b{stem}\b"
+        )
+        users = [other for other, text in texts.items() if other != path and imported.search(text)]
+        assert users or f'"{name}:' in configuration, f"nothing imports {name}"
+
+
+def test_every_package_says_how_it_is_built() -> None:
+    for folder in ("raft_exchange", "grape", *_packages_with_rules()):
+        assert (ROOT / folder / "DESIGN.md").is_file(), f"{folder}/DESIGN.md is missing"
+
+
+def _packages_with_rules() -> list[str]:
+    return [
+        f"raft_exchange/{name}"
+        for name in ("matching", "sequencer", "raft", "gateway", "marketdata")
+    ]
