@@ -99,5 +99,12 @@ def test_a_least_amount_is_rounded_up_to_whole_steps() -> None:
 
 
 @given(st.integers(0, 10**40), st.integers(1, 10**20))
-def test_halves_go_to_the_even_neighbour(dividend: int, divisor: int) -> None:
+def test_a_quotient_is_the_nearest_integer(dividend: int, divisor: int) -> None:
     assert divide_half_even(dividend, divisor) == round(Fraction(dividend, divisor))
+
+
+@given(st.integers(0, 10**20), st.integers(1, 10**20))
+def test_halves_go_to_the_even_neighbour(whole: int, half: int) -> None:
+    quotient = divide_half_even(2 * half * whole + half, 2 * half)
+    assert quotient in (whole, whole + 1)
+    assert quotient % 2 == 0
