@@ -155,6 +155,7 @@ async def test_an_order_whose_client_gave_up_is_still_executed(name: str) -> Non
         assert failure.code is ErrorCode.TIMEOUT
         assert str(failure).startswith("ERR_TIMEOUT")
         server.handler.go_on.set()
+        await eventually(lambda: server.handler.finished == 1)
         assert await call(client, server, 1) == {"echo": 1}, "a late reply confuses nobody"
 
 
@@ -237,6 +238,30 @@ async def test_idle_websockets_make_room_for_new_ones(monkeypatch: pytest.Monkey
         assert (await failure_of(client, first)).code is ErrorCode.BUSY, "one in use is not closed"
         second.handler.go_on.set()
         await waiting
+
+
+@in_loop
+async def test_the_end_of_a_connection_is_not_the_end_of_its_call() -> None:
+    """Not even where aiohttp is told to cancel the handlers of clients that are gone."""
+    handler = Handler()
+    server = RpcServer(handler)
+    app = web.Application()
+    app.router.add_post("/", server.handle_http)
+    app.on_shutdown.append(server.close)
+    runner = web.AppRunner(app, access_log=None, handler_cancellation=True)
+    await runner.setup()
+    port = free_port()
+    await web.TCPSite(runner, LOOPBACK, port).start()
+    async with transport("http") as client:
+        waiting = asyncio.create_task(call(client, f"{LOOPBACK}:{port}", "wait"))
+        await eventually(lambda: len(handler.seen) == 1)
+        waiting.cancel()
+    listener = runner.server
+    assert listener is not None
+    await eventually(lambda: not listener.connections)
+    handler.go_on.set()
+    await eventually(lambda: handler.finished == 1)
+    await runner.cleanup()
 
 
 @in_loop

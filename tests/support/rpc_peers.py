@@ -30,6 +30,7 @@ class Handler:
 
     seen: list[RpcRequest] = field(default_factory=list)
     go_on: asyncio.Event = field(default_factory=asyncio.Event)
+    finished: int = 0
 
     async def __call__(self, request: RpcRequest) -> Any:
         """Answer one call."""
@@ -43,6 +44,7 @@ class Handler:
                 return object()
             case "wait":
                 await self.go_on.wait()
+        self.finished += 1
         return {"echo": request.payload}
 
 
