@@ -26,6 +26,7 @@ Rule of this file: every refusal is a `Refusal`, decided in the order of that li
 from __future__ import annotations
 
 import enum
+import functools
 import hashlib
 import hmac
 import struct
@@ -179,12 +180,21 @@ class Handshake:
         self._peer_id = dial_to
         self._members = members
         self._nonce = entropy[:32]
-        self._private_key = X25519PrivateKey.from_private_bytes(entropy[32:])
-        self._proof_keys = _proof_keys(identity)
+        self._private_bytes = entropy[32:]
         self._session_keys: tuple[bytes, bytes] | None = None  # between HELLO and CONFIRM
         self._awaited = _Step.HELLO if dial_to is None else _Step.HELLO_BACK
         self._transcript = b""
         self._received = b""
+
+    # Both are made when first needed: a stranger who sends garbage costs neither.
+
+    @functools.cached_property
+    def _private_key(self) -> X25519PrivateKey:
+        return X25519PrivateKey.from_private_bytes(self._private_bytes)
+
+    @functools.cached_property
+    def _proof_keys(self) -> dict[_Step, bytes]:
+        return _proof_keys(self._identity)
 
     def start(self) -> bytes:
         """Return the bytes to send before anything is received: the dialler speaks first."""

@@ -108,7 +108,7 @@ class PeerTransport(Transport):  # type: ignore[misc]  # the library is untyped
         self._timer: asyncio.TimerHandle | None = None
         self._numbers = itertools.count()
         self._opening: dict[Connection, float] = {}  # -> when its time is over; oldest first
-        self._leaving: list[Connection] = []
+        self._sockets: set[Connection] = set()  # until the loop has closed them
         self._failures = FailureLimiter(self.settings.failures_burst, self.settings.failures_per_s)
         self._stranger_log = BoundedLog(_logger, now_s=self._loop.time())
         self._member_log = BoundedLog(_logger, now_s=self._loop.time())
@@ -134,10 +134,10 @@ class PeerTransport(Transport):  # type: ignore[misc]  # the library is untyped
         dials = [member.dial for member in self.members.values() if member.dial is not None]
         self._shut_down()
         await asyncio.gather(*dials, return_exceptions=True)
-        gone = [connection.gone for connection in self._leaving]
-        if gone:
+        if self._sockets:
+            gone = [connection.gone for connection in self._sockets]
             await asyncio.wait(gone, timeout=STOP_GRACE_S)
-        for connection in self._leaving:
+        for connection in self._sockets:
             connection.abort()
         if self._server is not None:
             await self._server.wait_closed()
@@ -209,6 +209,8 @@ class PeerTransport(Transport):  # type: ignore[misc]  # the library is untyped
 
     def opened(self, connection: Connection) -> bool:
         """Let a socket in, or not: see `ConnectionOwner`."""
+        self._sockets.add(connection)
+        connection.gone.add_done_callback(lambda _: self._sockets.discard(connection))
         now_s = self._loop.time()
         if connection.dial_to is None:
             self.stats.accepted += 1
@@ -392,7 +394,6 @@ class PeerTransport(Transport):  # type: ignore[misc]  # the library is untyped
             if member.dial is not None:
                 member.dial.cancel()
             if member.connection is not None:
-                self._leaving.append(member.connection)
                 member.connection.close(Loss.STOPPED)
 
     def _note_refusal(self, connection: Connection, reason: Refusal) -> None:
