@@ -40,6 +40,28 @@ class ExchangeFigures(NamedTuple):
     refusals: Mapping[str, int]
 
 
+class NodeFigures(NamedTuple):
+    """What the node counts: by peer for `peers` and `match_lag`, by direction for the wire."""
+
+    role: str
+    has_leader: bool
+    term: int
+    leader_changes: int
+    log_first_index: int
+    log_last_index: int
+    commit_index: int
+    applied_index: int
+    peers: Mapping[str, bool]
+    match_lag: Mapping[str, int]
+    commands_queued: int
+    batches_in_flight: int
+    ticks: int
+    loop_lag_s: float
+    connections_refused: int
+    frames: Mapping[str, int]
+    bytes: Mapping[str, int]
+
+
 class Metrics:
     """The collectors of one node, in a registry of its own."""
 
@@ -89,6 +111,10 @@ class Metrics:
         """Export what `read` returns at each scrape."""
         self.registry.register(_ExchangeCollector(read))
 
+    def watch_node(self, read: Callable[[], NodeFigures]) -> None:
+        """Export what `read` returns at each scrape."""
+        self.registry.register(_NodeCollector(read))
+
     def render(self) -> bytes:
         """Return everything in the Prometheus text format, of type `CONTENT_TYPE`."""
         return generate_latest(self.registry)
@@ -121,3 +147,63 @@ class _ExchangeCollector(Collector):
         for reason, count in figures.refusals.items():
             refusals.add_metric((reason,), count)
         yield refusals
+
+
+ROLES: Final = ("leader", "follower", "candidate")
+
+
+class _NodeCollector(Collector):
+    def __init__(self, read: Callable[[], NodeFigures]) -> None:
+        self._read = read
+
+    def describe(self) -> Iterable[Metric]:
+        return []  # the node is not complete yet when this is registered
+
+    def collect(self) -> Iterator[Metric]:
+        figures = self._read()
+        for name, text, value in (
+            ("raft_has_leader", "1 while this node knows a leader", figures.has_leader),
+            ("raft_term", "Current Raft term", figures.term),
+            ("raft_log_first_index", "Index of the first entry held", figures.log_first_index),
+            ("raft_log_last_index", "Index of the last entry held", figures.log_last_index),
+            ("raft_commit_index", "Greatest index known to be committed", figures.commit_index),
+            ("raft_applied_index", "Index of the last applied entry", figures.applied_index),
+            ("commands_queued", "Commands that wait for a batch", figures.commands_queued),
+            ("batches_in_flight", "Batches on their way", figures.batches_in_flight),
+            ("loop_lag_seconds", "How late the loop ran its last timer", figures.loop_lag_s),
+        ):
+            yield GaugeMetricFamily(f"raft_exchange_{name}", text, value=float(value))
+        for name, text, value in (
+            ("raft_leader_changes", "Leaders seen, none included", figures.leader_changes),
+            ("raft_ticks", "Ticks of the Raft group", figures.ticks),
+            ("raft_connections_refused", "Failed handshakes", figures.connections_refused),
+        ):
+            yield CounterMetricFamily(f"raft_exchange_{name}", text, value=value)
+        yield from self._labelled(figures)
+
+    def _labelled(self, figures: NodeFigures) -> Iterator[Metric]:
+        role = GaugeMetricFamily("raft_exchange_raft_role", "1 for its role", labels=("role",))
+        for name in ROLES:
+            role.add_metric((name,), float(name == figures.role))
+        yield role
+        connected = GaugeMetricFamily(
+            "raft_exchange_raft_peer_connected", "1 while a member is connected", labels=("peer",)
+        )
+        lag = GaugeMetricFamily(
+            "raft_exchange_raft_match_lag_entries",
+            "Entries a member lacks, on the leader",
+            labels=("peer",),
+        )
+        for peer, is_connected in figures.peers.items():
+            connected.add_metric((peer,), float(is_connected))
+            lag.add_metric((peer,), figures.match_lag[peer])
+        yield connected
+        yield lag
+        for name, text, values in (
+            ("frames", "Raft frames", figures.frames),
+            ("bytes", "Bytes of Raft frames", figures.bytes),
+        ):
+            family = CounterMetricFamily(f"raft_exchange_raft_{name}", text, labels=("direction",))
+            for direction, value in values.items():
+                family.add_metric((direction,), value)
+            yield family

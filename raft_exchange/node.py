@@ -27,7 +27,7 @@ from raft_exchange.gateway.context import Settings as GatewaySettings
 from raft_exchange.marketdata.view import MarketData
 from raft_exchange.matching.limits import PRICE_TICKS_MAX, QUANTITY_LOTS_MAX
 from raft_exchange.matching.messages import CreateMarket, MarketRules, SelfTradePrevention
-from raft_exchange.metrics import Metrics
+from raft_exchange.metrics import Metrics, NodeFigures
 from raft_exchange.raft.driver import Driver
 from raft_exchange.raft.group import Group, Hooks, Timing
 from raft_exchange.raft.handshake import Identity as Credentials
@@ -51,6 +51,8 @@ EXIT_BUG: Final = 3
 EXIT_STORAGE: Final = 4
 POLL_S: Final = 0.02
 HTTP_BACKLOG: Final = 1_024
+LINGERING_S: Final = 1.0
+"""How long the rest of a body that was refused is read, so that the client sees the answer."""
 
 logger = logging.getLogger(__name__)
 
@@ -127,9 +129,12 @@ class _Node:
         driver: Driver,
     ) -> None:
         self._settings = settings
+        self._journal = journal
         self._transport = transport
         self._driver = driver
+        self._leader_changes = 0
         self._metrics = Metrics()
+        self._metrics.watch_node(self._figures)
         self._marketdata = MarketData()
         self._state = ReplicatedState()
         self._replica = Replica(self._state, on_applied=self._on_applied)
@@ -157,7 +162,8 @@ class _Node:
             pipeline=self._pipeline,
             group=self._group,
             folds=[self._fold],
-            members=lambda: settings.members,
+            driver=driver,
+            members=settings.members,
         )
 
     async def start(self, stack: AsyncExitStack) -> None:
@@ -165,7 +171,11 @@ class _Node:
         settings = self._settings
         context = Context(self._core, self._marketdata, self._metrics, self._gateway_settings())
         runner = web.AppRunner(
-            make_app(context), access_log=None, shutdown_timeout=settings.drain_s
+            make_app(context),
+            access_log=None,
+            logger=_quiet(),  # what is not HTTP is a stranger's doing, not an error of ours
+            shutdown_timeout=settings.drain_s,
+            lingering_time=LINGERING_S,
         )
         await runner.setup()
         stack.callback(self._driver.stop)
@@ -219,6 +229,7 @@ class _Node:
 
     def _on_leader_changed(self, leader: str | None) -> None:
         logger.info("leader: %s, term %d", leader or "none", self._group.term)
+        self._leader_changes += 1
         self._pipeline.leader_changed(leader, now_s=asyncio.get_running_loop().time())
         if leader == self._settings.node_id and not self._marketdata.markets:
             # Every leader of an empty exchange proposes the founding list; a second market of
@@ -227,6 +238,28 @@ class _Node:
             self._pipeline.submit(
                 requests, lambda outcomes: None, now_s=asyncio.get_running_loop().time()
             )
+
+    def _figures(self) -> NodeFigures:
+        status, stats = self._core.status(), self._transport.stats
+        return NodeFigures(
+            role=status.role,
+            has_leader=bool(status.leader),
+            term=status.term,
+            leader_changes=self._leader_changes,
+            log_first_index=self._journal.first_index,
+            log_last_index=self._journal.last_index,
+            commit_index=status.commit_index,
+            applied_index=status.applied_index,
+            peers={m.id: m.reachable for m in status.members if m.id != status.node},
+            match_lag={m.id: m.match_lag or 0 for m in status.members if m.id != status.node},
+            commands_queued=self._pipeline.commands_queued,
+            batches_in_flight=self._pipeline.batches_in_flight,
+            ticks=self._driver.ticks,
+            loop_lag_s=self._driver.loop_lag_s,
+            connections_refused=sum(stats.refused.values()),
+            frames={"in": stats.frames_in, "out": stats.frames_out},
+            bytes={"in": stats.bytes_in, "out": stats.bytes_out},
+        )
 
     def _on_propose_refused(self) -> None:
         self._pipeline.propose_refused(now_s=asyncio.get_running_loop().time())
@@ -258,6 +291,12 @@ async def _until(claim: Callable[[], bool], deadline_s: float) -> None:
 
 def _now_us() -> int:
     return time.time_ns() // 1_000
+
+
+def _quiet() -> logging.Logger:
+    http_logger = logging.getLogger("aiohttp.server")
+    http_logger.setLevel(logging.CRITICAL)
+    return http_logger
 
 
 def _rules(market: FoundingMarket) -> MarketRules:

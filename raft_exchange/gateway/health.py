@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import NamedTuple
+from typing import Final, NamedTuple
 
 from aiohttp import web
 
@@ -10,6 +10,8 @@ from raft_exchange.gateway.context import CONTEXT, Context
 from raft_exchange.gateway.errors import RETRY_AFTER_S
 from raft_exchange.gateway.rendering import View, answer
 from raft_exchange.metrics import CONTENT_TYPE
+
+TICK_AGE_MS_MAX: Final = 5_000
 
 
 class Check(NamedTuple):
@@ -21,8 +23,11 @@ class Check(NamedTuple):
 
 
 async def get_livez(request: web.Request) -> web.Response:
-    """Answer at all: the loop turns. Nothing else may decide whether the process is killed."""
-    return answer({"status": "alive"})
+    """Answer 200 while the loop turns and Raft ticks; nothing else may get the process killed."""
+    age_ms = request.app[CONTEXT].core.status().tick_age_ms
+    alive = age_ms <= TICK_AGE_MS_MAX
+    status = "alive" if alive else f"no Raft tick for {age_ms} ms"
+    return answer({"status": status}, status=200 if alive else 503)
 
 
 async def get_readyz(request: web.Request) -> web.Response:

@@ -94,7 +94,7 @@ async def post_batch(request: web.Request) -> web.Response:
             views.append({})
         except Problem as problem:
             views.append(problem)
-    results = await submit_batch(context, envelope, commands, count=len(items)) if commands else []
+    results = await submit_batch(context, envelope, commands) if commands else []
     for (index, command), result in zip(commands, results, strict=True):
         rules = context.marketdata.markets[command.market].rules
         try:

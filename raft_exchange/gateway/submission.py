@@ -100,9 +100,12 @@ async def submit(context: Context, envelope: Envelope, command: Command) -> Comm
 
 
 async def submit_batch(
-    context: Context, envelope: Envelope, commands: Sequence[tuple[int, Command]], *, count: int
+    context: Context, envelope: Envelope, commands: Sequence[tuple[int, Command]]
 ) -> list[Committed]:
-    """Sequence the commands of a batch of `count` items next to each other, each with its index.
+    """Sequence the commands of a batch next to each other, each with its index in the batch.
+
+    The first carries the client's key and counts those that follow it: a batch of another length,
+    or a single order, under the same key is told apart by it before anything runs.
 
     Raises:
         Problem: as `submit`.
@@ -111,10 +114,11 @@ async def submit_batch(
     requests = [
         Request(
             command,
-            f"{key}{BATCH_KEY_SEPARATOR}{index}/{count}" if key else "",
+            key and (f"{key}{BATCH_KEY_SEPARATOR}{index}" if position else key),
             deadline_us,
+            0 if position else len(commands) - 1,
         )
-        for index, command in commands
+        for position, (index, command) in enumerate(commands)
     ]
     return await submit_group(context, envelope.account, requests)
 

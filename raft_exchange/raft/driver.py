@@ -24,8 +24,14 @@ class Driver:
         self._is_scheduled = False
         self._timer: asyncio.TimerHandle | None = None
         self._is_stopped = True
+        self._ticked_at_s = self._loop.time()
         self.ticks = 0
         self.loop_lag_s = 0.0
+
+    @property
+    def tick_age_s(self) -> float:
+        """Return the time since the last tick ended."""
+        return self._loop.time() - self._ticked_at_s
 
     def start(self, tick: Callable[[], None]) -> None:
         """Begin to call `tick`; before, `wake` does nothing."""
@@ -59,6 +65,7 @@ class Driver:
         if not self._is_stopped:
             self.ticks += 1
             self._tick()
+            self._ticked_at_s = self._loop.time()
 
 
 def _nothing() -> None:

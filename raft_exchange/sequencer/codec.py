@@ -31,11 +31,14 @@ class Request(msgspec.Struct, frozen=True, array_like=True):
 
     `idempotency_key` is "" for none and belongs to the command's account. `deadline_us` is 0 for
     none; the request is refused with `deadline_passed` when the logged clock is beyond it.
+    `followers` counts the next requests that belong to the same idempotent batch: they are
+    refused with it when its key is known for something else.
     """
 
     command: Command
     idempotency_key: str = ""
     deadline_us: int = 0
+    followers: int = 0
 
 
 class Batch(msgspec.Struct, frozen=True, array_like=True):

@@ -12,6 +12,7 @@ import heapq
 from collections.abc import Callable, Sequence
 from typing import Final
 
+from raft_exchange.raft.driver import Driver
 from raft_exchange.raft.group import Group
 from raft_exchange.raft.identity import Identity
 from raft_exchange.raft.members import MemberAddress
@@ -35,12 +36,14 @@ class NodeCore:
         pipeline: Pipeline,
         group: Group,
         folds: Sequence[Callable[[Applied], None]],
-        members: Callable[[], Sequence[MemberAddress]],
+        driver: Driver,
+        members: Sequence[MemberAddress],
     ) -> None:
         self._identity = identity
         self._state = state
         self._pipeline = pipeline
         self._folds = folds
+        self._driver = driver
         self._members = members
         self._group = group
         self._is_draining = False
@@ -119,8 +122,9 @@ class NodeCore:
                     if raft.role == "leader" and member.id == self._identity.node
                     else raft.match_lag(member.id),
                 )
-                for member in self._members()
+                for member in self._members
             ),
+            tick_age_ms=int(1000 * self._driver.tick_age_s),
         )
 
 

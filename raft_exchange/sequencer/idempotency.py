@@ -35,9 +35,9 @@ _encoder = msgspec.msgpack.Encoder()
 _events_decoder = msgspec.msgpack.Decoder(tuple[Event, ...])
 
 
-def fingerprint(command: Command) -> bytes:
-    """Return 16 bytes that tell one decoded command from another."""
-    return hashlib.blake2b(_encoder.encode(command), digest_size=16).digest()
+def fingerprint(command: Command, followers: int) -> bytes:
+    """Return 16 bytes that tell one decoded command, at the head of its batch, from another."""
+    return hashlib.blake2b(_encoder.encode((command, followers)), digest_size=16).digest()
 
 
 class IdempotencyWindow:

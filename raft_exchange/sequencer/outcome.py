@@ -70,8 +70,8 @@ class Status(msgspec.Struct, frozen=True):
     """One node's view of the cluster, as of now.
 
     `leader` is "" while none is known. `leader_contact_age_ms` is the time since a quorum (on the
-    leader) or the leader (elsewhere) was heard; None if never. `loop_lag_ms` is how late the
-    event loop ran its last tick.
+    leader) or the leader (elsewhere) was heard; None if never. `tick_age_ms` is the time since the
+    Raft group last ran.
     """
 
     cluster: str
@@ -86,6 +86,7 @@ class Status(msgspec.Struct, frozen=True):
     leader_contact_age_ms: int | None
     draining: bool
     members: tuple[Member, ...]
+    tick_age_ms: int
 
 
 class Core(Protocol):

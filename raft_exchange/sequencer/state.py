@@ -33,6 +33,7 @@ from raft_exchange.sequencer.idempotency import (
 )
 
 SNAPSHOT_VERSION: Final = 1
+MISMATCH: Final = CommandRefused(RejectCode.IDEMPOTENCY_MISMATCH, "idempotency_key")
 
 
 class Session(msgspec.Struct, frozen=True, array_like=True):
@@ -76,7 +77,7 @@ class ReplicatedState:
         if not duplicate:
             if batch.node:
                 self._note(batch, index)
-            results.extend([self._answer(request) for request in batch.requests])
+            results.extend(self._answer_all(batch.requests))
         return Applied(
             index,
             term,
@@ -107,12 +108,26 @@ class ReplicatedState:
             oldest = min(self._sessions, key=lambda node: self._sessions[node].used_at)
             del self._sessions[oldest]
 
+    def _answer_all(self, requests: list[Request]) -> list[Result]:
+        results = []
+        refused = 0  # so many of the next requests share the fate of the head of their batch
+        for request in requests:
+            if refused:
+                refused -= 1
+                results.append(self._mismatch())
+                continue
+            result = self._answer(request)
+            results.append(result)
+            if request.followers and result.events == (MISMATCH,):
+                refused = request.followers
+        return results
+
     def _answer(self, request: Request) -> Result:
         account = getattr(request.command, "account", "")
         if request.idempotency_key:
             stored = self._window.get(account, request.idempotency_key)
             if stored is not None:
-                return self._replay(stored, request.command)
+                return self._replay(stored, request)
         if request.deadline_us and self.exchange.time_us > request.deadline_us:
             self.exchange.count_command()
             events: list[Event] = [CommandRefused(RejectCode.DEADLINE_PASSED, "deadline")]
@@ -124,7 +139,7 @@ class ReplicatedState:
                 Stored(
                     account,
                     request.idempotency_key,
-                    fingerprint(request.command),
+                    fingerprint(request.command, request.followers),
                     sequence,
                     self.exchange.time_us,
                     encode_events(events),
@@ -132,13 +147,17 @@ class ReplicatedState:
             )
         return Result(sequence, tuple(events), 0, 0)
 
-    def _replay(self, stored: Stored, command: Command) -> Result:
+    def _replay(self, stored: Stored, request: Request) -> Result:
+        if stored.fingerprint != fingerprint(request.command, request.followers):
+            return self._mismatch()
         self.exchange.count_command()
-        sequence = self.exchange.sequence
-        if stored.fingerprint != fingerprint(command):
-            refused = CommandRefused(RejectCode.IDEMPOTENCY_MISMATCH, "idempotency_key")
-            return Result(sequence, (refused,), 0, 0)
-        return Result(sequence, decode_events(stored.events), stored.sequence, stored.time_us)
+        return Result(
+            self.exchange.sequence, decode_events(stored.events), stored.sequence, stored.time_us
+        )
+
+    def _mismatch(self) -> Result:
+        self.exchange.count_command()
+        return Result(self.exchange.sequence, (MISMATCH,), 0, 0)
 
     def _run(self, command: Command) -> Result:
         events = self.exchange.apply(command)

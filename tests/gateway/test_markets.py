@@ -26,7 +26,7 @@ async def test_a_market_with_no_limits_takes_everything_on_its_grid() -> None:
             "min_notional": "0",
             "self_trade_prevention": "expire_taker",
             "status": "trading",
-            "sequence": 3,
+            "sequence": 4,
         }
         found = await g.call("GET", "/v1/markets/ETH-EUR")
         assert found.body == answer.body

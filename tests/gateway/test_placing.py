@@ -43,10 +43,10 @@ async def test_a_resting_order_is_answered_in_full() -> None:
                 "status": "open",
                 "created_at": "2023-11-14T22:13:20.000000Z",
                 "updated_at": "2023-11-14T22:13:20.000000Z",
-                "sequence": 3,
+                "sequence": 4,
             },
             "trades": [],
-            "sequence": 3,
+            "sequence": 4,
         }
 
 
@@ -69,7 +69,7 @@ async def test_a_taker_is_told_its_trades_at_the_makers_prices() -> None:
             "taker_order_id": "3",
             "taker_side": "buy",
             "time": "2023-11-14T22:13:20.000000Z",
-            "sequence": 5,
+            "sequence": 8,
         }
         order = answer.body["order"]
         assert (order["status"], order["filled_quantity"]) == ("partially_filled", "3")

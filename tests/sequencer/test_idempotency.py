@@ -82,6 +82,7 @@ def test_stored_events_come_back_as_they_were() -> None:
     assert decode_events(encode_events(list(events))) == tuple(events)
 
 
-def test_another_command_has_another_fingerprint() -> None:
-    assert fingerprint(CreateAccount("a")) == fingerprint(CreateAccount("a"))
-    assert fingerprint(CreateAccount("a")) != fingerprint(CreateAccount("b"))
+def test_another_command_or_batch_has_another_fingerprint() -> None:
+    assert fingerprint(CreateAccount("a"), 0) == fingerprint(CreateAccount("a"), 0)
+    assert fingerprint(CreateAccount("a"), 0) != fingerprint(CreateAccount("b"), 0)
+    assert fingerprint(CreateAccount("a"), 0) != fingerprint(CreateAccount("a"), 1)

@@ -15,7 +15,7 @@ from raft_exchange.matching.messages import (
 )
 from raft_exchange.sequencer.applied import Applied
 from raft_exchange.sequencer.codec import Batch, Request
-from raft_exchange.sequencer.state import ReplicatedState, SnapshotError
+from raft_exchange.sequencer.state import MISMATCH, ReplicatedState, SnapshotError
 
 
 class Log:
@@ -121,6 +121,22 @@ def test_another_command_under_a_known_key_is_refused() -> None:
     other = log.append(Request(CancelAll("a", None, None), "k"), number=2).results[1]
     assert other.events == (CommandRefused(RejectCode.IDEMPOTENCY_MISMATCH, "idempotency_key"),)
     assert other.replayed_sequence == 0
+
+
+def test_a_batch_of_another_length_under_a_known_key_is_refused_whole() -> None:
+    """Were its items judged alone, the added one would run anew."""
+    log = Log()
+
+    def batch(*names: str) -> list[Request]:
+        head = Request(CreateAccount(names[0]), "k", followers=len(names) - 1)
+        return [head, *(create(name, key=f"k/{n}") for n, name in enumerate(names[1:]))]
+
+    # The account of a created account is itself: give all the same one by creating "a" only.
+    log.append(*batch("a", "a"), number=1)
+    longer = log.append(*batch("a", "a", "a"), number=2)
+    assert [result.events for result in longer.results[1:]] == [(MISMATCH,)] * 3
+    again = log.append(*batch("a", "a"), number=3)
+    assert all(result.replayed_sequence for result in again.results[1:])
 
 
 def test_a_key_is_forgotten_after_its_window() -> None:

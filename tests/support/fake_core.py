@@ -10,15 +10,12 @@ from raft_exchange.matching.machine import Exchange
 from raft_exchange.matching.messages import (
     AdvanceTime,
     Command,
-    CommandRefused,
     CreateMarket,
     Event,
     MarketRules,
-    RejectCode,
     SelfTradePrevention,
 )
-from raft_exchange.matching.snapshot import state_hash
-from raft_exchange.sequencer.codec import Request
+from raft_exchange.sequencer.codec import Batch, Request
 from raft_exchange.sequencer.outcome import (
     Committed,
     Member,
@@ -28,12 +25,13 @@ from raft_exchange.sequencer.outcome import (
     Status,
     Unknown,
 )
+from raft_exchange.sequencer.state import ReplicatedState
 
 START_US = 1_700_000_000_000_000  # 2023-11-14T22:13:20Z
 
 
 class FakeCore:
-    """Implements `outcome.Core` over one `Exchange`; folds into `marketdata` like a node.
+    """Implements `outcome.Core` over one `ReplicatedState`; folds into `marketdata` like a node.
 
     Attributes:
         answer: what every request gets instead of being applied, while it is not None.
@@ -44,7 +42,7 @@ class FakeCore:
     """
 
     def __init__(self) -> None:
-        self.exchange = Exchange()
+        self.state = ReplicatedState()
         self.marketdata = MarketData()
         self.answer: Refused | Unknown | None = None
         self.folding = True
@@ -57,13 +55,17 @@ class FakeCore:
         self.commit_lag = 0
         self.draining = False
         self._unfolded: list[tuple[int, int, tuple[Event, ...]]] = []
-        self._keys: dict[tuple[str, str], tuple[Command, Committed]] = {}
+        self._number = 0
         self.run(AdvanceTime(START_US))
+
+    @property
+    def exchange(self) -> Exchange:
+        return self.state.exchange
 
     def run(self, command: Command) -> list[Event]:
         """Apply a command that no request carries."""
         events = self.exchange.apply(command)
-        self._fold(tuple(events))
+        self._fold(self.exchange.sequence, tuple(events))
         return events
 
     def open_market(self, market: str = "BTC-USD", **changes: int) -> None:
@@ -100,7 +102,7 @@ class FakeCore:
             await self.gate.wait()
         if self.answer is not None:
             return [self.answer for _ in requests]
-        return [self._sequence(request) for request in requests]
+        return self._sequence(*requests)
 
     async def barrier(self) -> Outcome:
         """See `outcome.Core.barrier`."""
@@ -116,7 +118,7 @@ class FakeCore:
 
     async def state_hash(self) -> tuple[int, str]:
         """See `outcome.Core.state_hash`."""
-        return self.exchange.sequence, state_hash(self.exchange)
+        return self.exchange.sequence, self.state.state_hash()
 
     def status(self) -> Status:
         """See `outcome.Core.status`."""
@@ -133,33 +135,27 @@ class FakeCore:
             leader_contact_age_ms=self.contact_age_ms,
             draining=self.draining,
             members=(Member("n1", "127.0.0.1:7081", "http://127.0.0.1:8081", True, 0),),
+            tick_age_ms=0,
         )
 
-    def _sequence(self, request: Request) -> Committed:
-        command, key = request.command, request.idempotency_key
-        stored = self._keys.get((getattr(command, "account", ""), key)) if key else None
-        if stored is not None:
-            self.exchange.count_command()
-            first, result = stored
-            if first == command:
-                self._fold(())
-                return Committed(result.sequence, result.time_us, result.events, replayed=True)
-            return self._committed((CommandRefused(RejectCode.IDEMPOTENCY_MISMATCH, ""),))
-        if request.deadline_us and self.exchange.time_us > request.deadline_us:
-            self.exchange.count_command()
-            result = self._committed((CommandRefused(RejectCode.DEADLINE_PASSED, "deadline"),))
-        else:
-            result = self._committed(tuple(self.exchange.apply(command)))
-        if key:
-            self._keys[getattr(command, "account", ""), key] = command, result
-        return result
+    def _sequence(self, *requests: Request) -> list[Outcome]:
+        self._number += 1
+        batch = Batch("n1", 1, self._number, list(requests))
+        applied = self.state.apply(self._number, 1, self.exchange.time_us, batch)
+        for result in applied.results:
+            self._fold(result.sequence, () if result.replayed_sequence else result.events)
+        return [
+            Committed(
+                result.replayed_sequence or result.sequence,
+                result.replayed_time_us or applied.time_us,
+                result.events,
+                replayed=bool(result.replayed_sequence),
+            )
+            for result in applied.results[1:]
+        ]
 
-    def _committed(self, events: tuple[Event, ...]) -> Committed:
-        self._fold(events)
-        return Committed(self.exchange.sequence, self.exchange.time_us, events, replayed=False)
-
-    def _fold(self, events: tuple[Event, ...]) -> None:
-        self._unfolded.append((self.exchange.sequence, self.exchange.time_us, events))
+    def _fold(self, sequence: int, events: tuple[Event, ...]) -> None:
+        self._unfolded.append((sequence, self.exchange.time_us, events))
         if self.folding:
             self.catch_up()
 
