@@ -20,7 +20,7 @@ async def test_a_resting_order_is_answered_in_full() -> None:
         body = LIMIT | {"quantity": "1.50", "price": "100.250", "client_order_id": "mine"}
         answer = await g.call("POST", "/v1/orders", body)
         assert answer.status == 201
-        assert answer.headers["X-Sequence"] == "3"
+        assert answer.headers["X-Sequence"] == "4"
         assert answer.body == {
             "order": {
                 "order_id": "1",
