@@ -11,8 +11,8 @@ Rules.
 * Nothing is ever overwritten with other bytes. Space comes back by removing whole segments, after
   the record that makes them needless is durable.
 * The commit index is a hint: it rides in the next block that is written anyway, never exceeds the
-  last entry beside it, and falls back when entries are truncated. So it never vouches for an entry
-  that was not there when the group committed it.
+  last entry, and falls back when entries are truncated. So it never vouches for an entry that was
+  not there when the group committed it.
 * The first `OSError` is the last thing the journal does: from then on every change and every sync
   raises `StorageFailed`. What is in memory may not be on disk, so the process has to end.
 
@@ -189,8 +189,6 @@ class Journal(LibraryJournal):  # type: ignore[misc]  # the library is untyped
         self._collect(encode_record(TRUNCATE, index, 0))
         self._entries.truncate_from(index)
         self._commit_index = min(self._commit_index, index - 1)
-        for name, last_index in self._last_index_of.items():
-            self._last_index_of[name] = min(last_index, index - 1)
 
     def compact_to(self, index: int) -> None:
         """Drop the entries up to `index`, for which a durable snapshot stands.
@@ -254,7 +252,7 @@ class Journal(LibraryJournal):  # type: ignore[misc]  # the library is untyped
     def check(self) -> None:
         """Assert every invariant. O(n): tests call it after each step."""
         self._entries.check()
-        assert self.base.index <= self._commit_index, "what a snapshot holds is committed"
+        assert self.base.index <= self._commit_index <= self.last_index, "it is one of this log's"
         assert self._pending_bytes == sum(map(len, self._pending))
         assert self._pending_bytes <= PENDING_BYTES_MAX
         assert list(self._last_index_of)[-1] == self._writer.segment.name, (
@@ -320,12 +318,13 @@ class Journal(LibraryJournal):  # type: ignore[misc]  # the library is untyped
         return self._vote
 
     def setRaftCommitIndex(self, raftCommitIndex: int) -> None:
-        """Note the commit index; it is written with the next block."""
-        self._commit_index = max(raftCommitIndex, self._entries.base.index)
+        """Note the commit index, if it is one of this log's; it is written with the next block."""
+        base, last_index = self._entries.base, self._entries.last_index
+        self._commit_index = min(max(raftCommitIndex, base.index), last_index)
 
     def getRaftCommitIndex(self) -> int:
         """Return the greatest index known to be committed, at least 1 as the library counts."""
-        return max(1, min(self._commit_index, self.last_index))
+        return max(1, self._commit_index)
 
     def _destroy(self) -> None:
         self.close()
@@ -368,8 +367,7 @@ class Journal(LibraryJournal):  # type: ignore[misc]  # the library is untyped
             del self._last_index_of[name]
 
     def _state_record(self) -> bytes:
-        commit_index = min(self._commit_index, self._entries.last_index)
-        return encode_record(STATE, commit_index, self._term, (self._vote or "").encode())
+        return encode_record(STATE, self._commit_index, self._term, (self._vote or "").encode())
 
     @contextmanager
     def _storage(self, doing: str) -> Iterator[None]:

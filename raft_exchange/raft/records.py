@@ -5,12 +5,13 @@ data. A *block* is what one sync writes: a head (sequence, length, two CRCs), th
 valid as a whole or not at all. Both CRC-32 start from the journal's salt and the block's sector,
 so that bytes left over from another place, file or journal never pass.
 
-A block fills whole *sectors* of 512 bytes, each of 510 bytes of data and a mark. A disk that loses
+A block fills whole *sectors* of 512 bytes, each of 511 bytes of data and a mark. A disk that loses
 power keeps, loses or tears (a beginning arrives) each unsynced sector for itself; in all but the
 first case the mark reads as zeros, since segments are born as zeros and no sector is written
 twice with other bytes. So a block with a bad CRC and all its marks was written whole and damaged
 later, and one with a blank mark was torn: the difference between data loss and a cut tail.
-The marks are not part of what the CRC covers: where the data is right, a mark does not matter.
+The CRC does not cover the marks: where the data is right a mark does not matter, so one damaged
+byte cannot both spoil a block and make it look torn.
 """
 
 from __future__ import annotations
@@ -21,7 +22,7 @@ from typing import Final, NamedTuple
 from zlib import crc32
 
 SECTOR_BYTES: Final = 512
-MARK: Final = b"\xa5\x5a"  # two bytes: no single damaged byte makes a written sector look unwritten
+MARK: Final = b"\xa5"
 _BLANK: Final = bytes(len(MARK))
 _DATA_BYTES: Final = SECTOR_BYTES - len(MARK)
 

@@ -17,8 +17,8 @@ from raft_exchange.raft.storage import Directory
 class Recovery:
     """What a journal holds, and what its writer needs to go on.
 
-    `last_index_of` gives for each segment, oldest first, the greatest index of an entry in it that
-    is still part of the log, or 0.
+    `last_index_of` gives for each segment, oldest first, the greatest index of an entry in it; 0 if
+    there is none or a reset came after it.
     """
 
     def __init__(self) -> None:
@@ -68,7 +68,7 @@ class Recovery:
         elif kind == RESET:
             self._base = at
             self.entries.reset_to(at)
-            self._forget_from(0)
+            self.last_index_of = dict.fromkeys(self.last_index_of, 0)
         else:
             raise ValueError(f"a record of unknown kind {kind}")
 
@@ -85,11 +85,6 @@ class Recovery:
             self.entries.truncate_from(index)
         else:  # it reaches back before the oldest segment; a base at or behind it must follow
             self.entries.reset_to(Position(index - 1, self._base.term))
-        self._forget_from(index)
-
-    def _forget_from(self, index: int) -> None:
-        for segment, last_index in self.last_index_of.items():
-            self.last_index_of[segment] = min(last_index, max(index - 1, 0))
 
     def _compact_to(self, base: Position) -> None:
         self._base = base
@@ -99,10 +94,10 @@ class Recovery:
             self.entries.compact_to(base)
 
     def finish(self) -> None:
-        """Check that the log is complete from its base on, and bring the commit index in bounds.
+        """Check that the log is complete from its base on, and the commit index one of its own.
 
         Raises:
-            JournalCorrupt: the oldest segments are missing.
+            JournalCorrupt: it is not; the oldest segments are missing.
         """
         held = self.entries.base
         if self._base.index < held.index:
@@ -111,7 +106,11 @@ class Recovery:
                 f"{held.index} were in older segments, which are missing"
             )
         self.entries.base = self._base
-        self.commit_index = max(self._base.index, min(self.commit_index, self.entries.last_index))
+        if not self._base.index <= self.commit_index <= self.entries.last_index:
+            raise JournalCorrupt(
+                f"{next(reversed(self.last_index_of))}: the commit index {self.commit_index} "
+                f"is not between {self._base} and {self.entries.last}"
+            )
 
 
 def recover(directory: Directory) -> Recovery:

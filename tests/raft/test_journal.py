@@ -12,7 +12,7 @@ from raft_exchange.raft import journal as journal_module
 from raft_exchange.raft.entries import Position
 from raft_exchange.raft.journal import COMMAND_BYTES_MAX, Journal
 from raft_exchange.raft.storage import Directory
-from tests.support.disk import Disk
+from tests.support.disk import Disk, PowerCut
 from tests.support.journal_model import SEGMENT_BYTES, state_of
 
 
@@ -186,6 +186,8 @@ def test_the_commit_index_never_vouches_for_what_is_not_there() -> None:
     journal = filled(10, disk)
     journal.setRaftCommitIndex(50)
     assert journal.getRaftCommitIndex() == 10
+    journal.add(b"not committed", 11, 2)
+    assert journal.getRaftCommitIndex() == 10
     journal.truncate_from(5)
     for index in range(5, 13):
         journal.add(b"another", index, 7)
@@ -236,6 +238,26 @@ def test_a_reset_forgets_even_later_entries() -> None:
     disk.power_cut()
     journal = new_journal(disk)
     assert journal[:] == [(b"\x01", 20, 5), (b"after", 21, 6)]
+
+
+def test_what_a_reset_made_needless_goes_after_a_restart_as_well() -> None:
+    """The process may end between the record and the removals."""
+    disk = Disk()
+    journal = filled(0, disk)
+    for index in range(1, 29):
+        journal.add(bytes(400), index, 1)
+        journal.sync()
+    journal.reset_to(20, 5)
+    disk.operations, disk.fail_at = 0, 3
+    with pytest.raises(PowerCut):
+        journal.sync()
+    disk.power_cut()
+    journal = new_journal(disk)
+    assert journal.base == Position(20, 5)
+    assert len(disk.files) > 1
+    journal.setCurrentTerm(6, None)
+    journal.sync()
+    assert len(disk.files) == 1
 
 
 def test_clear_begins_again_at_one() -> None:

@@ -186,8 +186,8 @@ def test_a_process_killed_while_it_writes_loses_nothing_it_reported(tmp_path: Pa
             index = journal.last_index + 1
             journal.add(b"order %d" % index * 20, index, 1)
             journal.sync()
-            if index > 200:
-                journal.compact_to(index - 200)
+            if index > 150:
+                journal.compact_to(index - 150)
             print(index, flush=True)
         """
     )
@@ -198,7 +198,7 @@ def test_a_process_killed_while_it_writes_loses_nothing_it_reported(tmp_path: Pa
             [sys.executable, "-c", program, str(path)], stdout=subprocess.PIPE, text=True
         )
         assert process.stdout is not None
-        while reported < (round_ + 1) * 700:
+        while reported < (round_ + 1) * 300:
             reported = int(process.stdout.readline())
         process.send_signal(signal.SIGKILL)
         reported = int((process.stdout.read().splitlines() or [str(reported)])[-1])

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import copy
 import random
+from itertools import takewhile
 from typing import Any
 
 from raft_exchange.raft.journal import Journal
@@ -54,6 +55,7 @@ class Life:
         self.model = Model()
         self.synced = self.syncing = Model()
         self.committed: dict[int, tuple[bytes, int, int]] = {}
+        self.leader_term = 0
         self.journal: Journal | None = None
 
     def open(self) -> Journal:
@@ -99,7 +101,8 @@ class Life:
     def append(self, command: bytes) -> None:
         assert len(command) <= ENTRY_BYTES_MAX
         assert self.journal is not None
-        index, term = self.model.last[0] + 1, max(self.model.term, self.model.last[1])
+        index = self.model.last[0] + 1
+        term = max(self.model.term, self.model.last[1], self.leader_term)
         self.journal.add(command, index, term)
         self.model.entries.append((command, index, term))
 
@@ -123,7 +126,7 @@ class Life:
         assert self.journal is not None
         limit = min(self.synced.last[0], self.model.last[0])
         synced = self.synced.entries[: max(0, limit - self.synced.base[0])]
-        agreed = [entry for entry in synced if entry in self.model.entries]
+        agreed = list(takewhile(self.model.entries.__contains__, synced))
         if agreed and agreed[-1][1] > self.model.commit_index:
             self.model.commit_index = agreed[-1][1]
             self.journal.setRaftCommitIndex(self.model.commit_index)
@@ -136,8 +139,11 @@ class Life:
         first = self.settled_index + 1
         if first <= self.model.last[0]:
             index = self.random.randint(first, self.model.last[0])
+            term = self.model.last[1]
             self.journal.truncate_from(index)
             del self.model.entries[index - self.model.base[0] - 1 :]
+            # Only another leader makes a member truncate; (index, term) names one entry for ever.
+            self.leader_term = max(self.leader_term, self.model.term, term) + 1
 
     def compact(self) -> None:
         assert self.journal is not None
@@ -161,9 +167,11 @@ class Life:
         """Open what the crash left, check it, and go on from there."""
         journal = self.open()
         found = state_of(journal)
+        lost_terms = (0, self.model.last[1], self.model.term)
         assert found in (self.synced.state(), self.syncing.state())
         self.model = copy.deepcopy(self.syncing if found == self.syncing.state() else self.synced)
         self.synced = self.syncing = copy.deepcopy(self.model)
+        self.leader_term = max(self.leader_term, *lost_terms) + 1
         commit_index = journal.getRaftCommitIndex()
         assert commit_index <= max(1, journal.last_index)
         for index in range(journal.first_index, min(commit_index, journal.last_index) + 1):
