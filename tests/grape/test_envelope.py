@@ -1,6 +1,7 @@
 """The RPC arrays: what a stock peer writes is read, and nothing else gets through or breaks us."""
 
 import json
+import tracemalloc
 from typing import Any
 
 import pytest
@@ -142,8 +143,12 @@ def test_no_bytes_break_the_unpacker(data: bytes) -> None:
 def test_a_bomb_is_unpacked_no_further_than_the_bound() -> None:
     bomb = gzip(b"\0" * 50_000_000)
     assert len(bomb) < 100_000
+    tracemalloc.start()
     with pytest.raises(OverflowError):
         gunzip(bomb, bytes_max=1_000)
+    _, peak_bytes = tracemalloc.get_traced_memory()
+    tracemalloc.stop()
+    assert peak_bytes < 100_000
     assert gunzip(gzip(b"x" * 1_000), bytes_max=1_000) == b"x" * 1_000, "the bound itself passes"
 
 

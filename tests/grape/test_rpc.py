@@ -643,6 +643,21 @@ async def test_a_second_attempt_goes_to_another_server() -> None:
 
 
 @in_loop
+async def test_a_second_attempt_prefers_an_old_failure_to_the_one_just_seen() -> None:
+    """Though the old one, with many failures in a row, is not due for long."""
+    async with announced(1) as (grape_, link, peers), transport("http") as to:
+        back_again = peers[0].destination
+        dead = f"{LOOPBACK}:{free_port()}"
+        grape_.announced["orders"].append(dead)
+        client = RpcClient(link, to, clock_s=lambda: 0.0)
+        for _ in range(5):
+            client._destinations.start(back_again)
+            client._destinations.finish(back_again, healthy=False)
+        assert await client.request("orders", 1, attempts=2) == {"echo": 1}
+        assert client._destinations.is_avoided(dead), "it was tried first"
+
+
+@in_loop
 async def test_an_error_of_the_handler_is_not_tried_again_and_no_sign_of_illness() -> None:
     async with announced(1) as (_, link, peers), transport("http") as to:
         client = RpcClient(link, to)
