@@ -6,7 +6,10 @@ from collections.abc import AsyncIterator, Awaitable, Callable
 from dataclasses import dataclass, field
 from typing import Any, Final
 
+import pytest
+
 from grape.rpc import (
+    GrenacheError,
     HttpTransport,
     RemoteError,
     RpcRequest,
@@ -16,6 +19,8 @@ from grape.rpc import (
     listening,
 )
 from tests.support.node_modules import LOOPBACK
+
+TIMEOUT_S: Final = 20.0  # never reached by a test that passes
 
 TRANSPORTS: Final[dict[str, Callable[[], Transport]]] = {
     "http": HttpTransport,
@@ -81,6 +86,21 @@ async def transport(name: str) -> AsyncIterator[Transport]:
         await made.close()
 
 
+async def call(
+    to: Transport, peer_: Peer | str, payload: Any, *, timeout_s: float = TIMEOUT_S
+) -> Any:
+    """Call the service `orders` at `peer_`."""
+    destination = peer_ if isinstance(peer_, str) else peer_.destination
+    return await to.request(destination, "orders", payload, timeout_s=timeout_s)
+
+
+async def failure_of(to: Transport, peer_: Peer | str, **options: Any) -> GrenacheError:
+    """How a call that must fail did."""
+    with pytest.raises(GrenacheError) as raised:
+        await call(to, peer_, {"hello": "world"}, **options)
+    return raised.value
+
+
 Conversation = Callable[[asyncio.StreamReader, asyncio.StreamWriter], Awaitable[None]]
 
 
@@ -110,6 +130,11 @@ async def raw_server(conversation: Conversation) -> AsyncIterator[str]:
         for task in list(conversations):
             task.cancel()
         await asyncio.gather(*conversations, return_exceptions=True)
+
+
+async def says_nothing(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+    """Take every connection, read, and never answer."""
+    await reader.read()
 
 
 def silent_after_upgrade(port: int) -> Conversation:
