@@ -1,0 +1,157 @@
+"""The commands as a newcomer meets them: what they print, what they refuse, how they stop."""
+
+from __future__ import annotations
+
+import json
+import shlex
+import signal
+import socket
+import subprocess
+import sys
+import urllib.request
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+
+import pytest
+
+from tests.support.processes import free_ports
+
+pytestmark = [pytest.mark.system, pytest.mark.timeout(120)]
+PROGRAM = [sys.executable, "-m", "raft_exchange"]
+
+
+@contextmanager
+def run_cluster(*arguments: str) -> Iterator[tuple[subprocess.Popen[str], list[str]]]:
+    """Run `raft-exchange cluster` and give it with what it printed until it was ready."""
+    process = subprocess.Popen(
+        [*PROGRAM, "cluster", *arguments],
+        stdout=subprocess.PIPE,
+        stderr=subprocess.STDOUT,
+        text=True,
+    )
+    try:
+        assert process.stdout is not None
+        lines: list[str] = []
+        for line in process.stdout:
+            lines.append(line)
+            if line.startswith("Ctrl-C"):
+                break
+        yield process, lines
+    finally:
+        if process.poll() is None:
+            process.send_signal(signal.SIGINT)
+        process.communicate(timeout=60)
+
+
+@pytest.fixture
+def ports() -> list[str]:
+    """Return flags for base ports with two free ones each; neighbours are free in practice."""
+    for http_port in range(21_000, 29_000, 10):
+        if all(_is_free(port) for port in range(http_port, http_port + 8)):
+            return ["--http-port", str(http_port), "--raft-port", str(http_port + 4)]
+    raise AssertionError("no free ports")
+
+
+def _is_free(port: int) -> bool:
+    with socket.socket() as probe:
+        return probe.connect_ex(("127.0.0.1", port)) != 0
+
+
+def test_the_printed_lines_work_when_pasted_and_ctrl_c_stops_everything(
+    tmp_path: Path, ports: list[str]
+) -> None:
+    with run_cluster("--nodes", "2", "--data-dir", str(tmp_path / "d"), *ports) as (process, lines):
+        text = "".join(lines)
+        assert "A cluster of 2 nodes is ready." in text
+        order, book = (line.strip() for line in lines if line.strip().startswith("curl"))
+        placed = json.loads(subprocess.check_output(shlex.split(order)))
+        assert placed["order"]["status"] == "open"
+        found = json.loads(subprocess.check_output(shlex.split(book)))
+        assert found["asks"] == [["100.25", "0.5", 1]]
+        process.send_signal(signal.SIGINT)
+        assert process.wait(30) == 0
+    with run_cluster("--nodes", "2", "--data-dir", str(tmp_path / "d"), *ports) as (_, lines):
+        url = next(line for line in lines if "n1" in line).split()[1]
+        with urllib.request.urlopen(f"{url}/v1/markets/BTC-USD/book") as answer:
+            assert json.loads(answer.read())["asks"] == [["100.25", "0.5", 1]]
+
+
+def test_a_folder_in_use_and_another_size_are_refused(tmp_path: Path, ports: list[str]) -> None:
+    folder = ["--data-dir", str(tmp_path / "d")]
+    with run_cluster("--nodes", "1", *folder, *ports):
+        again = subprocess.run(
+            [*PROGRAM, "cluster", "--nodes", "1", *folder, *ports], capture_output=True, text=True
+        )
+        assert again.returncode == 2
+        assert "--data-dir" in again.stderr
+        assert "in use" in again.stderr
+    other = subprocess.run(
+        [*PROGRAM, "cluster", "--nodes", "3", *folder, *ports], capture_output=True, text=True
+    )
+    assert other.returncode == 2
+    assert "--nodes" in other.stderr
+
+
+def test_a_busy_port_is_refused_by_the_name_of_its_flag(tmp_path: Path) -> None:
+    with socket.socket() as busy:
+        busy.bind(("127.0.0.1", 0))
+        busy.listen()
+        port = str(busy.getsockname()[1])
+        for flag in ("--http-port", "--raft-port"):
+            refused = subprocess.run(
+                [*PROGRAM, "cluster", "--nodes", "1", "--data-dir", str(tmp_path), flag, port],
+                capture_output=True,
+                text=True,
+            )
+            assert refused.returncode == 2
+            assert f"{flag}: port {port} is not free" in refused.stderr
+
+
+def test_a_node_says_which_setting_is_wrong(tmp_path: Path) -> None:
+    refused = subprocess.run(
+        [*PROGRAM, "node", "--node-id", "n1", "--members", "n1"], capture_output=True, text=True
+    )
+    assert refused.returncode == 2
+    assert "members: 'n1' (from --members) is not allowed" in refused.stderr
+
+
+def test_a_nodes_port_in_use_is_exit_2_and_named(tmp_path: Path) -> None:
+    (http_port,) = free_ports(1)
+    (tmp_path / "secret").write_text("0123456789abcdef")
+    with socket.socket() as busy:
+        busy.bind(("127.0.0.1", 0))
+        busy.listen()
+        raft_port = busy.getsockname()[1]
+        command = [
+            *PROGRAM, "node", "--node-id", "n1", "--data-dir", str(tmp_path / "d"),
+            "--members", f"n1=127.0.0.1:{raft_port}=http://127.0.0.1:{http_port}",
+            "--cluster-secret-file", str(tmp_path / "secret"),
+            "--http-port", str(http_port), "--raft-port", str(raft_port),
+        ]  # fmt: skip
+        refused = subprocess.run(command, capture_output=True, text=True)
+    assert refused.returncode == 2
+    assert "raft_port: cannot listen" in refused.stderr
+
+
+def test_optimised_python_is_refused() -> None:
+    refused = subprocess.run(
+        [sys.executable, "-O", "-m", "raft_exchange", "cluster"], capture_output=True, text=True
+    )
+    assert refused.returncode == 2
+    assert "refuses to run with -O" in refused.stderr
+
+
+def test_the_bench_measures_a_running_cluster(tmp_path: Path, ports: list[str]) -> None:
+    url = f"http://127.0.0.1:{ports[1]}"
+    with run_cluster("--nodes", "1", "--data-dir", str(tmp_path / "d"), *ports):
+        measured = subprocess.run(
+            [*PROGRAM, "bench", "--url", url, "--clients", "4", "--seconds", "1"],
+            capture_output=True,
+            text=True,
+        )
+        assert measured.returncode == 0, measured.stderr
+        assert "orders/s acknowledged; 4 clients, 1 a request, 1 nodes" in measured.stdout
+    gone = subprocess.run([*PROGRAM, "bench", "--url", url], capture_output=True, text=True)
+    assert gone.returncode == 1
+    assert "--url" in gone.stderr
