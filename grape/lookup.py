@@ -7,7 +7,8 @@ Both are machines without time or messages: `next_contacts` says whom to ask now
 A lookup walks towards its target: it asks the nearest candidates it has heard of, adds those they
 name, and ends when the K nearest that can answer have answered. A candidate that lets us wait
 (stalled) is passed over but may still answer; only when nobody else did, the lookup waits for it.
-Whatever strangers invent, a lookup asks at most QUERIES_MAX contacts and remembers CANDIDATES_MAX.
+Whatever strangers invent, a lookup asks at most QUERIES_MAX contacts and remembers the nearest
+CANDIDATES_MAX.
 """
 
 from __future__ import annotations
@@ -71,11 +72,17 @@ class Lookup:
         self.discover(seeds)
 
     def discover(self, contacts: Iterable[Contact]) -> None:
-        """Add candidates. O(log candidates) each."""
+        """Add candidates; of too many, the farthest that was not asked is dropped."""
         for contact in contacts:
-            if contact.address in self._candidates or len(self._candidates) >= CANDIDATES_MAX:
+            if contact.address in self._candidates:
                 continue
             distance = point(contact.node_id) ^ self._goal if contact.node_id else _UNKNOWN_DISTANCE
+            if len(self._candidates) >= CANDIDATES_MAX:
+                farthest = self._nearest[-1]
+                if farthest.state is not _State.NEW or farthest.distance <= distance:
+                    continue
+                self._nearest.pop()
+                del self._candidates[farthest.contact.address]
             candidate = _Candidate(distance, contact)
             self._candidates[contact.address] = candidate
             insort(self._nearest, candidate)
