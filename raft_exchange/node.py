@@ -34,6 +34,7 @@ from raft_exchange.raft.handshake import Identity as Credentials
 from raft_exchange.raft.identity import Identity, IdentityError, claim
 from raft_exchange.raft.journal import Journal
 from raft_exchange.raft.library import check_library
+from raft_exchange.raft.members import Membership
 from raft_exchange.raft.segments import JournalCorrupt
 from raft_exchange.raft.storage import Directory, DirectoryInUse, StorageFailed
 from raft_exchange.raft.transport import PeerTransport
@@ -157,13 +158,12 @@ class _Node:
             node=settings.node_id, boot=identity.boot, log=self._group, wake=self._driver.wake
         )
         self._core = NodeCore(
-            identity=identity,
+            membership=Membership(settings.cluster, settings.node_id, settings.members),
             state=self._state,
             pipeline=self._pipeline,
             group=self._group,
             folds=[self._fold],
             driver=driver,
-            members=settings.members,
         )
 
     async def start(self, stack: AsyncExitStack) -> None:

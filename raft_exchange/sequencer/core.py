@@ -14,8 +14,7 @@ from typing import Final
 
 from raft_exchange.raft.driver import Driver
 from raft_exchange.raft.group import Group
-from raft_exchange.raft.identity import Identity
-from raft_exchange.raft.members import MemberAddress
+from raft_exchange.raft.members import Membership
 from raft_exchange.sequencer.applied import Applied
 from raft_exchange.sequencer.codec import Request
 from raft_exchange.sequencer.outcome import Member, Outcome, Status
@@ -31,20 +30,18 @@ class NodeCore:
     def __init__(
         self,
         *,
-        identity: Identity,
+        membership: Membership,
         state: ReplicatedState,
         pipeline: Pipeline,
         group: Group,
         folds: Sequence[Callable[[Applied], None]],
         driver: Driver,
-        members: Sequence[MemberAddress],
     ) -> None:
-        self._identity = identity
+        self._membership = membership
         self._state = state
         self._pipeline = pipeline
         self._folds = folds
         self._driver = driver
-        self._members = members
         self._group = group
         self._is_draining = False
         self._loop = asyncio.get_running_loop()
@@ -101,8 +98,8 @@ class NodeCore:
         raft = self._group
         age_s = raft.contact_age_s()
         return Status(
-            cluster=self._identity.cluster,
-            node=self._identity.node,
+            cluster=self._membership.cluster,
+            node=self._membership.node,
             role=raft.role,
             leader=raft.leader_id or "",
             term=raft.term,
@@ -117,12 +114,12 @@ class NodeCore:
                     member.id,
                     member.raft_address,
                     member.http_url,
-                    member.id == self._identity.node or raft.is_connected(member.id),
+                    member.id == self._membership.node or raft.is_connected(member.id),
                     0
-                    if raft.role == "leader" and member.id == self._identity.node
+                    if raft.role == "leader" and member.id == self._membership.node
                     else raft.match_lag(member.id),
                 )
-                for member in self._members
+                for member in self._membership.members
             ),
             tick_age_ms=int(1000 * self._driver.tick_age_s),
         )
