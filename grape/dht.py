@@ -164,18 +164,20 @@ class DhtNode:
 
     def receive_datagram(self, data: bytes, address: Address, *, now_s: float) -> None:
         """Take in a datagram from `address`."""
-        expected = self._transactions.waits_for(address)
-        if not expected and not self._throttle.allows(address[0], now_s=now_s):
+        # Answers that we wait for are not counted: a flood does not drown them.
+        is_expected = self._transactions.waits_for(address)
+        if not is_expected and not self._throttle.allows(address[0], now_s=now_s):
             return
         try:
             message = decode_message(data)
         except KrpcError as error:
-            if error.answer is not None:
+            if error.answer is not None and not is_expected:
                 self._send(encode_message(error.answer), address)
             return
         match message:
             case Query():
-                self._on_query(message, address, now_s=now_s)
+                if not is_expected or self._throttle.allows(address[0], now_s=now_s):
+                    self._on_query(message, address, now_s=now_s)
             case Response():
                 self._on_response(message, address, now_s=now_s)
             case Failure():

@@ -77,15 +77,11 @@ class Lookup:
             if contact.address in self._candidates:
                 continue
             distance = point(contact.node_id) ^ self._goal if contact.node_id else _UNKNOWN_DISTANCE
-            if len(self._candidates) >= CANDIDATES_MAX:
-                farthest = self._nearest[-1]
-                if farthest.state is not _State.NEW or farthest.distance <= distance:
-                    continue
-                self._nearest.pop()
-                del self._candidates[farthest.contact.address]
             candidate = _Candidate(distance, contact)
             self._candidates[contact.address] = candidate
             insort(self._nearest, candidate)
+            if len(self._candidates) > CANDIDATES_MAX:
+                self._drop_farthest()
 
     def next_contacts(self) -> list[Contact]:
         """Return whom to ask now, as many as may be in flight at once."""
@@ -140,6 +136,13 @@ class Lookup:
         """The K nearest candidates which have answered or still may in good time."""
         out = (_State.STALLED, _State.FAILED)
         return islice((item for item in self._nearest if item.state not in out), K)
+
+    def _drop_farthest(self) -> None:
+        """Forget the farthest candidate that was not asked; QUERIES_MAX says there is one."""
+        new = (item for item in reversed(self._nearest) if item.state is _State.NEW)
+        farthest = next(new)
+        self._nearest.remove(farthest)
+        del self._candidates[farthest.contact.address]
 
     def _settle(self, contact: Contact, state: _State) -> _Candidate:
         candidate = self._candidates[contact.address]

@@ -42,7 +42,7 @@ def walk(lookup: Lookup, knows: dict[Contact, list[Contact]]) -> int:
 
 
 def test_a_lookup_finds_the_nearest_through_those_that_know_them() -> None:
-    """500 nodes that know 20 others at random and their neighbours: the walk ends at the nearest."""
+    """500 nodes that know their neighbours and 20 at random: the walk ends at the nearest."""
     source = random.Random(1)
     everyone = [contact(key) for key in source.sample(range(1, 2**24), 500)]
     everyone.sort(key=lambda item: point(item.node_id))
