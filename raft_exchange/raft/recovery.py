@@ -100,12 +100,11 @@ class Recovery:
             JournalCorrupt: it is not; the oldest segments are missing.
         """
         held = self.entries.base
-        if self._base.index < held.index:
+        if self._base != held:
             raise JournalCorrupt(
                 f"{next(iter(self.last_index_of))}: entries {self._base.index + 1} to "
                 f"{held.index} were in older segments, which are missing"
             )
-        self.entries.base = self._base
         if not self._base.index <= self.commit_index <= self.entries.last_index:
             raise JournalCorrupt(
                 f"{next(reversed(self.last_index_of))}: the commit index {self.commit_index} "

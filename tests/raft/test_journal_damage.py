@@ -123,6 +123,20 @@ def test_a_missing_segment_is_refused(life: Life, number: int) -> None:
         open_copy(disk)
 
 
+@pytest.mark.parametrize("seed", range(4))
+def test_the_newest_segment_is_missed_after_a_power_cut_as_well(seed: int) -> None:
+    """The foot that names it was synced, too."""
+    disk = Disk(seed)
+    journal = open_copy(disk)
+    while len(disk.files) < 2:
+        journal.add(bytes(500), journal.last_index + 1, 1)
+        journal.sync()
+    disk.power_cut()
+    del disk.files[max(disk.files)]
+    with pytest.raises(JournalCorrupt, match="the segment is missing"):
+        open_copy(disk)
+
+
 def test_a_segment_of_another_journal_is_refused(life: Life) -> None:
     """The same history under the same names, but another journal's salt."""
     other = three_segments()
