@@ -7,9 +7,9 @@ import sys
 from collections.abc import Sequence
 
 from raft_exchange import __version__
-from raft_exchange.cli import bench, cluster, node
+from raft_exchange.cli import bench, cluster, node, verify
 
-COMMANDS = (cluster, node, bench)
+COMMANDS = (cluster, node, verify, bench)
 
 
 def make_parser() -> argparse.ArgumentParser:

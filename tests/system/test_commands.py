@@ -134,6 +134,40 @@ def test_a_nodes_port_in_use_is_exit_2_and_named(tmp_path: Path) -> None:
     assert "raft_port: cannot listen" in refused.stderr
 
 
+def verify(folder: Path, *flags: str) -> subprocess.CompletedProcess[str]:
+    command = [*PROGRAM, "verify", str(folder), *flags]
+    return subprocess.run(command, capture_output=True, text=True)
+
+
+def test_stopped_nodes_verify_alike_and_damage_is_named(tmp_path: Path, ports: list[str]) -> None:
+    folder = tmp_path / "d"
+    with run_cluster("--nodes", "3", "--data-dir", str(folder), *ports) as (_, lines):
+        order = next(line.strip() for line in lines if "curl" in line)
+        for _ in range(3):
+            subprocess.check_output(shlex.split(order))
+        running = verify(folder / "n1")
+        assert running.returncode == 2
+        assert "stop the node first" in running.stderr
+    found = [verify(folder / node, "--json") for node in ("n1", "n2", "n3")]
+    assert [process.returncode for process in found] == [0, 0, 0]
+    index = min(json.loads(process.stdout)["index"] for process in found)
+    hashes = {
+        json.loads(verify(folder / node, "--json", "--index", str(index)).stdout)["state_hash"]
+        for node in ("n1", "n2", "n3")
+    }
+    assert len(hashes) == 1
+    segment = min((folder / "n1" / "journal").glob("*.journal"))
+    with segment.open("r+b") as file:
+        file.seek(1_000)
+        byte = file.read(1)
+        file.seek(1_000)
+        file.write(bytes([byte[0] ^ 0xFF]))
+    damaged = verify(folder / "n1")
+    assert damaged.returncode == 1
+    assert segment.name in damaged.stderr
+    assert verify(tmp_path / "nothing").returncode == 2
+
+
 def test_optimised_python_is_refused() -> None:
     refused = subprocess.run(
         [sys.executable, "-O", "-m", "raft_exchange", "cluster"], capture_output=True, text=True

@@ -1,0 +1,118 @@
+"""`raft-exchange verify DIR`: is a stopped node's data folder whole, and what does it say?
+
+Reads only. Checks every checksum of the journal, replays the committed entries through the state
+machine, and prints the sequence and the state hash: equal on every node at the same index.
+"""
+
+from __future__ import annotations
+
+import argparse
+import sys
+from pathlib import Path
+from typing import Final
+
+import msgspec
+
+from raft_exchange.cli import Commands
+from raft_exchange.raft.library import REGULAR
+from raft_exchange.raft.recovery import Recovery, recover
+from raft_exchange.raft.segments import JournalCorrupt
+from raft_exchange.raft.storage import Directory, DirectoryInUse
+from raft_exchange.sequencer.codec import CodecError
+from raft_exchange.sequencer.replica import Replica
+from raft_exchange.sequencer.state import ReplicatedState
+
+ENTRIES_AT_ONCE: Final = 1_024
+
+
+class Finding(msgspec.Struct, frozen=True):
+    """What a folder says; `unconfirmed` counts entries beyond the last known commit."""
+
+    first_index: int
+    index: int
+    unconfirmed: int
+    torn_bytes: int
+    sequence: int
+    time_us: int
+    state_hash: str
+
+
+def add_command(commands: Commands) -> None:
+    """Declare the command and its flags."""
+    parser = commands.add_parser(
+        "verify", help="check a stopped node's data folder", description=__doc__
+    )
+    parser.add_argument("dir", type=Path, metavar="DIR", help="the node's data folder")
+    parser.add_argument(
+        "--index", type=int, default=None, help="replay up to this log index (the last commit)"
+    )
+    parser.add_argument("--json", action="store_true", help="print JSON")
+    parser.set_defaults(run=run)
+
+
+def run(arguments: argparse.Namespace) -> int:
+    """Print what was found; 1 when something is damaged, 2 when there is nothing to read."""
+    folder = arguments.dir / "journal"
+    if not folder.is_dir():
+        print(f"raft-exchange verify: DIR: {folder} is not a folder", file=sys.stderr)
+        return 2
+    directory = Directory(folder)
+    try:
+        directory.lock()
+        finding = _replay(recover(directory), arguments.index)
+    except DirectoryInUse as error:
+        print(f"raft-exchange verify: DIR: {error}; stop the node first", file=sys.stderr)
+        return 2
+    except ValueError as error:
+        print(f"raft-exchange verify: {error}", file=sys.stderr)
+        return 2 if not isinstance(error, CodecError) else 1
+    except (JournalCorrupt, OSError) as error:
+        print(f"raft-exchange verify: damaged: {error}", file=sys.stderr)
+        return 1
+    finally:
+        directory.close()
+    _print(finding, as_json=arguments.json)
+    return 0
+
+
+def _replay(found: Recovery, index: int | None) -> Finding:
+    """Return the finding at `index`, or at the last known commit.
+
+    Raises:
+        ValueError: the index is not in the folder.
+    """
+    entries = found.entries
+    last = found.commit_index if index is None else index
+    if not entries.base.index <= last <= entries.last_index:
+        raise ValueError(f"--index: {last}; allowed: {entries.base.index}-{entries.last_index}")
+    replica = Replica(ReplicatedState(), on_applied=lambda applied: None)
+    at = entries.base.index
+    while at < last:
+        run = entries.run(at + 1, bytes_max=1 << 20, count_max=min(ENTRIES_AT_ONCE, last - at))
+        for command, entry_index, term in run:
+            if command[:1] == REGULAR:
+                replica.apply(entry_index, term, command[1:])
+            at = entry_index
+    state = replica.state
+    return Finding(
+        first_index=entries.base.index + 1,
+        index=last,
+        unconfirmed=entries.last_index - found.commit_index,
+        torn_bytes=0 if found.torn is None else found.torn.length_bytes,
+        sequence=state.exchange.sequence,
+        time_us=state.exchange.time_us,
+        state_hash=state.state_hash(),
+    )
+
+
+def _print(finding: Finding, *, as_json: bool) -> None:
+    if as_json:
+        print(msgspec.json.encode(finding).decode())
+        return
+    print(f"entries {finding.first_index}-{finding.index} are whole and were replayed")
+    if finding.unconfirmed:
+        print(f"{finding.unconfirmed} entries beyond the last known commit were left out")
+    if finding.torn_bytes:
+        print(f"{finding.torn_bytes} bytes of a write that no sync had confirmed will be cut")
+    print(f"sequence {finding.sequence}")
+    print(f"state hash {finding.state_hash}")
