@@ -19,7 +19,7 @@ import msgspec
 
 from grape.api import Api
 from grape.bencode import Value
-from grape.contact import PORT_MAX, Address
+from grape.contact import PORT_MAX, Address, Contact
 from grape.dht import DhtSettings
 from grape.endpoint import ANY_HOST, LOOPBACK, Endpoint, GrapeBusyError, GrapeError
 from grape.events import Event, Found, NodeAdded, PeerFound, Ready, ServiceStored
@@ -27,6 +27,7 @@ from grape.items import Item, sign_item
 
 __all__ = [
     "Address",
+    "Contact",
     "Event",
     "Found",
     "Grape",
@@ -115,6 +116,11 @@ class Grape:
     def node_id(self) -> bytes:
         """The 20 bytes that name the started grape in the DHT, other ones at every start."""
         return self._endpoint.node.node_id
+
+    @property
+    def contacts(self) -> list[Contact]:
+        """The nodes that the started grape knows: each has answered it."""
+        return list(self._endpoint.node.table)
 
     @property
     def is_dht_bound(self) -> bool:

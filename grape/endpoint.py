@@ -91,6 +91,7 @@ class Endpoint:
         self._waiting: dict[int, asyncio.Future[Event]] = {}
         self._resolver: asyncio.Task[None] | None = None
         self._timer: asyncio.TimerHandle | None = None
+        self._wake_s = 0.0  # when the timer is armed for
         self._socket: socket.socket | None = None
         self._node: DhtNode | None = None
 
@@ -255,10 +256,11 @@ class Endpoint:
 
     def _rearm(self, next_s: float | None) -> None:
         """Wake at `next_s`; a timer that is armed earlier is left to wake for nothing."""
-        if next_s is None or (self._timer is not None and self._timer.when() <= next_s):
+        if next_s is None or (self._timer is not None and self._wake_s <= next_s):
             return
         if self._timer is not None:
             self._timer.cancel()
+        self._wake_s = next_s
         self._timer = asyncio.get_running_loop().call_at(next_s, self._on_timer)
 
     def _dispatch(self, event: Event) -> None:
