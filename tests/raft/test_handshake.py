@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import hashlib
 import random
 from collections.abc import Container
 from typing import Any
@@ -16,6 +17,7 @@ from raft_exchange.raft.handshake import (
     Identity,
     Refusal,
     Session,
+    _node_id,
 )
 
 SECRET = b"a secret of the cluster, random."
@@ -246,6 +248,27 @@ class _NullKey:
 
     def public_bytes_raw(self) -> bytes:
         return bytes(32)
+
+
+@pytest.mark.parametrize(
+    ("size", "field"), [(0, b""), (65, b"x" * 64), (3, b"bobby"), (2, b"\xff\xff")]
+)
+def test_an_id_has_one_spelling(size: int, field: bytes) -> None:
+    """What a faulty member may put into the field for an id, and no sound one does."""
+    with pytest.raises(HandshakeRefused, match="garbage"):
+        _node_id(field.ljust(64, b"\x00"), size)
+
+
+def test_the_bytes_of_this_version_are_pinned() -> None:
+    """Whoever changes a byte or a key derivation changes PROTOCOL_VERSION, and this test."""
+    dialler, acceptor = side(ALICE, dial_to="bob"), side(BOB)
+    hello = dialler.start()
+    answer = acceptor.receive(hello)
+    confirm = dialler.receive(answer)
+    keys = session_of(dialler).send_key + session_of(dialler).receive_key
+    digest = hashlib.sha256(hello + answer + confirm + keys).hexdigest()
+    assert hello[:6] == b"RXRT\x01\x01"
+    assert digest == "a96c95b38fd3b12528a49be7eb59112309e7c4734edd6b0f08dff8a392a356c6"
 
 
 @pytest.mark.parametrize("node_id", ["", "x" * 65, "é" * 33])

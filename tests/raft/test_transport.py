@@ -12,7 +12,7 @@ from pysyncobj.node import Node
 
 from raft_exchange.raft import connection
 from raft_exchange.raft.connection import Loss, TransportSettings
-from raft_exchange.raft.framing import FrameWriter
+from raft_exchange.raft.framing import FrameWriter, encode_message
 from raft_exchange.raft.handshake import ENTROPY_BYTES, Handshake, Refusal
 from raft_exchange.raft.transport import Address
 from tests.support.peers import (
@@ -263,6 +263,46 @@ def _socket_of(peer: Peer) -> tuple[Address, Address]:
     return link._transport.get_extra_info("sockname"), link.address
 
 
+def test_our_dial_is_given_up_when_the_member_reaches_us_first() -> None:
+    """Our socket to b leads to somebody who accepts and says nothing; b itself dials us."""
+
+    async def main() -> None:
+        def accept(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+            RawMember(reader, writer)
+
+        silent = await asyncio.start_server(accept, "127.0.0.1", 0)
+        async with silent:
+            b = Peer("b", {"a": silent.sockets[0].getsockname()})
+            await b.start("a")
+            await b.until(lambda: len(b.transport._opening) == 1)
+            await RawMember.dial(b.transport.address, identity("a"), target="b")
+            await b.until(lambda: b.is_connected("a"))
+            assert b.stats.refused == {Refusal.SUPERSEDED: 1}
+            assert not b.transport._opening
+
+    run(main())
+
+
+def test_redials_slow_down_and_the_lesser_id_waits_for_the_greater() -> None:
+    """0.1 s, doubling up to 1 s, each with jitter; after a loss the lesser is patient."""
+
+    async def main() -> None:
+        a = Peer("a", {})
+        await a.start("b")
+        transport, member = a.transport, a.transport.members["b"]
+
+        def next_wait_s(**how: bool) -> float:
+            transport._redial_later(member, **how)
+            return round(member.dial_at_s - transport._loop.time(), 1)
+
+        assert [next_wait_s() for _ in range(6)] == [0.1, 0.2, 0.4, 0.8, 1.0, 1.0]
+        assert next_wait_s(patient=True) == transport.settings.patience_s
+        transport._jitter = lambda: 0.0
+        assert next_wait_s() == 0.5
+
+    run(main())
+
+
 def test_silent_members_are_lost() -> None:
     """A connection over which nothing comes is half open, however healthy the socket looks."""
 
@@ -408,8 +448,8 @@ def test_nothing_is_delivered_after_a_callback_dropped_the_member() -> None:
             a.transport.dropNode(node)
 
         a.transport.setOnMessageReceivedCallback(drop)
-        for text in ("one", "two", "three"):
-            b.send(text)
+        payloads = [encode_message(message(text)) for text in ("one", "two", "three")]
+        b.writer.write(b"".join(b.sealer.frame(payload) for payload in payloads))
         await b.ended()
         assert received == [message("one")]
         assert a.events == [("up", "b"), ("down", "b")]
@@ -459,10 +499,12 @@ def test_the_last_words_of_a_node_that_stops_are_sent(loop: str) -> None:
         await a.start("b")
         await b.start("a")
         await connect_all(a, b)
-        assert a.send("b", "last words" + "!" * 1_000_000)
+        for _ in range(12):  # more than the kernel takes at once
+            assert a.send("b", "before" + "." * 1_000_000)
+        assert a.send("b", "last words")
         await a.transport.stop()
         await b.until(lambda: ("down", "a") in b.events)
-        assert b.heard("a")[0].startswith("last words")
+        assert b.heard("a")[-1] == "last words"
         assert a.events == [("up", "b"), ("down", "b")]
 
     run(main(), loop=loop)

@@ -16,7 +16,7 @@ from typing import Any
 import uvloop
 from pysyncobj.node import Node
 
-from raft_exchange.raft.connection import TransportSettings
+from raft_exchange.raft.connection import Connection, TransportSettings
 from raft_exchange.raft.framing import FrameReader, FrameWriter, decode_message, encode_message
 from raft_exchange.raft.handshake import ENTROPY_BYTES, Handshake, Identity
 from raft_exchange.raft.transport import Address, PeerTransport
@@ -145,6 +145,10 @@ class Peer:
 
 class _ObservedTransport(PeerTransport):
     notice: Callable[[], None]
+
+    def opened(self, connection: Connection) -> bool:
+        self.notice()
+        return super().opened(connection)
 
     def _redial_later(self, member: Any, *, patient: bool = False) -> None:
         super()._redial_later(member, patient=patient)
