@@ -446,6 +446,7 @@ def test_nothing_is_delivered_after_a_callback_dropped_the_member() -> None:
         def drop(node: Node, received_message: object) -> None:
             received.append(received_message)
             a.transport.dropNode(node)
+            a.transport.addNode(node)  # a member again, but not over this connection
 
         a.transport.setOnMessageReceivedCallback(drop)
         payloads = [encode_message(message(text)) for text in ("one", "two", "three")]
