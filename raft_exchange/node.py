@@ -38,7 +38,6 @@ from raft_exchange.raft.members import Membership
 from raft_exchange.raft.segments import JournalCorrupt
 from raft_exchange.raft.storage import Directory, DirectoryInUse, StorageFailed
 from raft_exchange.raft.transport import PeerTransport
-from raft_exchange.sequencer.applied import Applied
 from raft_exchange.sequencer.codec import Request
 from raft_exchange.sequencer.core import NodeCore
 from raft_exchange.sequencer.pipeline import Pipeline
@@ -138,7 +137,9 @@ class _Node:
         self._metrics.watch_node(self._figures)
         self._marketdata = MarketData()
         self._state = ReplicatedState()
-        self._replica = Replica(self._state, on_applied=self._on_applied)
+        self._replica = Replica(
+            self._state, self._marketdata, on_applied=lambda applied: self._core.applied(applied)
+        )
         self._group = Group(
             self_id=settings.node_id,
             member_ids=[member.id for member in settings.members],
@@ -162,7 +163,6 @@ class _Node:
             state=self._state,
             pipeline=self._pipeline,
             group=self._group,
-            folds=[self._fold],
             driver=driver,
         )
 
@@ -217,15 +217,6 @@ class _Node:
             self._group.do_tick()
         except Exception as error:
             _fail(error)
-
-    def _on_applied(self, applied: Applied) -> None:
-        self._core.applied(applied)
-
-    def _fold(self, applied: Applied) -> None:
-        for result in applied.results:
-            # A replayed result tells again what was folded when it happened.
-            events = () if result.replayed_sequence else result.events
-            self._marketdata.apply(result.sequence, applied.time_us, events)
 
     def _on_leader_changed(self, leader: str | None) -> None:
         logger.info("leader: %s, term %d", leader or "none", self._group.term)

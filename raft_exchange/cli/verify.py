@@ -14,6 +14,7 @@ from typing import Final
 import msgspec
 
 from raft_exchange.cli import Commands
+from raft_exchange.marketdata.view import MarketData
 from raft_exchange.raft.library import REGULAR
 from raft_exchange.raft.recovery import Recovery, recover
 from raft_exchange.raft.segments import JournalCorrupt
@@ -85,7 +86,7 @@ def _replay(found: Recovery, index: int | None) -> Finding:
     last = found.commit_index if index is None else index
     if not entries.base.index <= last <= entries.last_index:
         raise ValueError(f"--index: {last}; allowed: {entries.base.index}-{entries.last_index}")
-    replica = Replica(ReplicatedState(), on_applied=lambda applied: None)
+    replica = Replica(ReplicatedState(), MarketData(), on_applied=lambda applied: None)
     at = entries.base.index
     while at < last:
         run = entries.run(at + 1, bytes_max=1 << 20, count_max=min(ENTRIES_AT_ONCE, last - at))

@@ -14,7 +14,7 @@ Rules:
 from __future__ import annotations
 
 from collections import OrderedDict
-from collections.abc import Collection, Iterator
+from collections.abc import Collection, Iterable, Iterator
 from typing import Final
 
 from sortedcontainers import SortedList
@@ -66,6 +66,30 @@ class OrderRegister:
         self._finished[order.order_id] = order
         if len(self._finished) > self._finished_max:
             self._forget(self._finished.popitem(last=False)[1])
+
+    def restore(self, live: Iterable[Order], finished: Iterable[Order], *, last_id: int) -> None:
+        """Fill an empty register at once. O(n log n).
+
+        Args:
+            live: in any order.
+            finished: in the order they ended.
+            last_id: the last id that was given out; its order may be forgotten.
+        """
+        assert not self.last_id, "restored before anything else"
+        self.last_id = last_id
+        self._live = {order.order_id: order for order in live}
+        for order in finished:
+            self._finished[order.order_id] = order
+        while len(self._finished) > self._finished_max:
+            self._finished.popitem(last=False)
+        ids: dict[str, list[int]] = {}
+        for order_id in sorted(self._live.keys() | self._finished.keys()):
+            order = self._order(order_id)
+            ids.setdefault(order.account, []).append(order_id)
+            if order.client_order_id:
+                key = (order.account, order.client_order_id)
+                self._by_client_id.setdefault(key, {})[order_id] = None
+        self._by_account = {account: SortedList(held) for account, held in ids.items()}
 
     def page(
         self,

@@ -1,4 +1,4 @@
-"""How much happened since this node started folding: counts for the metrics, bounded label sets."""
+"""How much happened since the cluster began: counts for the metrics, bounded label sets."""
 
 from __future__ import annotations
 

@@ -35,6 +35,10 @@ class TradeTape:
         assert not self._ring or trade.executed.trade_id > self._ring[-1].executed.trade_id
         self._ring.append(trade)
 
+    def oldest_first(self) -> list[Trade]:
+        """Return every remembered trade, oldest first. O(trades)."""
+        return list(self._ring)
+
     def newest(self, count: int, *, before: int | None = None) -> list[Trade]:
         """Return up to `count` trades, newest first, of those older than trade id `before`."""
         trades = reversed(self._ring)

@@ -54,6 +54,11 @@ class Market:
         self.depth = Depth()
         self.trades = TradeTape()
 
+    def adopt(self, other: Market) -> None:
+        """Become what the other one is."""
+        self.rules, self.status = other.rules, other.status
+        self.depth, self.trades = other.depth, other.trades
+
 
 class MarketData:
     """Markets, accounts and orders as of `sequence`, at logged time `time_us`."""
@@ -80,6 +85,17 @@ class MarketData:
         self.totals.count(events)
         for event in events:
             self._fold(event)
+
+    def adopt(self, restored: MarketData) -> None:
+        """Become what a snapshot says; a market that somebody holds stays the same object."""
+        for name, market in restored.markets.items():
+            held = self.markets.get(name)
+            if held is not None:
+                held.adopt(market)
+                restored.markets[name] = held
+        self.sequence, self.time_us = restored.sequence, restored.time_us
+        self.markets, self.accounts = restored.markets, restored.accounts
+        self.orders, self.totals = restored.orders, restored.totals
 
     def check(self) -> None:
         """Assert every invariant. O(orders): tests call it after each step."""

@@ -1,15 +1,14 @@
 """The node as the gateway sees it: futures around the pipeline and the replica's state.
 
-Implements `outcome.Core`. The order in which one applied entry is handed on is fixed here: first
-the folds (market data, metrics, streams), then those who wait for their outcome, so that whoever
-got an answer reads its effects.
+Implements `outcome.Core`. The replica folds an entry's events before it hands the entry on to
+those who wait for their outcome, so that whoever got an answer reads its effects.
 """
 
 from __future__ import annotations
 
 import asyncio
 import heapq
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from typing import Final
 
 from raft_exchange.raft.driver import Driver
@@ -34,13 +33,11 @@ class NodeCore:
         state: ReplicatedState,
         pipeline: Pipeline,
         group: Group,
-        folds: Sequence[Callable[[Applied], None]],
         driver: Driver,
     ) -> None:
         self._membership = membership
         self._state = state
         self._pipeline = pipeline
-        self._folds = folds
         self._driver = driver
         self._group = group
         self._is_draining = False
@@ -53,9 +50,7 @@ class NodeCore:
         self._is_draining = True
 
     def applied(self, applied: Applied) -> None:
-        """Hand on one applied entry: folds first, then those who wait."""
-        for fold in self._folds:
-            fold(applied)
+        """Hand on one applied entry, whose events are folded, to those who wait."""
         self._pipeline.applied(applied, now_s=self._loop.time())
         sequence = applied.results[-1].sequence
         while self._waiters and self._waiters[0][0] <= sequence:

@@ -1,34 +1,88 @@
-"""The pump of the replicated state: bytes of committed entries in, `Applied` out.
+"""The pump of the replicated state: bytes of committed entries in, `Applied` out; snapshots.
 
 Called by the Raft group for every committed entry, once and in order. An exception here is a bug
 or an entry of another release; the group stops the process rather than let a half-applied state
 serve.
+
+What a snapshot holds is decided here: the replicated state, whose hash the replicas compare, and
+beside it the projection of its events, without which a restored node would answer less than one
+that saw the whole log.
 """
 
 from __future__ import annotations
 
+import hashlib
 from collections.abc import Callable
 
+from raft_exchange.marketdata import snapshot as projection
+from raft_exchange.marketdata.view import MarketData
+from raft_exchange.raft.snapshot_file import Image
 from raft_exchange.sequencer.applied import Applied
 from raft_exchange.sequencer.codec import CodecError, decode_batch, stamp, time_of
 from raft_exchange.sequencer.state import ReplicatedState
 
 
 class Replica:
-    """One node's copy of the replicated state."""
+    """One node's copy of the replicated state, and what its events tell."""
 
-    def __init__(self, state: ReplicatedState, *, on_applied: Callable[[Applied], None]) -> None:
+    def __init__(
+        self,
+        state: ReplicatedState,
+        marketdata: MarketData,
+        *,
+        on_applied: Callable[[Applied], None],
+    ) -> None:
         self.state = state
+        self.marketdata = marketdata
         self._on_applied = on_applied
 
     def apply(self, index: int, term: int, payload: bytes) -> None:
-        """Apply one committed entry and hand on what it did.
+        """Apply one committed entry, fold its events, and hand on what it did.
 
         Raises:
             CodecError: not an entry of this release; the caller stops the process.
         """
         time_us, batch = decode_batch(payload)
-        self._on_applied(self.state.apply(index, term, time_us, batch))
+        applied = self.state.apply(index, term, time_us, batch)
+        for result in applied.results:
+            # A replayed result tells again what was folded when it happened.
+            events = () if result.replayed_sequence else result.events
+            self.marketdata.apply(result.sequence, applied.time_us, events)
+        self._on_applied(applied)
+
+    def capture(self) -> Image:
+        """Return everything as of the last applied entry, in canonical bytes. O(n), seconds."""
+        state = self.state.encode()
+        exchange = self.state.exchange
+        return Image(
+            exchange.sequence,
+            exchange.time_us,
+            hashlib.sha256(state).hexdigest(),
+            (state, projection.encode(self.marketdata)),
+        )
+
+    def prepare(self, image: Image) -> Callable[[], None]:
+        """Decode an image; what is returned puts it in place of the present state. O(n log n).
+
+        Raises:
+            ValueError: not what `capture` gives; nothing has changed.
+        """
+        if len(image.sections) != 2:
+            raise ValueError(f"{len(image.sections)} sections; a state and its projection are two")
+        encoded, folded = image.sections
+        state_hash = hashlib.sha256(encoded).hexdigest()
+        if state_hash != image.state_hash:
+            raise ValueError(f"the state hash is {state_hash}, not {image.state_hash}")
+        state = ReplicatedState.decode(encoded)
+        if (state.exchange.sequence, state.exchange.time_us) != (image.sequence, image.time_us):
+            raise ValueError(f"a state at sequence {state.exchange.sequence}, not {image.sequence}")
+        marketdata = projection.restore(folded, state.exchange)
+
+        def adopt() -> None:
+            self.state.adopt(state)
+            self.marketdata.adopt(marketdata)
+
+        return adopt
 
 
 class LeaderClock:

@@ -200,6 +200,17 @@ class ReplicatedState:
             state._window.put(stored)
         return state
 
+    def adopt(self, restored: ReplicatedState) -> None:
+        """Become `restored`, which a snapshot gave; whoever holds this object sees the change."""
+        self.exchange = restored.exchange
+        self._sessions = restored._sessions
+        self._window = restored._window
+
+    def last_number(self, node: str, boot: int) -> int:
+        """Return the last batch applied of that session; 0 for none."""
+        session = self._sessions.get(node)
+        return session.number if session is not None and session.boot == boot else 0
+
     def state_hash(self) -> str:
         """Return the SHA-256 (hex) of the canonical bytes. O(n)."""
         return hashlib.sha256(self.encode()).hexdigest()

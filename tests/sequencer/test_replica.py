@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import pytest
 
+from raft_exchange.marketdata.view import MarketData
 from raft_exchange.matching.messages import CreateAccount
 from raft_exchange.sequencer.applied import Applied
 from raft_exchange.sequencer.codec import Batch, CodecError, Request, encode_batch, time_of
@@ -13,7 +14,7 @@ from raft_exchange.sequencer.state import ReplicatedState
 
 def test_an_entry_is_applied_and_handed_on() -> None:
     seen: list[Applied] = []
-    replica = Replica(ReplicatedState(), on_applied=seen.append)
+    replica = Replica(ReplicatedState(), MarketData(), on_applied=seen.append)
     entry = encode_batch(Batch("n1", 1, 1, [Request(CreateAccount("a"))]), time_us=5)
     replica.apply(7, 3, entry)
     (applied,) = seen
@@ -22,7 +23,7 @@ def test_an_entry_is_applied_and_handed_on() -> None:
 
 
 def test_an_entry_of_another_format_stops_the_replica() -> None:
-    replica = Replica(ReplicatedState(), on_applied=lambda applied: None)
+    replica = Replica(ReplicatedState(), MarketData(), on_applied=lambda applied: None)
     with pytest.raises(CodecError):
         replica.apply(1, 1, b"\x02" + encode_batch(Batch("n1", 1, 1, []))[1:])
 

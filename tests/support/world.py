@@ -22,6 +22,7 @@ from pysyncobj import syncobj
 from pysyncobj.node import Node
 from pysyncobj.transport import Transport
 
+from raft_exchange.marketdata.view import MarketData
 from raft_exchange.raft.group import Group, Hooks, Timing
 from raft_exchange.raft.wire import WireMessage
 from raft_exchange.sequencer.applied import Applied
@@ -96,7 +97,8 @@ class SimNode:
         self._is_scheduled = False
         self.transport = SimTransport(self.world, self.id)
         self.state = ReplicatedState()
-        self.replica = Replica(self.state, on_applied=self._on_applied)
+        self.marketdata = MarketData()
+        self.replica = Replica(self.state, self.marketdata, on_applied=self._on_applied)
         clock = LeaderClock(self.now_us)
         self.journal = self.world.open_journal(self.disk)
         self.group = Group(

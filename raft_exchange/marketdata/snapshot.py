@@ -1,0 +1,117 @@
+"""The projection <-> canonical, versioned bytes: what it knows and the state machine does not.
+
+Live orders, their queues, accounts, rules and statuses stand in the machine's own snapshot and are
+taken from there; kept here are finished orders, the last trades and the totals. All of it follows
+from the events alone, in their order, so that two nodes at one sequence write the same bytes.
+"""
+
+from __future__ import annotations
+
+from typing import Final
+
+import msgspec
+
+from raft_exchange.marketdata.totals import Totals
+from raft_exchange.marketdata.trades import Trade
+from raft_exchange.marketdata.view import Market, MarketData
+from raft_exchange.matching.machine import Exchange
+from raft_exchange.matching.messages import Order, OrderType, RejectCode, Side
+
+FORMAT_VERSION: Final = 1
+
+
+class SnapshotError(ValueError):
+    """The bytes are not a projection of this format, or of another exchange."""
+
+
+class _Market(msgspec.Struct, array_like=True):
+    market: str
+    trades: list[Trade]  # oldest first
+
+
+class _Totals(msgspec.Struct, array_like=True):
+    orders_accepted: list[tuple[Side, OrderType, int]]
+    commands_refused: list[tuple[str, int]]
+    trades: int
+
+
+class _Projection(msgspec.Struct, array_like=True):
+    version: int
+    sequence: int
+    time_us: int
+    markets: list[_Market]  # in the order they were opened
+    finished: list[Order]  # in the order they ended
+    totals: _Totals
+
+
+_encoder = msgspec.msgpack.Encoder()
+_decoder = msgspec.msgpack.Decoder(_Projection)
+
+
+def encode(view: MarketData) -> bytes:
+    """Return what `restore` needs besides the exchange. O(finished orders + trades)."""
+    totals = view.totals
+    return _encoder.encode(
+        _Projection(
+            FORMAT_VERSION,
+            view.sequence,
+            view.time_us,
+            [_Market(name, market.trades.oldest_first()) for name, market in view.markets.items()],
+            list(view.orders.finished_orders()),
+            _Totals(
+                [(side, type_, count) for (side, type_), count in totals.orders_accepted.items()],
+                [(code.value, count) for code, count in totals.commands_refused.items()],
+                totals.trades,
+            ),
+        )
+    )
+
+
+def restore(data: bytes, exchange: Exchange) -> MarketData:
+    """Return the projection that wrote `data` beside this state of the exchange. O(orders).
+
+    Raises:
+        SnapshotError: another format, not a projection, or not of this exchange.
+    """
+    try:
+        held = _decoder.decode(data)
+    except (msgspec.MsgspecError, ValueError, RecursionError) as error:
+        raise SnapshotError(f"not a projection: {error}") from error
+    if held.version != FORMAT_VERSION:
+        raise SnapshotError(f"projection format {held.version}; read is {FORMAT_VERSION}")
+    if held.sequence != exchange.sequence:
+        raise SnapshotError(f"a projection at {held.sequence}, not at {exchange.sequence}")
+    names = [market.market for market in held.markets]
+    if sorted(names) != sorted(exchange.markets):
+        raise SnapshotError("the projection has other markets than the exchange")
+    view = MarketData()
+    view.sequence, view.time_us = held.sequence, held.time_us
+    view.accounts = dict.fromkeys(sorted(exchange.live.accounts))
+    for market in held.markets:
+        view.markets[market.market] = _restored_market(market, exchange)
+    live = [order.view() for order in exchange.live.by_id.values()]
+    view.orders.restore(live, held.finished, last_id=exchange.order_id)
+    _restore_totals(view.totals, held.totals)
+    return view
+
+
+def _restored_market(held: _Market, exchange: Exchange) -> Market:
+    source = exchange.markets[held.market]
+    market = Market(source.rules, source.status)
+    for trade in held.trades:
+        market.trades.append(trade)
+    for side in Side:
+        for order in source.book.own(side).orders():
+            lots = order.quantity_lots - order.filled_lots
+            market.depth.rest(order.order_id, side, order.price_ticks, lots)
+    return market
+
+
+def _restore_totals(totals: Totals, held: _Totals) -> None:
+    for side, type_, count in held.orders_accepted:
+        totals.orders_accepted[side, type_] = count
+    known = {code.value: code for code in RejectCode}
+    for code, count in held.commands_refused:
+        if code in known:  # a reason that no release gives any more is not counted on
+            totals.commands_refused[known[code]] = count
+    totals.trades = held.trades
