@@ -89,6 +89,21 @@ class Answers:
         self._items.put(item, source=source, size_bytes=len(encode(item.v)))
         return None
 
+    def certain_refusal(self, item: Item, *, cas: int | None) -> Refusal | None:
+        """Return why nobody should store the item, if our own store already says so.
+
+        Ours may be older than the network's, never newer: what is old for us is old everywhere.
+        The same item once more is not refused here, so that it can be put to new nodes.
+        """
+        own = self._items.get(item.target)
+        if own is None or not item.is_mutable:
+            return None
+        if cas is not None and own.seq > cas:
+            return Refusal.CAS_MISMATCH
+        if item.seq < own.seq or (item.seq == own.seq and item.v != own.v):
+            return Refusal.OLD_SEQUENCE
+        return None
+
     def _answer_announce(
         self, announce: AnnouncePeer, transaction: bytes | None, address: Address, *, now_s: float
     ) -> Response | Failure:

@@ -15,7 +15,7 @@ import msgspec
 
 from grape.answers import Answers
 from grape.contact import Contact
-from grape.events import Event, Found, PeerFound
+from grape.events import Event, Found, PeerFound, PutFinished
 from grape.items import Item
 from grape.krpc import Arguments, Failure, Response
 from grape.lookup import Lookup, TokenTables
@@ -91,8 +91,13 @@ class Conductor:
         return self._begin(Search(number, name, self._start), now_s=now_s)
 
     def put(self, item: Item, *, cas: int | None, now_s: float) -> int:
-        """Begin to store an item."""
-        operation = Store(self._next_number(), item, self._start, cas=cas)
+        """Begin to store an item, unless our own store knows a newer one."""
+        number = self._next_number()
+        refusal = self._answers.certain_refusal(item, cas=cas)
+        if refusal is not None:
+            self._events.append(PutFinished(number, item, 0, refusal))
+            return number
+        operation = Store(number, item, self._start, cas=cas)
         return self._begin(operation, now_s=now_s)
 
     def get(self, target: bytes, *, salt: bytes, own: Found | None, now_s: float) -> int:

@@ -412,6 +412,21 @@ def test_an_old_sequence_number_and_a_wrong_cas_are_refused() -> None:
     assert put(ring, b, sign_item(PRIVATE_KEY, b"v3", seq=3), cas=2).stored == 1
 
 
+def test_what_is_old_for_the_writer_itself_is_put_nowhere() -> None:
+    """A node that missed the newer item would take the old one; it is not even asked."""
+    ring, a, b = pair()
+    put(ring, a, sign_item(PRIVATE_KEY, b"v2", seq=2))
+    ring.kill(b)
+    b = ring.add(1, bootstrap=[0])
+    ring.run(0.1)
+    assert put(ring, a, sign_item(PRIVATE_KEY, b"v1", seq=1)).refusal is Refusal.OLD_SEQUENCE
+    assert put(ring, a, sign_item(PRIVATE_KEY, b"xx", seq=2)).refusal is Refusal.OLD_SEQUENCE
+    third = sign_item(PRIVATE_KEY, b"v3", seq=3)
+    assert put(ring, a, third, cas=1).refusal is Refusal.CAS_MISMATCH
+    assert len(ring.nodes[b].items) == 0
+    assert put(ring, a, sign_item(PRIVATE_KEY, b"v2", seq=2)).stored == 1
+
+
 def test_a_lone_grape_holds_items_to_the_same_rules() -> None:
     ring = Ring()
     a = ring.add(0)
