@@ -1,6 +1,6 @@
 """Bounds in time: how often a stranger may fail, and how often the log may speak of it.
 
-No clock of its own: `now_s` is any clock that does not go back. An address is what a stranger can
+No clock of its own: any that does not go back will do. An address is what a stranger can
 least cheaply change; an IPv6 host owns a whole /64, so that is the address there.
 """
 
@@ -9,6 +9,7 @@ from __future__ import annotations
 import ipaddress
 import logging
 from collections import OrderedDict
+from collections.abc import Callable
 from typing import Final
 
 from raft_exchange.raft.handshake import Refusal
@@ -88,14 +89,15 @@ class FailureLimiter:
 class BoundedLog:
     """Log lines that strangers can provoke: a burst, then few, and a count of those left out."""
 
-    def __init__(self, logger: logging.Logger, *, now_s: float) -> None:
+    def __init__(self, logger: logging.Logger, *, clock_s: Callable[[], float]) -> None:
         self._logger = logger
-        self._bucket = TokenBucket(LOG_BURST, LOG_LINES_PER_S, now_s=now_s)
+        self._clock_s = clock_s
+        self._bucket = TokenBucket(LOG_BURST, LOG_LINES_PER_S, now_s=clock_s())
         self._held_back = 0
 
-    def write(self, level: int, text: str, *args: object, now_s: float) -> None:
+    def write(self, level: int, text: str, *args: object) -> None:
         """Log `text % args`, or hold it back."""
-        if not self._bucket.take(now_s=now_s):
+        if not self._bucket.take(now_s=self._clock_s()):
             self._held_back += 1
             return
         if self._held_back:

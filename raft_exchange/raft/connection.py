@@ -60,6 +60,10 @@ class Loss(enum.StrEnum):
     STOPPED = "stopped"
 
 
+DECIDED_BY_US: Final = frozenset({Loss.REPLACED, Loss.DROPPED, Loss.STOPPED})
+"""Ends that nobody needs to look into."""
+
+
 @dataclass(frozen=True, slots=True)
 class TransportSettings:
     """Bounds and times of the transport. The defaults fit a LAN and Raft's 100 ms heartbeats."""

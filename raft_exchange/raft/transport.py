@@ -34,6 +34,7 @@ from pysyncobj.transport import Transport, TransportNotReadyError
 from raft_exchange.raft.admission import HELD_AGAINST_ADDRESS, BoundedLog, FailureLimiter
 from raft_exchange.raft.connection import (
     BEAT_S,
+    DECIDED_BY_US,
     Connection,
     Loss,
     TransportSettings,
@@ -48,9 +49,6 @@ STOP_GRACE_S: Final = 1.0
 """How long a stop waits for the last words to leave."""
 
 Address = tuple[str, int]
-
-_OURS: Final = frozenset({Loss.REPLACED, Loss.DROPPED, Loss.STOPPED})
-"""Ends that we decided and nobody needs to look into."""
 
 _logger = logging.getLogger(__name__)
 
@@ -110,8 +108,8 @@ class PeerTransport(Transport):  # type: ignore[misc]  # the library is untyped
         self._opening: dict[Connection, float] = {}  # -> when its time is over; oldest first
         self._sockets: set[Connection] = set()  # until the loop has closed them
         self._failures = FailureLimiter(self.settings.failures_burst, self.settings.failures_per_s)
-        self._stranger_log = BoundedLog(_logger, now_s=self._loop.time())
-        self._member_log = BoundedLog(_logger, now_s=self._loop.time())
+        self._stranger_log = BoundedLog(_logger, clock_s=self._loop.time)
+        self._member_log = BoundedLog(_logger, clock_s=self._loop.time)
         self._turn_bytes: int | None = None  # None: no end of turn is scheduled
         self._wake_due = False
 
@@ -148,11 +146,6 @@ class PeerTransport(Transport):  # type: ignore[misc]  # the library is untyped
         assert self._server is not None
         host, port, *_ = self._server.sockets[0].getsockname()
         return host, port
-
-    def is_connected(self, node_id: str) -> bool:
-        """Whether messages to that member would leave now."""
-        member = self.members.get(node_id)
-        return member is not None and member.connection is not None
 
     # --- for the library --------------------------------------------------------------------
 
@@ -255,7 +248,8 @@ class PeerTransport(Transport):  # type: ignore[misc]  # the library is untyped
             older.close(Loss.REPLACED)
         if member.connection is not connection:
             return  # a callback of the older one's end dropped the member
-        self._log_member(logging.INFO, "connected to %s at %s:%d", connection)
+        where = (connection.peer_id, *connection.address)
+        self._member_log.write(logging.INFO, "connected to %s at %s:%d", *where)
         member.announced = True
         self._onNodeConnected(member.node)
         self._wake()
@@ -280,12 +274,11 @@ class PeerTransport(Transport):  # type: ignore[misc]  # the library is untyped
 
     def refused(self, connection: Connection, reason: Refusal) -> None:
         """Count it, hold it against a stranger's address, dial a member again later."""
-        now_s = self._loop.time()
         del self._opening[connection]
         self._note_refusal(connection, reason)
         if connection.dial_to is None:
             if reason in HELD_AGAINST_ADDRESS:
-                self._failures.failed(connection.address[0], now_s=now_s)
+                self._failures.failed(connection.address[0], now_s=self._loop.time())
             return
         member = self.members.get(connection.dial_to)
         if member is not None and member.connection is None:
@@ -294,9 +287,10 @@ class PeerTransport(Transport):  # type: ignore[misc]  # the library is untyped
     def lost(self, connection: Connection, reason: Loss, detail: str) -> None:
         """Tell the library, once, and dial again."""
         self.stats.lost[reason] += 1
-        note = f"{reason.value} ({detail})" if detail else reason.value
-        level = logging.INFO if reason in _OURS else logging.WARNING
-        self._log_member(level, f"lost %s at %s:%d: {note}", connection)
+        level = logging.INFO if reason in DECIDED_BY_US else logging.WARNING
+        where = (connection.peer_id, *connection.address)
+        why = f"{reason.value}: {detail}" if detail else reason.value
+        self._member_log.write(level, "lost %s at %s:%d: %s", *where, why)
         member = self.members[connection.peer_id]
         if member.connection is connection:
             member.connection = None
@@ -356,12 +350,8 @@ class PeerTransport(Transport):  # type: ignore[misc]  # the library is untyped
         except (OSError, ValueError, OverflowError) as error:
             # The last two: an address book that names no host or port there can be.
             self.stats.dials_failed += 1
-            text = "cannot reach %s at %s:%s: %s"
-            now_s = self._loop.time()
-            reason = error or type(error).__name__
-            self._member_log.write(
-                logging.INFO, text, member.node.id, *address, reason, now_s=now_s
-            )
+            what = (member.node.id, *address, str(error) or type(error).__name__)
+            self._member_log.write(logging.INFO, "cannot reach %s at %s:%s: %s", *what)
             self._redial_later(member)
         finally:
             member.dial = None
@@ -398,18 +388,14 @@ class PeerTransport(Transport):  # type: ignore[misc]  # the library is untyped
 
     def _note_refusal(self, connection: Connection, reason: Refusal) -> None:
         self.stats.refused[reason] += 1
-        whom = f"the dial to {connection.dial_to}" if connection.dial_to else "a connection"
-        text = f"gave up {whom} at %s:%d: {reason.value}"
         level = logging.INFO if reason is Refusal.SUPERSEDED else logging.WARNING
-        self._stranger_log.write(level, text, *connection.address, now_s=self._loop.time())
-
-    def _log_member(self, level: int, text: str, connection: Connection) -> None:
-        self._member_log.write(
-            level, text, connection.peer_id, *connection.address, now_s=self._loop.time()
+        what = f"the dial to {connection.dial_to}" if connection.dial_to else "a connection"
+        self._stranger_log.write(
+            level, "gave up %s at %s:%d: %s", what, *connection.address, reason.value
         )
 
 
 def _raise_what_was_not_foreseen(dial: asyncio.Task[Any]) -> None:
-    """Let the loop's exception handler see a bug in a dial now, not at garbage collection."""
+    # The loop's exception handler sees a bug in a dial now, not at garbage collection.
     if not dial.cancelled():
         dial.result()

@@ -67,9 +67,11 @@ def test_the_table_of_addresses_is_bounded() -> None:
 
 def test_log_lines_are_held_back_and_counted(caplog: pytest.LogCaptureFixture) -> None:
     """A flood leaves a burst of lines, and later one that says how many are missing."""
-    log = BoundedLog(logging.getLogger("test"), now_s=0)
+    now_s = 0.0
+    log = BoundedLog(logging.getLogger("test"), clock_s=lambda: now_s)
     for _ in range(LOG_BURST + 500):
-        log.write(logging.WARNING, "refused %s", "somebody", now_s=0)
+        log.write(logging.WARNING, "refused %s", "somebody")
     assert len(caplog.records) == LOG_BURST
-    log.write(logging.WARNING, "refused %s", "somebody", now_s=1)
+    now_s = 1.0
+    log.write(logging.WARNING, "refused %s", "somebody")
     assert caplog.messages[-1] == "refused somebody (500 lines before this were held back)"

@@ -122,7 +122,8 @@ class Peer:
         return [t for t, who in self.events if who == sender and t not in ("up", "down")]
 
     def is_connected(self, *others: str) -> bool:
-        return all(self.transport.is_connected(other) for other in others)
+        members = self.transport.members
+        return all(o in members and members[o].connection is not None for o in others)
 
     async def until(self, holds: Callable[[], bool]) -> None:
         """Wait until `holds()`; looks again whenever something happened here."""
