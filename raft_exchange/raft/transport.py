@@ -389,10 +389,9 @@ class PeerTransport(Transport):  # type: ignore[misc]  # the library is untyped
     def _note_refusal(self, connection: Connection, reason: Refusal) -> None:
         self.stats.refused[reason] += 1
         level = logging.INFO if reason is Refusal.SUPERSEDED else logging.WARNING
-        what = f"the dial to {connection.dial_to}" if connection.dial_to else "a connection"
-        self._stranger_log.write(
-            level, "gave up %s at %s:%d: %s", what, *connection.address, reason.value
-        )
+        which = f"the dial to {connection.dial_to}" if connection.dial_to else "a connection"
+        what = (which, *connection.address, reason.value)
+        self._stranger_log.write(level, "gave up %s at %s:%d: %s", *what)
 
 
 def _raise_what_was_not_foreseen(dial: asyncio.Task[Any]) -> None:
