@@ -17,6 +17,7 @@ FUNCTION_LINES_MAX = 50
 BANNED_MODULES = {"utils", "util", "helpers", "base", "common", "misc"}
 LEFT_UNDONE = re.compile(r"\b(TODO|FIXME|XXX|HACK)\b|NotImplementedError")
 ENTRY_MODULES = {"__main__", "__init__"}
+PUBLIC_MODULES = {"grape.link", "grape.rpc", "grape.pubsub"}  # what users of grape import
 
 # Longer than the ceiling, and why.
 LONGER_FILES = {
@@ -81,6 +82,8 @@ def test_every_module_is_used() -> None:
         if path.stem in ENTRY_MODULES:
             continue
         name = relative(path).removesuffix(".py").replace("/", ".")
+        if name in PUBLIC_MODULES:
+            continue
         package, _, stem = name.rpartition(".")
         imported = re.compile(
             rf"(from|import) {re.escape(name)}\b|from {re.escape(package)} import [^\n]*\b{stem}\b"

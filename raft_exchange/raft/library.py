@@ -6,10 +6,13 @@ Imported for its effect by `group.py` alone.
 from __future__ import annotations
 
 import hashlib
+from collections.abc import Callable
 from pathlib import Path
-from typing import Final
+from typing import Any, Final
 
 from pysyncobj import syncobj
+from pysyncobj.journal import Journal
+from pysyncobj.poller import Poller
 
 LIBRARY_SHA256: Final = "e8bdf06797085d734df86e24ab4802fe87893dff77268565ec036f7ad4a1cfe4"
 FOLLOWER: Final = 0
@@ -37,14 +40,18 @@ def check_library() -> None:
         )
 
 
-class NoPoller:
+class NoPoller(Poller):  # type: ignore[misc]  # the library is untyped
     """Stands where the library polls sockets: our transport lives on the event loop."""
 
     def poll(self, timeout: float) -> None:
-        """Do nothing."""
+        """Do nothing: there is nothing to poll."""
+
+
+def _accept_finished(make: Callable[[Any], Any], kind: type) -> Callable[[Any], Any]:
+    return lambda given: given if isinstance(given, kind) else make(given)
 
 
 # The library builds its journal and poller through these module globals from two settings; handing
-# the finished objects through the settings keeps them per group and free of global state.
-syncobj.createJournal = lambda given: given
-syncobj.createPoller = lambda given: given
+# finished objects through the settings keeps them per group, and other users of the library whole.
+syncobj.createJournal = _accept_finished(syncobj.createJournal, Journal)
+syncobj.createPoller = _accept_finished(syncobj.createPoller, Poller)
