@@ -5,6 +5,8 @@ Each schedule runs on both; what comes out on the stock library is the defect.
 
 from __future__ import annotations
 
+from typing import Any
+
 import pytest
 
 from raft_exchange.matching.messages import CreateAccount
@@ -17,7 +19,7 @@ from raft_exchange.sequencer.pipeline import REQUEST_TIMEOUT_S
 from tests.support.disk import Disk
 from tests.support.schedule_members import Member, Ours, Stock
 from tests.support.schedules import Cluster, on
-from tests.support.world import SimNode, World
+from tests.support.world import World
 
 ONE, TWO = b"one", b"two"
 
@@ -86,7 +88,7 @@ def test_b5_a_deposed_leader_with_a_long_tail_of_its_own_catches_up(
     each term that differs.
     """
     monkeypatch.setattr(leading, "APPEND_ENTRIES_MAX", 4)
-    conf = {} if member is Ours else {"appendEntriesBatchSizeBytes": 200}
+    conf: dict[str, Any] = {} if member is Ours else {"appendEntriesBatchSizeBytes": 200}
     with Cluster.of(member, **conf) as cluster:
         cluster.elect("A")
         cluster.run(0.3)

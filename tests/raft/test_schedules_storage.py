@@ -111,7 +111,9 @@ def test_a7_a_member_whose_disk_fails_acknowledges_nothing_and_stops() -> None:
     with Cluster.of(Ours) as cluster:
         cluster.elect("A")
         cluster.run(0.3)
-        disk = cluster["B"].disk
+        follower = cluster["B"]
+        assert isinstance(follower, Ours)
+        disk = follower.disk
         disk.fail_at, disk.fail_with = disk.operations + 1, errno.EIO
         cluster.isolate("C")
         cluster["A"].propose(b"order")

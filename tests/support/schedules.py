@@ -42,6 +42,8 @@ class Cluster:
         }
         self._up: set[tuple[str, str]] = set()
         self._held: set[tuple[str, str]] = set()
+        self.still: set[str] = set()
+        """Stopped as by SIGSTOP: they take no part in rounds; what is sent to them waits."""
         self.members = {name: member(name, names, self._post, **options) for name in names}
 
     def __getitem__(self, name: str) -> Member:
@@ -49,7 +51,9 @@ class Cluster:
 
     @classmethod
     @contextmanager
-    def of(cls, member: Callable[..., Member], names: str = "ABC", **options: Any) -> Iterator[Any]:
+    def of(
+        cls, member: Callable[..., Member], names: str = "ABC", **options: Any
+    ) -> Iterator[Cluster]:
         """Start a cluster on a clock of its own; at the end nobody may have failed unnoticed."""
         real = syncobj.monotonicTime, syncobj.random
         cluster = cls(member, names, **options)
@@ -151,12 +155,13 @@ class Cluster:
     def exchange(self) -> None:
         """One round: everybody ticks, then what is under way arrives."""
         self.now_s += ROUND_S
-        for member in self.members.values():
-            member.tick()
-            self._look_at(member)
-        for line in self._lines:
-            if line not in self._held:
-                self.deliver(*line)
+        for name, member in self.members.items():
+            if name not in self.still:
+                member.tick()
+                self._look_at(member)
+        for sender, receiver in self._lines:
+            if (sender, receiver) not in self._held and receiver not in self.still:
+                self.deliver(sender, receiver)
 
     def run(self, seconds: float) -> None:
         for _ in range(round(seconds / ROUND_S)):
@@ -170,15 +175,15 @@ class Cluster:
             self.exchange()
         return claim()
 
-    def end_patience(self, name: str) -> None:
+    def end_patience(self, name: str, *, after_s: float = 1.0) -> None:
         """Let time pass without a leader: this member stands at its next tick, the others wait."""
-        self.now_s += 1.0
+        self.now_s += after_s
         for member in self.members.values():
             if member.is_running:
                 member.raft._SyncObj__raftElectionDeadline = self.now_s + 0.6
         self[name].raft._SyncObj__raftElectionDeadline = self.now_s
 
-    def elect(self, name: str) -> None:
+    def elect(self, name: str, *, after_s: float = 1.0) -> None:
         """End one member's patience and exchange rounds until it leads."""
-        self.end_patience(name)
+        self.end_patience(name, after_s=after_s)
         assert self.run_until(lambda: self[name].is_leader, seconds=0.2), f"{name} does not lead"
