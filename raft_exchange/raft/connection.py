@@ -33,7 +33,7 @@ from raft_exchange.raft.handshake import (
     ENTROPY_BYTES,
     Handshake,
     HandshakeRefused,
-    Identity,
+    Credentials,
     Refusal,
     Session,
 )
@@ -116,7 +116,7 @@ class ConnectionOwner(Protocol):
     """What a connection needs from the transport that holds it."""
 
     @property
-    def identity(self) -> Identity:
+    def credentials(self) -> Credentials:
         """Who we are."""
 
     @property
@@ -195,7 +195,7 @@ class Connection(asyncio.Protocol):
             self._transport.abort()
             return
         self._handshake = Handshake(
-            self._owner.identity,
+            self._owner.credentials,
             dial_to=self.dial_to,
             members=self._owner.members,
             entropy=os.urandom(ENTROPY_BYTES),

@@ -107,7 +107,7 @@ class HandshakeRefused(Exception):
 
 
 @dataclass(frozen=True, slots=True)
-class Identity:
+class Credentials:
     """Who we are and what makes us a member of the cluster.
 
     Args:
@@ -167,16 +167,16 @@ class Handshake:
 
     def __init__(
         self,
-        identity: Identity,
+        credentials: Credentials,
         *,
         dial_to: str | None,
         members: Container[str],
         entropy: bytes,
     ) -> None:
         assert len(entropy) == ENTROPY_BYTES, len(entropy)
-        assert dial_to != identity.node_id, "a node does not dial itself"
+        assert dial_to != credentials.node_id, "a node does not dial itself"
         self.session: Session | None = None
-        self._identity = identity
+        self._credentials = credentials
         self._peer_id = dial_to
         self._members = members
         self._nonce = entropy[:32]
@@ -194,7 +194,7 @@ class Handshake:
 
     @functools.cached_property
     def _proof_keys(self) -> dict[_Step, bytes]:
-        return _proof_keys(self._identity)
+        return _proof_keys(self._credentials)
 
     def start(self) -> bytes:
         """Return the bytes to send before anything is received: the dialler speaks first."""
@@ -267,9 +267,9 @@ class Handshake:
         return b""
 
     def _hello(self, step: _Step, target: str) -> bytes:
-        sender_bytes, target_bytes = self._identity.node_id.encode(), target.encode()
+        sender_bytes, target_bytes = self._credentials.node_id.encode(), target.encode()
         body = _HELLO.pack(
-            self._identity.cluster_hash,
+            self._credentials.cluster_hash,
             len(sender_bytes),
             sender_bytes,
             len(target_bytes),
@@ -285,15 +285,15 @@ class Handshake:
             raise HandshakeRefused(Refusal.OUT_OF_TURN)
         fields = _HELLO.unpack_from(message, _PREFIX.size)
         cluster_hash, sender_size, sender_bytes, target_size, target_bytes, _, public_key = fields
-        if not hmac.compare_digest(cluster_hash, self._identity.cluster_hash):
+        if not hmac.compare_digest(cluster_hash, self._credentials.cluster_hash):
             raise HandshakeRefused(Refusal.WRONG_CLUSTER)
         self._check_proof(message)
         hello = _Hello(
             _node_id(sender_bytes, sender_size), _node_id(target_bytes, target_size), public_key
         )
-        if hello.sender == self._identity.node_id:
+        if hello.sender == self._credentials.node_id:
             raise HandshakeRefused(Refusal.OWN_ID)
-        if hello.target != self._identity.node_id:
+        if hello.target != self._credentials.node_id:
             raise HandshakeRefused(Refusal.WRONG_TARGET)
         return hello
 
@@ -320,7 +320,7 @@ class Handshake:
         """Return the dialler's and the acceptor's sending key, after both hellos were said."""
         assert len(self._transcript) == 2 * _HELLO_BYTES, len(self._transcript)
         keys = _hkdf(
-            shared_secret + self._identity.secret,
+            shared_secret + self._credentials.secret,
             salt=hashlib.sha256(self._transcript).digest(),
             info=b"session",
             size=2 * KEY_BYTES,
@@ -328,9 +328,9 @@ class Handshake:
         return keys[:KEY_BYTES], keys[KEY_BYTES:]
 
 
-def _proof_keys(identity: Identity) -> dict[_Step, bytes]:
+def _proof_keys(credentials: Credentials) -> dict[_Step, bytes]:
     size = KEY_BYTES * len(_Step)
-    keys = _hkdf(identity.secret, salt=identity.cluster_hash, info=b"proofs", size=size)
+    keys = _hkdf(credentials.secret, salt=credentials.cluster_hash, info=b"proofs", size=size)
     return {step: keys[i * KEY_BYTES :][:KEY_BYTES] for i, step in enumerate(_Step)}
 
 

@@ -41,7 +41,7 @@ from raft_exchange.raft.connection import (
     TransportStats,
 )
 from raft_exchange.raft.framing import encode_message
-from raft_exchange.raft.handshake import Identity, Refusal
+from raft_exchange.raft.handshake import Credentials, Refusal
 from raft_exchange.raft.wire import WireMessage
 
 ACCEPT_BACKLOG: Final = 128
@@ -73,7 +73,7 @@ class PeerTransport(Transport):  # type: ignore[misc]  # the library is untyped
     other member: the library does that for later changes only.
 
     Args:
-        identity: our id, the cluster's name and its secret.
+        credentials: our id, the cluster's name and its secret.
         listen: host and port to accept on; "" is every interface, port 0 any free one.
         resolve: the address book: node id -> host and port, or None while unknown.
         wake: called after messages were delivered or a member connected, so that a tick follows.
@@ -83,7 +83,7 @@ class PeerTransport(Transport):  # type: ignore[misc]  # the library is untyped
 
     def __init__(
         self,
-        identity: Identity,
+        credentials: Credentials,
         *,
         listen: Address,
         resolve: Callable[[str], Address | None],
@@ -92,7 +92,7 @@ class PeerTransport(Transport):  # type: ignore[misc]  # the library is untyped
         settings: TransportSettings | None = None,
     ) -> None:
         super().__init__(None, None, ())
-        self.identity = identity
+        self.credentials = credentials
         self.settings = settings if settings is not None else TransportSettings()
         self.stats = TransportStats()
         self.members: dict[str, _Member] = {}
@@ -165,10 +165,10 @@ class PeerTransport(Transport):  # type: ignore[misc]  # the library is untyped
 
     def addNode(self, node: Node) -> None:
         """Make `node` a member and connect to it. Its address need not be known yet."""
-        assert node.id != self.identity.node_id, "we are not a peer of our own"
+        assert node.id != self.credentials.node_id, "we are not a peer of our own"
         if node.id in self.members:
             return
-        dials_first = self.identity.node_id > node.id
+        dials_first = self.credentials.node_id > node.id
         wait_s = 0.0 if dials_first else self.settings.patience_s
         self.members[node.id] = _Member(
             node, redial_s=self.settings.redial_s_min, dial_at_s=self._loop.time() + wait_s
@@ -228,7 +228,7 @@ class PeerTransport(Transport):  # type: ignore[misc]  # the library is untyped
             return True
         if (connection.dial_to is None) == (current.dial_to is None):
             return connection.number > current.number
-        is_greater_ids = (connection.dial_to is not None) == (self.identity.node_id > peer_id)
+        is_greater_ids = (connection.dial_to is not None) == (self.credentials.node_id > peer_id)
         # Crossing dials: both sides must prefer the same one. A lesser id that dials although
         # the greater's connection is old has lost that one: patience is longer than this.
         age_s = self._loop.time() - member.established_at_s
@@ -358,7 +358,7 @@ class PeerTransport(Transport):  # type: ignore[misc]  # the library is untyped
 
     def _redial_later(self, member: _Member, *, patient: bool = False) -> None:
         wait_s = member.redial_s * (0.5 + self._jitter())
-        if patient and self.identity.node_id < member.node.id:
+        if patient and self.credentials.node_id < member.node.id:
             wait_s = self.settings.patience_s
         member.dial_at_s = self._loop.time() + wait_s
         member.redial_s = min(2 * member.redial_s, self.settings.redial_s_max)

@@ -14,7 +14,7 @@ from raft_exchange.raft.handshake import (
     HANDSHAKE_BYTES_MAX,
     Handshake,
     HandshakeRefused,
-    Identity,
+    Credentials,
     Refusal,
     Session,
     _node_id,
@@ -22,18 +22,22 @@ from raft_exchange.raft.handshake import (
 
 SECRET = b"a secret of the cluster, random."
 OTHER_SECRET = b"another secret, also random....."
-ALICE = Identity("alice", "exchange-1", SECRET)
-BOB = Identity("bob", "exchange-1", SECRET)
+ALICE = Credentials("alice", "exchange-1", SECRET)
+BOB = Credentials("bob", "exchange-1", SECRET)
 ALL = ("alice", "bob", "carol")
 
 
 def side(
-    identity: Identity, *, dial_to: str | None = None, members: Container[str] = ALL, seed: int = 0
+    credentials: Credentials,
+    *,
+    dial_to: str | None = None,
+    members: Container[str] = ALL,
+    seed: int = 0,
 ) -> Handshake:
     """One side whose randomness follows from its name and `seed`."""
-    rng = random.Random(f"{identity.node_id} {dial_to} {seed}")
+    rng = random.Random(f"{credentials.node_id} {dial_to} {seed}")
     entropy = rng.randbytes(ENTROPY_BYTES)
-    return Handshake(identity, dial_to=dial_to, members=members, entropy=entropy)
+    return Handshake(credentials, dial_to=dial_to, members=members, entropy=entropy)
 
 
 def reason_of(side: Handshake, data: bytes) -> Refusal:
@@ -90,15 +94,15 @@ def test_one_side_says_no_more_than_announced_before_it_is_believed() -> None:
 @pytest.mark.parametrize(
     ("stranger", "dial_to", "reason"),
     [
-        (Identity("alice", "exchange-1", OTHER_SECRET), "bob", Refusal.WRONG_SECRET),
-        (Identity("alice", "exchange-2", SECRET), "bob", Refusal.WRONG_CLUSTER),
-        (Identity("bob", "exchange-1", SECRET), "alice", Refusal.OWN_ID),
-        (Identity("alice", "exchange-1", SECRET), "carol", Refusal.WRONG_TARGET),
-        (Identity("mallory", "exchange-1", SECRET), "bob", Refusal.NOT_A_MEMBER),
+        (Credentials("alice", "exchange-1", OTHER_SECRET), "bob", Refusal.WRONG_SECRET),
+        (Credentials("alice", "exchange-2", SECRET), "bob", Refusal.WRONG_CLUSTER),
+        (Credentials("bob", "exchange-1", SECRET), "alice", Refusal.OWN_ID),
+        (Credentials("alice", "exchange-1", SECRET), "carol", Refusal.WRONG_TARGET),
+        (Credentials("mallory", "exchange-1", SECRET), "bob", Refusal.NOT_A_MEMBER),
     ],
 )
 def test_the_acceptor_refuses_and_can_say_why(
-    stranger: Identity, dial_to: str, reason: Refusal
+    stranger: Credentials, dial_to: str, reason: Refusal
 ) -> None:
     """The reasons are told apart on our side; the peer gets no byte."""
     assert reason_of(side(BOB), side(stranger, dial_to=dial_to).start()) is reason
@@ -108,21 +112,21 @@ class TwoFaced(Handshake):
     """Reads as one member and answers as another."""
 
     def _hello(self, step: Any, target: str) -> bytes:
-        self._identity = BOB
+        self._credentials = BOB
         return super()._hello(step, target)
 
 
 def test_a_dialler_refuses_a_member_it_did_not_dial() -> None:
     """Even if that one holds the secret: a faulty member is not taken for another."""
     dialler = side(ALICE, dial_to="carol")
-    carol = Identity("carol", "exchange-1", SECRET)
+    carol = Credentials("carol", "exchange-1", SECRET)
     faulty = TwoFaced(carol, dial_to=None, members=ALL, entropy=bytes(ENTROPY_BYTES))
     assert reason_of(dialler, faulty.receive(dialler.start())) is Refusal.UNEXPECTED_PEER
 
 
 def test_the_dialler_refuses_an_acceptor_with_another_secret() -> None:
     """Mutual: a fake acceptor cannot make the message that the dialler waits for."""
-    fake = side(Identity("bob", "exchange-1", OTHER_SECRET))
+    fake = side(Credentials("bob", "exchange-1", OTHER_SECRET))
     dialler = side(ALICE, dial_to="bob")
     hello = dialler.start()
     assert reason_of(fake, hello) is Refusal.WRONG_SECRET
@@ -275,12 +279,12 @@ def test_the_bytes_of_this_version_are_pinned() -> None:
 def test_an_id_outside_its_bounds_is_refused_at_home(node_id: str) -> None:
     """1 to 64 bytes, counted in UTF-8."""
     with pytest.raises(ValueError, match="node id"):
-        Identity(node_id, "exchange-1", SECRET)
+        Credentials(node_id, "exchange-1", SECRET)
 
 
 def test_ids_up_to_the_bound_work() -> None:
     """Sixty-four bytes, not all of them ASCII."""
-    long = Identity("é" * 32, "exchange-1", SECRET)
+    long = Credentials("é" * 32, "exchange-1", SECRET)
     members = (long.node_id, "bob")
     dialler, acceptor = side(long, dial_to="bob", members=members), side(BOB, members=members)
     acceptor.receive(dialler.receive(acceptor.receive(dialler.start())))
@@ -299,9 +303,9 @@ def test_secrets_do_not_appear_in_logs() -> None:
 def test_a_short_or_missing_secret_is_refused_at_home() -> None:
     """A guessable secret could be tried out against one recorded handshake."""
     with pytest.raises(ValueError, match="secret"):
-        Identity("alice", "exchange-1", b"short")
+        Credentials("alice", "exchange-1", b"short")
     with pytest.raises(ValueError, match="cluster id"):
-        Identity("alice", "", SECRET)
+        Credentials("alice", "", SECRET)
 
 
 @pytest.mark.parametrize("seed", range(20))

@@ -20,7 +20,7 @@ from tests.support.peers import (
     Peer,
     RawMember,
     connect_all,
-    identity,
+    credentials,
     message,
     run,
 )
@@ -185,10 +185,10 @@ def test_a_newer_connection_replaces_the_older(loop: str) -> None:
     async def main() -> None:
         a = Peer("a", {})
         await a.start("b")
-        older = await RawMember.dial(a.transport.address, identity("b"), target="a")
+        older = await RawMember.dial(a.transport.address, credentials("b"), target="a")
         older.send("one")
         await a.until(lambda: a.heard("b") == ["one"])
-        newer = await RawMember.dial(a.transport.address, identity("b"), target="a")
+        newer = await RawMember.dial(a.transport.address, credentials("b"), target="a")
         older.send("stale")
         newer.send("two")
         await a.until(lambda: "two" in a.heard("b"))
@@ -210,7 +210,7 @@ def test_an_older_socket_that_proves_itself_late_does_not_replace_a_newer() -> N
         await a.start("b")
         late = await RawMember.open(a.transport.address)
         handshake = await _hello(late)
-        newer = await RawMember.dial(a.transport.address, identity("b"), target="a")
+        newer = await RawMember.dial(a.transport.address, credentials("b"), target="a")
         newer.send("kept")
         await a.until(lambda: a.heard("b") == ["kept"])
         late.writer.write(handshake)
@@ -224,7 +224,7 @@ def test_an_older_socket_that_proves_itself_late_does_not_replace_a_newer() -> N
 async def _hello(member: RawMember) -> bytes:
     """Say hello as b to a, and return the confirmation without sending it."""
     handshake = Handshake(
-        identity("b"), dial_to="a", members=("a",), entropy=bytes(range(ENTROPY_BYTES))
+        credentials("b"), dial_to="a", members=("a",), entropy=bytes(range(ENTROPY_BYTES))
     )
     member.writer.write(handshake.start())
     return handshake.receive(await member.reader.readexactly(264))
@@ -275,7 +275,7 @@ def test_our_dial_is_given_up_when_the_member_reaches_us_first() -> None:
             b = Peer("b", {"a": silent.sockets[0].getsockname()})
             await b.start("a")
             await b.until(lambda: len(b.transport._opening) == 1)
-            await RawMember.dial(b.transport.address, identity("a"), target="b")
+            await RawMember.dial(b.transport.address, credentials("a"), target="b")
             await b.until(lambda: b.is_connected("a"))
             assert b.stats.refused == {Refusal.SUPERSEDED: 1}
             assert not b.transport._opening
@@ -309,7 +309,7 @@ def test_silent_members_are_lost() -> None:
     async def main() -> None:
         a = Peer("a", {}, settings=TransportSettings(ping_s=0.1, silence_s_max=0.3))
         await a.start("b")
-        b = await RawMember.dial(a.transport.address, identity("b"), target="a")
+        b = await RawMember.dial(a.transport.address, credentials("b"), target="a")
         for _ in range(3):
             assert await b.next_payload() == b"", "a pings while it has nothing to say"
             b.ping()
@@ -368,7 +368,7 @@ def test_a_member_that_does_not_read_costs_a_bounded_buffer_and_then_its_connect
         )
         a = Peer("a", {}, settings=settings)
         await a.start("b")
-        b = await RawMember.dial(a.transport.address, identity("b"), target="a")
+        b = await RawMember.dial(a.transport.address, credentials("b"), target="a")
         b.writer.transport.pause_reading()  # type: ignore[attr-defined]
         await a.until(lambda: a.is_connected("b"))
         sent = 0
@@ -439,7 +439,7 @@ def test_nothing_is_delivered_after_a_callback_dropped_the_member() -> None:
     async def main() -> None:
         a = Peer("a", {})
         await a.start("b")
-        b = await RawMember.dial(a.transport.address, identity("b"), target="a")
+        b = await RawMember.dial(a.transport.address, credentials("b"), target="a")
         await a.until(lambda: a.is_connected("b"))
         received: list[object] = []
 

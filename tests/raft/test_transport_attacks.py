@@ -16,10 +16,19 @@ import pytest
 
 from raft_exchange.raft.connection import Loss, TransportSettings
 from raft_exchange.raft.framing import FrameWriter, encode_message
-from raft_exchange.raft.handshake import ENTROPY_BYTES, Handshake, Identity, Refusal, Session
+from raft_exchange.raft.handshake import ENTROPY_BYTES, Handshake, Credentials, Refusal, Session
 from raft_exchange.raft.transport import Address
 from raft_exchange.raft.wire import AppendEntries, Entry
-from tests.support.peers import CLUSTER, LOOPS, SECRET, Peer, RawMember, connect_all, identity, run
+from tests.support.peers import (
+    CLUSTER,
+    LOOPS,
+    SECRET,
+    Peer,
+    RawMember,
+    connect_all,
+    credentials,
+    run,
+)
 
 both_loops = pytest.mark.parametrize("loop", LOOPS)
 OTHER_SECRET = b"another secret, also random....."
@@ -54,14 +63,14 @@ async def attempt(peer: Peer, data: bytes) -> None:
 @pytest.mark.parametrize(
     ("stranger", "reason"),
     [
-        (Identity("b", CLUSTER, OTHER_SECRET), Refusal.WRONG_SECRET),
-        (Identity("b", "exchange-2", SECRET), Refusal.WRONG_CLUSTER),
-        (Identity("a", CLUSTER, SECRET), Refusal.OWN_ID),
-        (Identity("z", CLUSTER, SECRET), Refusal.NOT_A_MEMBER),
+        (Credentials("b", CLUSTER, OTHER_SECRET), Refusal.WRONG_SECRET),
+        (Credentials("b", "exchange-2", SECRET), Refusal.WRONG_CLUSTER),
+        (Credentials("a", CLUSTER, SECRET), Refusal.OWN_ID),
+        (Credentials("z", CLUSTER, SECRET), Refusal.NOT_A_MEMBER),
     ],
 )
 def test_a_stranger_gets_no_answer_and_is_counted_by_reason(
-    stranger: Identity, reason: Refusal, loop: str, caplog: pytest.LogCaptureFixture
+    stranger: Credentials, reason: Refusal, loop: str, caplog: pytest.LogCaptureFixture
 ) -> None:
     """Our log has the address and the reason; the stranger only sees the end."""
 
@@ -121,7 +130,7 @@ async def _record(a: Peer) -> tuple[bytes, bytes, bytes, int]:
     """Be b for one message, and keep what was sent."""
     b = await RawMember.open(a.transport.address)
     handshake = Handshake(
-        identity("b"), dial_to="a", members=("a",), entropy=os.urandom(ENTROPY_BYTES)
+        credentials("b"), dial_to="a", members=("a",), entropy=os.urandom(ENTROPY_BYTES)
     )
     hello = handshake.start()
     b.writer.write(hello)
@@ -292,7 +301,7 @@ def test_garbage_over_real_sockets_leaves_the_members_connected(loop: str) -> No
         rng = random.Random(5)
         for _ in range(250):
             await attempt(a, b"?" + b"".join(_junk(rng) for _ in range(50)))
-            b = await RawMember.dial(a.transport.address, identity("b"), target="a")
+            b = await RawMember.dial(a.transport.address, credentials("b"), target="a")
             b.writer.write(b"".join(b.sealer.frame(b"?" + _junk(rng)) for _ in range(50)))
             await b.ended()
         assert a.stats.refused == {Refusal.GARBAGE: 250}
@@ -310,7 +319,7 @@ BOMB = pickle.dumps(ValueError, protocol=2)
 
 def _hello() -> bytes:
     return Handshake(
-        identity("b"), dial_to="a", members=("a",), entropy=bytes(ENTROPY_BYTES)
+        credentials("b"), dial_to="a", members=("a",), entropy=bytes(ENTROPY_BYTES)
     ).start()
 
 
@@ -333,7 +342,7 @@ def test_a_disturbed_stream_costs_the_connection(fault: str) -> None:
     async def main() -> None:
         a = Peer("a", {})
         await a.start("b")
-        b = await RawMember.dial(a.transport.address, identity("b"), target="a")
+        b = await RawMember.dial(a.transport.address, credentials("b"), target="a")
         one, two = (b.sealer.frame(encode_message(AppendEntries(1, 0, 0, 0, []))) for _ in "12")
         a.transport.setOnMessageReceivedCallback(None)
         stream = {
@@ -351,7 +360,7 @@ def test_a_disturbed_stream_costs_the_connection(fault: str) -> None:
         expected = Loss.CLOSED_BY_PEER if fault == "cut" else Loss.BAD_FRAME
         assert a.stats.lost == {expected: 1}
         assert a.stats.frames_in == (1 if fault == "repeat" else 0)
-        again = await RawMember.dial(a.transport.address, identity("b"), target="a")
+        again = await RawMember.dial(a.transport.address, credentials("b"), target="a")
         await a.until(lambda: a.is_connected("b"))
         await again.close()
 

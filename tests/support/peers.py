@@ -18,7 +18,7 @@ from pysyncobj.node import Node
 
 from raft_exchange.raft.connection import Connection, TransportSettings
 from raft_exchange.raft.framing import FrameReader, FrameWriter, decode_message, encode_message
-from raft_exchange.raft.handshake import ENTROPY_BYTES, Handshake, Identity
+from raft_exchange.raft.handshake import ENTROPY_BYTES, Handshake, Credentials
 from raft_exchange.raft.transport import Address, PeerTransport
 from raft_exchange.raft.wire import Propose, WireMessage
 
@@ -47,8 +47,8 @@ def run(main: Coroutine[Any, Any, None], *, loop: str = "uvloop") -> None:
         runner.run(stop_at_the_end())
 
 
-def identity(node_id: str, *, secret: bytes = SECRET) -> Identity:
-    return Identity(node_id, CLUSTER, secret)
+def credentials(node_id: str, *, secret: bytes = SECRET) -> Credentials:
+    return Credentials(node_id, CLUSTER, secret)
 
 
 def message(text: str) -> Propose:
@@ -87,7 +87,7 @@ class Peer:
         self.wakes = 0
         self._changed = asyncio.Event()
         transport = _ObservedTransport(
-            identity(node_id, secret=secret),
+            credentials(node_id, secret=secret),
             listen=("127.0.0.1", port),
             resolve=book.get,
             wake=self._on_wake,
@@ -184,7 +184,7 @@ class RawMember:
         return cls(*await asyncio.open_connection(*address))
 
     @classmethod
-    async def dial(cls, address: Address, who: Identity, *, target: str) -> RawMember:
+    async def dial(cls, address: Address, who: Credentials, *, target: str) -> RawMember:
         """Open a socket and pass the handshake.
 
         Raises:
