@@ -30,7 +30,7 @@ from raft_exchange.matching.messages import CreateMarket, MarketRules, SelfTrade
 from raft_exchange.metrics import Metrics, NodeFigures
 from raft_exchange.raft.driver import Driver
 from raft_exchange.raft.group import Group, Hooks, Timing
-from raft_exchange.raft.handshake import Identity as Credentials
+from raft_exchange.raft.handshake import Credentials
 from raft_exchange.raft.identity import Identity, IdentityError, claim
 from raft_exchange.raft.journal import Journal
 from raft_exchange.raft.library import check_library
