@@ -55,6 +55,8 @@ class Settings(msgspec.Struct, frozen=True, kw_only=True):
     raft_host: str
     raft_port: int
     durability: str
+    snapshot_entries: int
+    snapshot_mib: int
     auth: str
     founding_markets: tuple[FoundingMarket, ...]
     seed_services: bool
@@ -79,16 +81,17 @@ def _name(text: str) -> str:
     return text
 
 
-def _port(text: str) -> int:
-    if not (text.isascii() and text.isdigit() and 1 <= int(text) <= 65_535):
-        raise ValueError
-    return int(text)
+def _whole(low: int, high: int) -> Callable[[str], int]:
+    def parse(text: str) -> int:
+        if not (text.isascii() and text.isdigit() and len(text) <= 12 and low <= int(text) <= high):
+            raise ValueError
+        return int(text)
+
+    return parse
 
 
-def _seconds(text: str) -> int:
-    if not (text.isascii() and text.isdigit() and len(text) <= 4 and 1 <= int(text) <= 600):
-        raise ValueError
-    return int(text)
+_port = _whole(1, 65_535)
+_seconds = _whole(1, 600)
 
 
 def _one_of(*choices: str) -> Callable[[str], str]:
@@ -192,6 +195,20 @@ OPTIONS: Final = (
         "fsync | os",
         "fsync: acknowledged means on stable storage of a majority; os: in its page cache, "
         "which survives kill -9 but not a power cut",
+    ),
+    Option(
+        "snapshot_entries",
+        _whole(10, 10_000_000),
+        "100000",
+        "10-10000000 log entries",
+        "a snapshot is written and the log shortened after so many entries",
+    ),
+    Option(
+        "snapshot_mib",
+        _whole(1, 4_096),
+        "128",
+        "1-4096 MiB",
+        "a snapshot is written and the log shortened after so many MiB of log",
     ),
     Option("auth", _one_of("open"), "open", "open", "open: no keys; everybody is `anonymous`"),
     Option(

@@ -7,6 +7,7 @@ fault but ours ends the process at once, because a half-applied state must neith
 from __future__ import annotations
 
 import asyncio
+import gc
 import logging
 import os
 import random
@@ -36,6 +37,9 @@ from raft_exchange.raft.journal import Journal
 from raft_exchange.raft.library import check_library
 from raft_exchange.raft.members import Membership
 from raft_exchange.raft.segments import JournalCorrupt
+from raft_exchange.raft.snapshot_store import SnapshotStore, SnapshotsUnusable
+from raft_exchange.raft.snapshot_writer import ForkedWriter
+from raft_exchange.raft.snapshots import Pace, Snapshots
 from raft_exchange.raft.storage import Directory, DirectoryInUse, StorageFailed
 from raft_exchange.raft.transport import PeerTransport
 from raft_exchange.sequencer.codec import Request
@@ -74,7 +78,7 @@ def run_node(settings: Settings, secret: bytes) -> int:
     except _PortTaken as error:
         logger.error("%s", error)
         return EXIT_USAGE
-    except (StorageFailed, JournalCorrupt, OSError) as error:
+    except (StorageFailed, JournalCorrupt, SnapshotsUnusable, OSError) as error:
         logger.critical("storage failed: %s", error)
         return EXIT_STORAGE
     except RuntimeError as error:
@@ -153,8 +157,10 @@ class _Node:
                 propose_refused=self._on_propose_refused,
                 wake=self._driver.wake,
                 fail=_fail,
+                restored=lambda: self._core.restored(),
             ),
         )
+        self._snapshots = self._restore()
         self._pipeline = Pipeline(
             node=settings.node_id, boot=identity.boot, log=self._group, wake=self._driver.wake
         )
@@ -165,6 +171,29 @@ class _Node:
             group=self._group,
             driver=driver,
         )
+
+    def _restore(self) -> Snapshots:
+        """Put the newest snapshot in place."""
+        settings = self._settings
+        ids = sorted(member.id for member in settings.members)
+        snapshots = Snapshots(
+            SnapshotStore(
+                Directory.ensure(settings.data_dir / "snapshots"), cluster=settings.cluster
+            ),
+            log=self._journal,
+            machine=self._replica,
+            writer=ForkedWriter(),
+            pace=Pace(
+                settings.snapshot_entries,
+                settings.snapshot_mib * 1024 * 1024,
+                ids.index(settings.node_id),
+                len(ids),
+            ),
+        )
+        gc.disable()  # nothing of what is built here is garbage
+        self._group.keep_snapshots(snapshots)
+        gc.enable()
+        return snapshots
 
     async def start(self, stack: AsyncExitStack) -> None:
         """Serve HTTP and join the group; `stack` undoes it in reverse."""
@@ -178,6 +207,7 @@ class _Node:
             lingering_time=LINGERING_S,
         )
         await runner.setup()
+        stack.callback(self._snapshots.stop)
         stack.callback(self._driver.stop)
         stack.push_async_callback(runner.cleanup)
         self._site = web.TCPSite(

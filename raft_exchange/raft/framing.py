@@ -23,10 +23,14 @@ from cryptography.exceptions import InvalidTag
 from cryptography.hazmat.primitives.ciphers.aead import AESGCM
 
 from raft_exchange.raft.wire import (
+    CHUNK_BYTES_MAX,
     ENTRY_BYTES_MAX,
     MESSAGE_BYTES_MAX,
+    SHA256_BYTES,
+    SNAPSHOT_BYTES_MAX,
     AppendEntries,
     Propose,
+    SnapshotChunk,
     WireMessage,
 )
 
@@ -160,6 +164,11 @@ def decode_message(payload: bytes) -> WireMessage:
                 raise FrameError(f"{len(entries)} entries in one message")
             if any(len(entry.command) > COMMAND_BYTES_MAX for entry in entries):
                 raise FrameError("an entry over its bound")
+        case SnapshotChunk(size_bytes=size_bytes, sha256=sha256, offset=offset, data=data):
+            if len(data) > CHUNK_BYTES_MAX or len(sha256) != SHA256_BYTES:
+                raise FrameError("a chunk over its bound")
+            if not 0 <= offset <= offset + len(data) <= size_bytes <= SNAPSHOT_BYTES_MAX:
+                raise FrameError(f"a chunk at {offset} of {size_bytes} bytes")
         case Propose(payload=proposed):
             if len(proposed) > ENTRY_BYTES_MAX:
                 raise FrameError(f"a proposal of {len(proposed)} bytes")

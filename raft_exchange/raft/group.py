@@ -10,7 +10,8 @@ term. What this class does instead of it, each for a reason that a test shows on
 * votes come from members only, after a pre-vote, and never against a leader that is heard;
 * nothing leaves that reflects unsynced state: messages are held until `journal.sync()` returned;
   the entries themselves leave before it, so that leader disk and follower network overlap;
-* entries are opaque bytes handed to `apply(index, term, payload)`; nothing is pickled.
+* entries are opaque bytes handed to `apply(index, term, payload)`; nothing is pickled;
+* the log is compacted, and followers that lack what is gone are sent a snapshot (`snapshots.py`).
 
 The library's private names are mangled attributes looked up through `self`, so methods named
 `_SyncObj__x` override it. The version is pinned and `library.check_library` refuses any other.
@@ -41,6 +42,8 @@ from raft_exchange.raft.library import (
     ROLE_NAMES,
     NoPoller,
 )
+from raft_exchange.raft.snapshot_file import Header
+from raft_exchange.raft.snapshots import Snapshots
 from raft_exchange.raft.storage import StorageFailed
 from raft_exchange.raft.wire import (
     AppendEntries,
@@ -50,6 +53,9 @@ from raft_exchange.raft.wire import (
     ProposeRefused,
     RequestPreVote,
     RequestVote,
+    SnapshotChunk,
+    SnapshotReply,
+    SnapshotStatus,
     TimeoutNow,
     VoteReply,
     WireMessage,
@@ -77,7 +83,8 @@ class Hooks(msgspec.Struct, frozen=True):
 
     `admit` turns a proposed payload into the bytes to append (the leader's stamp), or None where
     it is not an entry at all. `apply` gets every committed ordinary entry once, in order. `fail`
-    does not return: the replica stops rather than diverges.
+    does not return: the replica stops rather than diverges. `restored` says that the state has
+    been replaced by a snapshot's: entries were jumped over.
     """
 
     admit: Callable[[bytes], bytes | None]
@@ -86,6 +93,7 @@ class Hooks(msgspec.Struct, frozen=True):
     propose_refused: Callable[[], None]
     wake: Callable[[], None]
     fail: Callable[[BaseException], NoReturn]
+    restored: Callable[[], None] = lambda: None
 
 
 class Group(syncobj.SyncObj):  # type: ignore[misc]
@@ -108,6 +116,8 @@ class Group(syncobj.SyncObj):  # type: ignore[misc]
         self._hooks = hooks
         self._timing = timing
         self._log = journal
+        self._snapshots: Snapshots | None = None
+        self._log_bytes = 0  # of all commands applied since the log began
         self._wire = transport
         self._leadership: Leadership | None = None
         self._held: list[tuple[Node, WireMessage]] = []
@@ -135,6 +145,28 @@ class Group(syncobj.SyncObj):  # type: ignore[misc]
             transport=transport,
         )
         journal.sync()
+
+    def keep_snapshots(self, snapshots: Snapshots) -> None:
+        """Put the newest snapshot in place, and keep the log short from now on.
+
+        Called once, before the first tick.
+
+        Raises:
+            SnapshotsUnusable: the log needs a snapshot that is not there.
+        """
+        self._snapshots = snapshots
+        restored = snapshots.recover()
+        if restored is not None:
+            self._jump_to(restored)
+        self._log.sync()
+
+    def _jump_to(self, restored: Header) -> None:
+        """Go on after a snapshot that is in place: what it holds was committed and applied."""
+        if restored.term > self.term:
+            self._SyncObj__setCurrentTerm(restored.term, None)
+        self._SyncObj__raftLastApplied = restored.index
+        self._log_bytes = restored.log_bytes
+        self._commit(max(self.commit_index, restored.index))
 
     # What the node asks -----------------------------------------------------------------------
 
@@ -242,10 +274,26 @@ class Group(syncobj.SyncObj):  # type: ignore[misc]
         self._apply_committed(now_s)
         if (lead := self._leadership) is not None:
             lead.append_proposals(self._hooks.admit)
-            lead.replicate(self._connected, commit_index=self.commit_index, now_s=now_s)
+            lead.replicate(
+                self._connected,
+                commit_index=self.commit_index,
+                now_s=now_s,
+                store=None if self._snapshots is None else self._snapshots.store,
+            )
             lead.pursue_hand_over(now_s)
         self._sync_and_release()
+        self._pursue_snapshots(now_s)
         self._tell_leader()
+
+    def _pursue_snapshots(self, now_s: float) -> None:
+        if self._snapshots is not None:
+            lead = self._leadership
+            self._snapshots.tick(
+                index=self.last_applied,
+                log_bytes=self._log_bytes,
+                is_sending=lead is not None and lead.is_sending_snapshot(now_s),
+                now_s=now_s,
+            )
 
     def _advance_commit(self, lead: Leadership) -> None:
         """Commit what a majority stores, if it is of this term (Raft section 5.4.2).
@@ -280,6 +328,7 @@ class Group(syncobj.SyncObj):  # type: ignore[misc]
                 if command[:1] == REGULAR:
                     self._apply_one(index, term, command[1:])
                 self._SyncObj__raftLastApplied = index
+                self._log_bytes += len(command)
             if syncobj.monotonicTime() - now_s > APPLY_SLICE_S:
                 self._hooks.wake()
                 return
@@ -408,6 +457,10 @@ class Group(syncobj.SyncObj):  # type: ignore[misc]
                 self._on_append_entries(node, message)
             case AppendReply():
                 self._on_append_reply(node, message)
+            case SnapshotChunk():
+                self._on_snapshot_chunk(node, message)
+            case SnapshotReply():
+                self._on_snapshot_reply(node, message)
             case Propose(payload=payload):
                 lead = self._leadership
                 if lead is None or lead.is_handing_over or not self._enqueue(lead, payload):
@@ -485,12 +538,7 @@ class Group(syncobj.SyncObj):  # type: ignore[misc]
             refusal = AppendReply(self.term, message.previous_index, False, self.commit_index)
             self._send_after_sync(node, refusal)
             return
-        if message.term > self.term or self._SyncObj__raftLeader != node:
-            assert not (self.is_leader and message.term == self.term), "two leaders in one term"
-            self._become_follower(leader=node, term=message.term)
-        self._pre_votes = set()
-        self._leader_heard_at_s = syncobj.monotonicTime()
-        self._reset_election_deadline()
+        self._hear_leader(node, message.term)
         hint_index = conflict(self._log, self.commit_index, message)
         if hint_index is not None:
             reply = AppendReply(self.term, message.previous_index, False, hint_index)
@@ -504,6 +552,35 @@ class Group(syncobj.SyncObj):  # type: ignore[misc]
             node, AppendReply(self.term, message.previous_index, True, match_index)
         )
 
+    def _hear_leader(self, node: Node, term: int) -> None:
+        """Follow whoever leads this or a later term, and stand for no election meanwhile."""
+        if term > self.term or self._SyncObj__raftLeader != node:
+            assert not (self.is_leader and term == self.term), "two leaders in one term"
+            self._become_follower(leader=node, term=term)
+        self._pre_votes = set()
+        self._leader_heard_at_s = syncobj.monotonicTime()
+        self._reset_election_deadline()
+
+    def _on_snapshot_chunk(self, node: Node, message: SnapshotChunk) -> None:
+        status, offset = SnapshotStatus.REFUSED, 0
+        if message.term >= self.term:
+            self._hear_leader(node, message.term)
+            if self._snapshots is not None:
+                status, offset, restored = self._snapshots.receive(
+                    message, commit_index=self.commit_index
+                )
+                if restored is not None:
+                    self._jump_to(restored)
+                    self._hooks.restored()
+                    self._hear_leader(node, message.term)  # decoding took its time
+        self._send_after_sync(node, SnapshotReply(self.term, message.index, offset, status))
+
+    def _on_snapshot_reply(self, node: Node, message: SnapshotReply) -> None:
+        if message.term > self.term:
+            self._become_follower(leader=None, term=message.term)
+        elif self._leadership is not None:
+            self._leadership.snapshot_answered(node, message, now_s=syncobj.monotonicTime())
+
     def _on_append_reply(self, node: Node, message: AppendReply) -> None:
         if message.term > self.term:
             self._become_follower(leader=None, term=message.term)
@@ -516,13 +593,13 @@ class Group(syncobj.SyncObj):  # type: ignore[misc]
     def _SyncObj__onNodeConnected(self, node: Node) -> None:
         self._connected.add(node)
         if self._leadership is not None:
-            self._leadership.connection_changed(node)
+            self._leadership.connection_changed(node, now_s=syncobj.monotonicTime())
         self._hooks.wake()
 
     def _SyncObj__onNodeDisconnected(self, node: Node) -> None:
         self._connected.discard(node)
         if self._leadership is not None:
-            self._leadership.connection_changed(node)
+            self._leadership.connection_changed(node, now_s=syncobj.monotonicTime())
         if node == self._SyncObj__raftLeader:
             # Its process died or the link is cut: do not wait for the deadline, only for a
             # moment's jitter, and let others stand as well.

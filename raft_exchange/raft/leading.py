@@ -16,7 +16,17 @@ from pysyncobj.transport import Transport
 from raft_exchange.raft.journal import Journal
 from raft_exchange.raft.library import NO_OP, REGULAR
 from raft_exchange.raft.progress import Progress
-from raft_exchange.raft.wire import AppendEntries, AppendReply, Entry, TimeoutNow
+from raft_exchange.raft.snapshot_sending import SnapshotSending
+from raft_exchange.raft.snapshot_store import Snapshot, SnapshotStore
+from raft_exchange.raft.wire import (
+    AppendEntries,
+    AppendReply,
+    Entry,
+    SnapshotChunk,
+    SnapshotReply,
+    SnapshotStatus,
+    TimeoutNow,
+)
 
 PROPOSALS_MAX: Final = 1_024
 APPEND_BYTES_MAX: Final = 1024 * 1024
@@ -38,6 +48,7 @@ class Leadership:
     ) -> None:
         self._term = term
         self._log = log
+        self._sending: dict[Node, tuple[Snapshot, SnapshotSending]] = {}
         self._wire = wire
         self._heartbeat_s = heartbeat_s
         self._proposals: deque[bytes] = deque()
@@ -110,10 +121,27 @@ class Leadership:
 
     # Replication --------------------------------------------------------------------------------
 
-    def replicate(self, connected: Collection[Node], *, commit_index: int, now_s: float) -> None:
-        """Send every connected follower what it lacks, the commit index, or a heartbeat."""
+    def replicate(
+        self,
+        connected: Collection[Node],
+        *,
+        commit_index: int,
+        now_s: float,
+        store: SnapshotStore | None = None,
+    ) -> None:
+        """Send every connected follower what it lacks, the commit index, or a heartbeat.
+
+        Args:
+            connected: nothing is sent to others.
+            commit_index: this member's.
+            now_s: the owner's monotonic clock.
+            store: where the snapshots are that stand for what the log has forgotten.
+        """
         for node, progress in self.progress.items():
             if node not in connected:
+                continue
+            if store is not None and progress.next_index <= self._log.base.index:
+                self._send_snapshot(node, progress, store, now_s)
                 continue
             is_due = now_s - progress.sent_at_s >= self._heartbeat_s
             if is_due:
@@ -152,6 +180,59 @@ class Leadership:
         progress.commit_index_sent = commit_index
         return True
 
+    def _send_snapshot(
+        self, node: Node, progress: Progress, store: SnapshotStore, now_s: float
+    ) -> None:
+        """Send what may leave of the snapshot that stands for what the follower lacks."""
+        snapshot, sending = self._sending.get(node, (None, None))
+        if snapshot not in store.snapshots or sending is None or snapshot is None:
+            snapshot = store.newest
+            assert snapshot is not None, "the log was compacted on account of a snapshot"
+            assert snapshot.index >= self._log.base.index
+            sending = SnapshotSending(snapshot.index, snapshot.size_bytes, now_s=now_s)
+            self._sending[node] = snapshot, sending
+        while (span := sending.next_span(now_s)) is not None:
+            data = store.read(snapshot, *span)
+            if not self._send_chunk(node, snapshot, span[0], data):
+                return
+            sending.sent(len(data))
+            progress.sent_at_s = now_s
+        if now_s - progress.sent_at_s >= self._heartbeat_s:
+            self._send_chunk(node, snapshot, sending.sent_bytes, b"")
+            progress.sent_at_s = now_s
+
+    def _send_chunk(self, node: Node, snapshot: Snapshot, offset: int, data: bytes) -> bool:
+        header = snapshot.header
+        chunk = SnapshotChunk(
+            self._term,
+            header.index,
+            header.term,
+            snapshot.size_bytes,
+            snapshot.sha256,
+            offset,
+            data,
+        )
+        return bool(self._wire.send(node, chunk))
+
+    def is_sending_snapshot(self, now_s: float) -> bool:
+        """Return whether a snapshot is on its way and the follower takes it."""
+        return any(sending.is_moving(now_s) for _, sending in self._sending.values())
+
+    def snapshot_answered(self, node: Node, reply: SnapshotReply, *, now_s: float) -> None:
+        """Note a follower's answer to a chunk of this term."""
+        progress = self.progress.get(node)
+        if progress is None or reply.term != self._term:
+            return
+        progress.heard_at_s = now_s
+        _, sending = self._sending.get(node, (None, None))
+        if sending is None or reply.index != sending.index:
+            return
+        if reply.status is SnapshotStatus.INSTALLED:
+            progress.accepted(reply.index)
+            del self._sending[node]
+        else:
+            sending.answered(reply, now_s=now_s)
+
     def answered(self, node: Node, reply: AppendReply, *, now_s: float) -> None:
         """Note a follower's answer of this term."""
         progress = self.progress.get(node)
@@ -164,7 +245,9 @@ class Leadership:
         else:
             progress.rejected(previous_index=reply.previous_index, hint_index=reply.match_index)
 
-    def connection_changed(self, node: Node) -> None:
+    def connection_changed(self, node: Node, *, now_s: float) -> None:
         """Start over with a follower whose connection was lost or is new."""
         if (progress := self.progress.get(node)) is not None:
             progress.probe()
+        if node in self._sending:
+            self._sending[node][1].ask(now_s)

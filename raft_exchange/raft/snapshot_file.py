@@ -16,9 +16,10 @@ from zlib import crc32
 
 import msgspec
 
+from raft_exchange.raft.wire import SHA256_BYTES
+
 FORMAT_VERSION: Final = 1
-CHUNK_BYTES_MAX: Final = 1024 * 1024
-SHA256_BYTES: Final = 32
+PIECE_BYTES_MAX: Final = 1024 * 1024
 SECTIONS_MAX: Final = 16
 
 _MAGIC: Final = b"rx.snap\n"
@@ -71,7 +72,7 @@ def header_of(image: Image, *, cluster: str, index: int, term: int, log_bytes: i
 
 
 def encode(header: Header, sections: Sequence[bytes]) -> Iterator[bytes]:
-    """Yield the bytes of a snapshot, in pieces of `CHUNK_BYTES_MAX` and a little. O(bytes)."""
+    """Yield the bytes of a snapshot, in pieces of `PIECE_BYTES_MAX` and a little. O(bytes)."""
     assert header.section_bytes == [len(section) for section in sections]
     assert len(sections) <= SECTIONS_MAX
     total = hashlib.sha256()
@@ -85,8 +86,8 @@ def _pieces(header: Header, sections: Sequence[bytes]) -> Iterator[bytes]:
     yield _HEAD.pack(_MAGIC, FORMAT_VERSION)
     yield _chunk(_encoder.encode(header))
     for section in sections:
-        for start in range(0, len(section), CHUNK_BYTES_MAX):
-            yield _chunk(section[start : start + CHUNK_BYTES_MAX])
+        for start in range(0, len(section), PIECE_BYTES_MAX):
+            yield _chunk(section[start : start + PIECE_BYTES_MAX])
 
 
 def _chunk(data: bytes) -> bytes:
@@ -145,7 +146,7 @@ def _read_chunk(raw: bytes, offset: int, end: int) -> tuple[bytes, int]:
     if start > end:
         raise SnapshotDamaged(f"byte {offset}: the file ends inside a chunk's head")
     length, crc = _CHUNK.unpack_from(raw, offset)
-    if length > CHUNK_BYTES_MAX or start + length > end:
+    if length > PIECE_BYTES_MAX or start + length > end:
         raise SnapshotDamaged(f"byte {offset}: a chunk of {length} bytes")
     chunk = raw[start : start + length]
     if crc32(chunk) != crc:

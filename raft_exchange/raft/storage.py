@@ -66,15 +66,26 @@ class Directory:
         """Return a whole file."""
         return (self.path / name).read_bytes()
 
+    def read_at(self, file: int, offset: int, size_bytes: int) -> bytes:
+        """Return up to `size_bytes` of an open file; fewer at its end."""
+        return os.pread(file, size_bytes, offset)
+
+    def size_of(self, file: int) -> int:
+        """Return the size of an open file in bytes."""
+        return os.fstat(file).st_size
+
     def create(self, name: str, size_bytes: int) -> int:
         """Return a new file of zeros; its blocks are allocated, so that writing needs no metadata.
+
+        Writing beyond its end makes it grow.
 
         A filesystem that cannot allocate ahead gives a sparse file of the same size.
         """
         flags = os.O_RDWR | os.O_CREAT | os.O_EXCL | os.O_CLOEXEC
         file = os.open(name, flags, 0o600, dir_fd=self._descriptor)
         try:
-            os.posix_fallocate(file, 0, size_bytes)
+            if size_bytes:
+                os.posix_fallocate(file, 0, size_bytes)
         except OSError as error:
             if error.errno not in _NOT_PREALLOCATED:
                 os.close(file)

@@ -7,6 +7,7 @@ exactly one of them or drops the connection. Nothing is ever unpickled. Every me
 
 from __future__ import annotations
 
+from enum import IntEnum
 from typing import Final
 
 import msgspec
@@ -16,6 +17,12 @@ ENTRY_BYTES_MAX: Final = 1024 * 1024
 
 MESSAGE_BYTES_MAX: Final = 8 * 1024 * 1024
 """Upper bound of one encoded message. Senders split their entries to stay under a quarter of it."""
+
+CHUNK_BYTES_MAX: Final = 256 * 1024
+"""Upper bound of the data in one chunk of a snapshot."""
+
+SNAPSHOT_BYTES_MAX: Final = 4 * 1024**3
+SHA256_BYTES: Final = 32
 
 
 class Entry(msgspec.Struct, frozen=True, array_like=True):
@@ -85,6 +92,43 @@ class AppendReply(msgspec.Struct, frozen=True, array_like=True, tag="append!"):
     match_index: int
 
 
+class SnapshotChunk(msgspec.Struct, frozen=True, array_like=True, tag="snapshot"):
+    """A part of the leader's snapshot of everything up to (`index`, `snapshot_term`).
+
+    Without data it is an offer and a heartbeat. `size_bytes` and `sha256` name the bytes: a
+    transfer that was cut goes on where it was if they are the same.
+    """
+
+    term: int
+    index: int
+    snapshot_term: int
+    size_bytes: int
+    sha256: bytes
+    offset: int
+    data: bytes
+
+
+class SnapshotStatus(IntEnum):
+    """What a follower says to a chunk."""
+
+    WANTED = 0
+    INSTALLED = 1
+    REFUSED = 2
+
+
+class SnapshotReply(msgspec.Struct, frozen=True, array_like=True, tag="snapshot!"):
+    """How far the transfer of the snapshot at `index` is, in bytes that are here.
+
+    `INSTALLED`: this member's state includes everything up to `index`, durably. `REFUSED`: it
+    could not be used, and nothing of it was kept.
+    """
+
+    term: int
+    index: int
+    offset: int
+    status: SnapshotStatus
+
+
 class TimeoutNow(msgspec.Struct, frozen=True, array_like=True, tag="timeout"):
     """The leader asks the receiver to stand for election at once (Raft thesis section 3.10)."""
 
@@ -110,6 +154,8 @@ WireMessage = (
     | PreVoteReply
     | AppendEntries
     | AppendReply
+    | SnapshotChunk
+    | SnapshotReply
     | TimeoutNow
     | Propose
     | ProposeRefused

@@ -52,7 +52,16 @@ class NodeCore:
     def applied(self, applied: Applied) -> None:
         """Hand on one applied entry, whose events are folded, to those who wait."""
         self._pipeline.applied(applied, now_s=self._loop.time())
-        sequence = applied.results[-1].sequence
+        self._wake_waiters()
+
+    def restored(self) -> None:
+        """Say that a snapshot replaced the state: entries were jumped over."""
+        number = self._state.last_number(*self._pipeline.session)
+        self._pipeline.restored(number, now_s=self._loop.time())
+        self._wake_waiters()
+
+    def _wake_waiters(self) -> None:
+        sequence = self._state.exchange.sequence
         while self._waiters and self._waiters[0][0] <= sequence:
             _resolve(heapq.heappop(self._waiters)[2], True)
 

@@ -135,6 +135,11 @@ class Pipeline:
         self._is_draining = True
 
     @property
+    def session(self) -> tuple[str, int]:
+        """Return the node and boot that name this process's session."""
+        return self._node, self._boot
+
+    @property
     def is_draining(self) -> bool:
         """Return whether requests are refused because the node stops."""
         return self._is_draining
@@ -174,6 +179,17 @@ class Pipeline:
             )
         if self._batcher:
             self._wake()
+
+    def restored(self, last_number: int, *, now_s: float) -> None:
+        """Note that a snapshot replaced the state, and that it holds our batches up to that number.
+
+        What they did was applied elsewhere and is not known here. The others are proposed again.
+        """
+        for number in [number for number in self._in_flight if number <= last_number]:
+            for group in self._in_flight.pop(number).groups:
+                group.refuse(Unknown())
+        self._retry_at_s = now_s
+        self._wake()
 
     def tick(self, *, now_s: float, now_us: int, next_due_us: int | None) -> None:
         """Do what is due: give up, propose again, propose what is new, move the logged clock."""

@@ -1,4 +1,4 @@
-"""A disk that loses power, fills up, fails and rots, under the real journal.
+"""A disk that loses power, fills up, fails and rots, under the real journal and the snapshots.
 
 It keeps what is written and what is durable apart. `power_cut` leaves of everything not synced an
 arbitrary part: each 512-byte sector kept, lost or torn (its beginning arrived), each change of a
@@ -29,7 +29,7 @@ class _File:
         self.dirty: set[int] = set()
 
     def write(self, data: bytes, offset: int) -> None:
-        assert offset + len(data) <= len(self.written), "the journal never grows a file"
+        self.written.extend(bytes(max(0, offset + len(data) - len(self.written))))
         self.written[offset : offset + len(data)] = data
         end = offset + len(data)
         self.dirty.update(range(offset // SECTOR_BYTES, -(-end // SECTOR_BYTES)))
@@ -44,7 +44,7 @@ class _File:
     def settle(self, draw: random.Random) -> None:
         """Let an arbitrary part of what was not synced become durable."""
         if len(self.durable) != len(self.written):
-            self._fit(draw.choice([0, len(self.written)]))
+            self._fit(draw.choice([len(self.durable), len(self.written)]))
         for sector in sorted(self.dirty):
             start = sector * SECTOR_BYTES
             arrived = draw.choice([0, SECTOR_BYTES, draw.randrange(SECTOR_BYTES + 1)])
@@ -53,11 +53,13 @@ class _File:
         self.dirty.clear()
 
     def _fit(self, size_bytes: int) -> None:
-        self.durable.extend(bytes(size_bytes - len(self.durable)))
+        self.durable.extend(bytes(max(0, size_bytes - len(self.durable))))
 
 
 class Disk:
-    """One directory's worth of disk; outlives the processes that use it.
+    """Some directories' worth of disk; outlives the processes that use it.
+
+    A file is named by its directory's prefix and its own name.
 
     `fail_at` counts the operations that change something, from 1. At that one the operation fails
     with `fail_with`, or the power goes if that is None.
@@ -74,9 +76,9 @@ class Disk:
         self._durable_names: dict[str, _File] = {}
         self._unsynced_names: list[dict[str, _File | None]] = []
 
-    def directory(self) -> SimulatedDirectory:
-        """Return the directory as a new process sees it."""
-        return SimulatedDirectory(self)
+    def directory(self, prefix: str = "") -> SimulatedDirectory:
+        """Return a directory as a new process sees it; `prefix` is empty or ends with a slash."""
+        return SimulatedDirectory(self, prefix)
 
     def kill(self) -> None:
         """End the process; what it wrote stays in the system's cache."""
@@ -130,9 +132,18 @@ class Disk:
             else:
                 self.files[name] = file
 
-    def sync_names(self) -> None:
-        self._durable_names = dict(self.files)
-        self._unsynced_names.clear()
+    def sync_names(self, prefix: str) -> None:
+        for name in self._durable_names.keys() | self.files.keys():
+            if is_in(name, prefix):
+                if name in self.files:
+                    self._durable_names[name] = self.files[name]
+                else:
+                    del self._durable_names[name]
+        self._unsynced_names = [
+            change
+            for change in self._unsynced_names
+            if not any(is_in(name, prefix) for name in change)
+        ]
 
     def operate(self) -> bool:
         """Count an operation. Returns whether the power goes during it; raises if it fails."""
@@ -144,10 +155,16 @@ class Disk:
         return True
 
 
+def is_in(name: str, prefix: str) -> bool:
+    """Say whether the file is in that directory itself."""
+    return name.startswith(prefix) and "/" not in name[len(prefix) :]
+
+
 class SimulatedDirectory(Directory):
     """The seam's operations on a `Disk`. Nothing of the real directory is used."""
 
-    def __init__(self, disk: Disk) -> None:
+    def __init__(self, disk: Disk, prefix: str = "") -> None:
+        self.prefix = prefix
         self.path = Path("simulated")
         self.disk = disk
         self.open_files: dict[int, _File] = {}
@@ -159,12 +176,20 @@ class SimulatedDirectory(Directory):
         self.disk.holder = self
 
     def names(self) -> list[str]:
-        return sorted(self.disk.files)
+        found = [name for name in self.disk.files if is_in(name, self.prefix)]
+        return sorted(name.removeprefix(self.prefix) for name in found)
 
     def read(self, name: str) -> bytes:
-        return bytes(self.disk.files[name].written)
+        return bytes(self.disk.files[self.prefix + name].written)
+
+    def read_at(self, file: int, offset: int, size_bytes: int) -> bytes:
+        return bytes(self.open_files[file].written[offset : offset + size_bytes])
+
+    def size_of(self, file: int) -> int:
+        return len(self.open_files[file].written)
 
     def create(self, name: str, size_bytes: int) -> int:
+        name = self.prefix + name
         assert name not in self.disk.files, "creation is exclusive"
         file = _File()
         self.disk.rename({name: file})  # the name is there even if the space is not
@@ -174,7 +199,7 @@ class SimulatedDirectory(Directory):
         return self._handle(file)
 
     def open(self, name: str) -> int:
-        return self._handle(self.disk.files[name])
+        return self._handle(self.disk.files[self.prefix + name])
 
     def write(self, file: int, data: bytes, offset: int) -> None:
         try:
@@ -199,18 +224,19 @@ class SimulatedDirectory(Directory):
         del self.open_files[file]
 
     def rename(self, old: str, new: str) -> None:
+        old, new = self.prefix + old, self.prefix + new
         is_cut = self.disk.operate()
         self.disk.rename({new: self.disk.files[old], old: None})
         self._cut(is_cut)
 
     def unlink(self, name: str) -> None:
         is_cut = self.disk.operate()
-        self.disk.rename({name: None})
+        self.disk.rename({self.prefix + name: None})
         self._cut(is_cut)
 
     def sync(self) -> None:
         self._cut(self.disk.operate())
-        self.disk.sync_names()
+        self.disk.sync_names(self.prefix)
 
     def free_bytes(self) -> int:
         if self.disk.free_bytes < 0:

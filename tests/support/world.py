@@ -24,6 +24,7 @@ from pysyncobj.transport import Transport
 
 from raft_exchange.marketdata.view import MarketData
 from raft_exchange.raft.group import Group, Hooks, Timing
+from raft_exchange.raft.snapshots import Snapshots
 from raft_exchange.raft.wire import WireMessage
 from raft_exchange.sequencer.applied import Applied
 from raft_exchange.sequencer.codec import Request
@@ -114,8 +115,12 @@ class SimNode:
                 propose_refused=lambda: self.pipeline.propose_refused(now_s=self.world.now_s),
                 wake=self.wake,
                 fail=self._fail,
+                restored=self._on_restored,
             ),
         )
+        self.snapshots = self.world.open_snapshots(self)
+        if self.snapshots is not None:
+            self.group.keep_snapshots(self.snapshots)
         self.pipeline = Pipeline(node=self.id, boot=self.boot, log=self.group, wake=self.wake)
         self.world.network_up(self.id)
         self._timer(self.boot)
@@ -166,6 +171,11 @@ class SimNode:
         self.world.note_applied(self, applied)
         self.pipeline.applied(applied, now_s=self.world.now_s)
 
+    def _on_restored(self) -> None:
+        self.world.note_restored(self)
+        last_number = self.state.last_number(*self.pipeline.session)
+        self.pipeline.restored(last_number, now_s=self.world.now_s)
+
     def _fail(self, error: BaseException) -> NoReturn:
         raise error
 
@@ -182,12 +192,15 @@ class World:
         open_journal: Callable[[Any], Any],
         crash_disk: Callable[[Any], None],
         delay_s: tuple[float, float] = (0.0002, 0.002),
+        open_snapshots: Callable[[SimNode], Snapshots | None] = lambda node: None,
     ) -> None:
         self.random = random.Random(seed)
         self.now_s = 0.0
         self.make_disk = make_disk
         self.open_journal = open_journal
         self.crash_disk = crash_disk
+        self.open_snapshots = open_snapshots
+        self.restores = 0
         self._delay_s = delay_s
         self._events: list[tuple[float, int, Callable[[], None]]] = []
         self._event_count = 0
@@ -339,6 +352,13 @@ class World:
         """Assert, all along and across restarts, that an index means the same to everybody."""
         known = self.truth.setdefault(applied.index, applied)
         assert known == applied, f"{node.id} applies {applied}, others applied {known}"
+
+    def note_restored(self, node: SimNode) -> None:
+        """Assert that a node that jumped is where the others were at that index."""
+        self.restores += 1
+        known = self.truth.get(node.group.last_applied)
+        if known is not None:  # a leader's first entry of a term changes nothing
+            assert node.state.exchange.sequence == known.results[-1].sequence
 
     def leader(self) -> SimNode | None:
         """Return the settled leader of the greatest term among the running nodes."""
