@@ -31,9 +31,9 @@ from raft_exchange.raft.framing import (
 )
 from raft_exchange.raft.handshake import (
     ENTROPY_BYTES,
+    Credentials,
     Handshake,
     HandshakeRefused,
-    Credentials,
     Refusal,
     Session,
 )

@@ -12,9 +12,9 @@ import pytest
 from raft_exchange.raft.handshake import (
     ENTROPY_BYTES,
     HANDSHAKE_BYTES_MAX,
+    Credentials,
     Handshake,
     HandshakeRefused,
-    Credentials,
     Refusal,
     Session,
     _node_id,

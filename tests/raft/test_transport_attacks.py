@@ -16,7 +16,7 @@ import pytest
 
 from raft_exchange.raft.connection import Loss, TransportSettings
 from raft_exchange.raft.framing import FrameWriter, encode_message
-from raft_exchange.raft.handshake import ENTROPY_BYTES, Handshake, Credentials, Refusal, Session
+from raft_exchange.raft.handshake import ENTROPY_BYTES, Credentials, Handshake, Refusal, Session
 from raft_exchange.raft.transport import Address
 from raft_exchange.raft.wire import AppendEntries, Entry
 from tests.support.peers import (

@@ -18,7 +18,7 @@ from pysyncobj.node import Node
 
 from raft_exchange.raft.connection import Connection, TransportSettings
 from raft_exchange.raft.framing import FrameReader, FrameWriter, decode_message, encode_message
-from raft_exchange.raft.handshake import ENTROPY_BYTES, Handshake, Credentials
+from raft_exchange.raft.handshake import ENTROPY_BYTES, Credentials, Handshake
 from raft_exchange.raft.transport import Address, PeerTransport
 from raft_exchange.raft.wire import Propose, WireMessage
 
