@@ -12,7 +12,7 @@ import pytest
 
 from raft_exchange import config
 from raft_exchange.raft.group import Timing
-from raft_exchange.raft.wire import PreVoteReply
+from raft_exchange.raft.wire import PreVoteReply, RequestPreVote
 from tests.support.schedule_members import Member, Ours, Stock
 from tests.support.schedules import Cluster, on
 
@@ -72,6 +72,18 @@ def test_b10_a_member_that_comes_back_does_not_depose_the_leader(
         cluster.run(3)
         assert (cluster.leaders != {1: {"A"}}) is outcome
         assert len({one.term for one in cluster.members.values()}) == 1
+
+
+@pytest.mark.parametrize("name", ["A", "B"], ids=["who leads", "who hears the leader"])
+def test_b10_nobody_who_knows_a_leader_encourages_another(name: str) -> None:
+    """B10, on ours. The log of the one who asks is as good as any, and its term would be next."""
+    with Cluster.of(Ours) as cluster:
+        cluster.elect("A")
+        cluster.run(0.3)
+        before = len(cluster.messages)
+        last_index = cluster["A"].commit_index
+        cluster[name].receive("C", RequestPreVote(1, 2, last_index, 1))
+        assert cluster.messages[before:] == [(name, "C", PreVoteReply(1, 2, granted=False))]
 
 
 @on(stock=True, ours=False)

@@ -71,6 +71,31 @@ def test_a7_a_vote_survives_the_power(
         assert cluster.leaders[1] == outcome
 
 
+def test_a7_a_vote_survives_the_power_where_the_term_alone_would_not_do() -> None:
+    """A7, on ours. B was told it might win term 1 before A did, and asks for the vote after all.
+
+    C still knows the term. Had it forgotten for whom it voted, it would vote again.
+    """
+    with Cluster.of(Ours) as cluster:
+        cluster.disconnect("A", "B")
+        cluster.end_patience("B")
+        cluster.tick("B", apart_s=0.001)
+        cluster.deliver("B", "C")
+        cluster.deliver("C", "B")
+        assert cluster["B"].term == 1
+        cluster.still.add("B")
+        cluster.elect("A", after_s=0)
+        cluster.power_cut("C")
+        cluster.connect("B", "C")
+        cluster.still.discard("B")
+        cluster.tick("B", apart_s=0.001)
+        cluster.deliver("B", "C")
+        cluster.tick("C", apart_s=0.001)
+        cluster.deliver("C", "B")
+        assert cluster["C"].term == 1
+        assert cluster.leaders == {1: {"A"}}
+
+
 @on(stock=True, ours=False)
 def test_a7_no_acknowledgement_leaves_before_the_entry_is_synced(
     member: type[Member], outcome: bool, tmp_path: Path
@@ -170,26 +195,64 @@ def test_a6_what_was_applied_is_there_after_a_restart(
     """A6. All restart after the applied part of the log was compacted, in an orderly way.
 
     With a journal file and no dump file, the stock library keeps the snapshot in memory only and
-    trims the file. Our release compacts nothing, so there is nothing to lose.
+    trims the file.
     """
     with Cluster.of(member, folder=tmp_path) as cluster:
         cluster.elect("A")
         for order in FOUR:
             cluster["A"].propose(order)
-        cluster.run(0.5)
+            cluster.run(0.2)
+            for one in cluster.members.values():
+                one.compact()
         assert cluster["A"].acknowledged == FOUR
-        for one in cluster.members.values():
-            one.compact()
-        for name in "ABC":
-            cluster.isolate(name)
-        for one in cluster.members.values():
-            one.stop()
-            one.start()
+        assert all(FOUR[0] not in one.log for one in cluster.members.values())
+        cluster.kill("A", "B", "C")
         for name in "ABC":
             cluster.join(name)
         cluster.elect("B")
         cluster.run(0.5)
         assert cluster["B"].applied == outcome
+
+
+@pytest.mark.parametrize(
+    ("member", "ticks", "outcome"),
+    [
+        pytest.param(Stock, 1, FOUR[1:], id="stock"),
+        *(pytest.param(Ours, ticks, [], id=f"ours, after {ticks} ticks") for ticks in range(1, 9)),
+    ],
+)
+def test_a1_a_kill_between_snapshot_and_compaction_loses_nothing_acknowledged(
+    member: type[Member], ticks: int, outcome: list[bytes], tmp_path: Path
+) -> None:
+    """A1. Two followers store and acknowledge three orders, write a snapshot, and are killed.
+
+    The stock library has put the new dump in its place and not yet trimmed the journal. At the
+    restart the two do not fit, so it clears the journal, with all that follows the snapshot.
+    """
+    with Cluster.of(member, folder=tmp_path, has_dump_file=True) as cluster:
+        cluster.elect("A")
+        cluster["A"].propose(FOUR[0])
+        cluster.run(0.3)
+        for order in FOUR[1:]:
+            cluster["A"].propose(order)
+        cluster.tick("A", times=2)
+        for name in "BC":
+            cluster.deliver("A", name)
+            cluster.tick(name, apart_s=0.001)
+            cluster.deliver(name, "A")
+        cluster.tick("A", apart_s=0.001)
+        assert cluster["A"].acknowledged == FOUR
+        for name in "BC":
+            assert cluster[name].log == FOUR
+            assert cluster[name].applied == FOUR[:1]
+            cluster[name].begin_compaction()
+            cluster.tick(name, times=ticks, apart_s=0.001)
+        cluster.isolate("A")
+        cluster.kill("B", "C")
+        cluster.connect("B", "C")
+        cluster.elect("B")
+        cluster.run(0.3)
+        assert [order for order in FOUR if order not in cluster["C"].applied] == outcome
 
 
 # The two journals side by side; ours has its own tests of every byte and every operation. ---------

@@ -24,8 +24,18 @@ from pysyncobj.transport import Transport
 from raft_exchange.raft.group import Group, Hooks, Timing
 from raft_exchange.raft.journal import Journal
 from raft_exchange.raft.library import NoPoller
-from raft_exchange.raft.wire import AppendReply, RequestVote, VoteReply, WireMessage
+from raft_exchange.raft.snapshot_file import Image
+from raft_exchange.raft.snapshot_store import SnapshotStore
+from raft_exchange.raft.snapshots import Pace, Snapshots
+from raft_exchange.raft.wire import (
+    AppendReply,
+    RequestVote,
+    SnapshotReply,
+    VoteReply,
+    WireMessage,
+)
 from tests.support.disk import Disk
+from tests.support.inline_writer import InlineWriter
 
 Post = Callable[[str, str, Any], bool]
 
@@ -90,8 +100,14 @@ class Member(ABC):
         """As leader: put an entry with these bytes into the log."""
 
     @abstractmethod
+    def begin_compaction(self) -> None:
+        """Begin to replace the applied part of the log by a snapshot."""
+
     def compact(self) -> None:
-        """Replace the applied part of the log by a snapshot, where there are snapshots."""
+        """Do so, to the end."""
+        self.begin_compaction()
+        for _ in range(10):
+            self.tick()
 
     @property
     @abstractmethod
@@ -159,12 +175,22 @@ class Stock(Member):
     raft: StockMachine
 
     def __init__(
-        self, name: str, names: str, post: Post, *, folder: Path | None = None, **conf: Any
+        self,
+        name: str,
+        names: str,
+        post: Post,
+        *,
+        folder: Path | None = None,
+        has_dump_file: bool = False,
+        **conf: Any,
     ) -> None:
         super().__init__(name, names, post)
         self.file = None if folder is None else folder / f"{name}.journal"
         self._written_back: dict[str, bytes] = {}
         self._conf = conf
+        if has_dump_file:
+            assert folder is not None
+            conf |= {"fullDumpFile": str(folder / f"{name}.dump"), "useFork": False}
 
     def start(self) -> None:
         self.wire = Wire(self._send)
@@ -210,10 +236,8 @@ class Stock(Member):
     def append_raw(self, command: bytes) -> None:
         self.journal.add(command, self.journal[-1][1] + 1, self.term)
 
-    def compact(self) -> None:
+    def begin_compaction(self) -> None:
         self.raft.forceLogCompaction()
-        self.tick()
-        self.tick()
 
     @property
     def applied(self) -> list[bytes]:
@@ -266,7 +290,7 @@ class Ours(Member):
     raft: Group
 
     def __init__(
-        self, name: str, names: str, post: Post, *, folder: Path | None = None, **conf: Any
+        self, name: str, names: str, post: Post, *, folder: Path | None = None, **stock: Any
     ) -> None:
         super().__init__(name, names, post)
         self.disk = Disk()
@@ -293,6 +317,14 @@ class Ours(Member):
                 fail=self._fail,
             ),
         )
+        self.snapshots = Snapshots(
+            SnapshotStore(self.disk.directory("snapshots/"), cluster="schedules"),
+            log=self.journal,
+            machine=self,
+            writer=InlineWriter(),
+            pace=Pace(),
+        )
+        self.raft.keep_snapshots(self.snapshots)
 
     def stop(self) -> None:
         self.is_running = False
@@ -308,8 +340,20 @@ class Ours(Member):
     def append_raw(self, command: bytes) -> None:
         self.journal.add(command, self.journal.last_index + 1, self.term)
 
-    def compact(self) -> None:
-        """Do nothing: the group keeps its whole log, there are no snapshot messages."""
+    def begin_compaction(self) -> None:
+        self.snapshots.request()
+
+    def capture(self) -> Image:
+        return Image(len(self._applied), 0, "", [msgspec.msgpack.encode(self._applied)])
+
+    def prepare(self, image: Image) -> Callable[[], None]:
+        (section,) = image.sections
+        applied = msgspec.msgpack.decode(section, type=list[bytes])
+
+        def put_in_place() -> None:
+            self._applied = applied
+
+        return put_in_place
 
     @property
     def applied(self) -> list[bytes]:
@@ -340,7 +384,7 @@ class Ours(Member):
             self.on_acknowledged(payload)
 
     def _send(self, receiver: str, message: WireMessage) -> bool:
-        if isinstance(message, RequestVote | VoteReply | AppendReply):
+        if isinstance(message, RequestVote | VoteReply | AppendReply | SnapshotReply):
             assert not self.journal.pending, f"{message} speaks of what is not synced"
         return self.post(self.name, receiver, _decoder.decode(_encoder.encode(message)))
 

@@ -117,6 +117,14 @@ class Cluster:
         for name in names:
             self[name].start()
 
+    def kill(self, *names: str) -> None:
+        """`kill -9` these processes, and start them again; what they wrote is there."""
+        for name in names:
+            self.isolate(name)
+            self[name].stop()
+        for name in names:
+            self[name].start()
+
     # Time and messages --------------------------------------------------------------------------
 
     def _post(self, sender: str, receiver: str, message: Any) -> bool:
