@@ -142,6 +142,24 @@ def test_b11_a_member_that_reaches_nobody_neither_leads_nor_acknowledges() -> No
         assert cluster["A"].log == []
 
 
+@pytest.mark.parametrize("member", [Stock, Ours], ids=["stock", "ours"])
+def test_a_member_that_lacks_what_is_committed_is_not_elected(member: type[Member]) -> None:
+    """Right in the library, and to stay so where we do it ourselves (Raft section 5.4.1)."""
+    with Cluster.of(member) as cluster:
+        cluster.elect("A")
+        cluster.run(0.3)
+        cluster.isolate("C")
+        cluster["A"].propose(ORDER)
+        cluster.run(0.3)
+        assert cluster["A"].acknowledged == [ORDER]
+        cluster.isolate("A")
+        cluster.connect("B", "C")
+        cluster.end_patience("C")
+        assert not cluster.run_until(lambda: cluster["C"].is_leader, seconds=0.2)
+        assert cluster.run_until(lambda: cluster["C"].applied == [ORDER], seconds=3)
+        assert cluster["B"].is_leader
+
+
 def candidate_with_one_vote(cluster: Cluster) -> Any:
     """Let A, of five, stand for term 1 and get B's vote; return that vote."""
     cluster.end_patience("A")

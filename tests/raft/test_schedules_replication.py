@@ -203,3 +203,69 @@ def test_a2_a_heartbeat_commits_only_what_was_compared_with_the_leaders_log() ->
         cluster.tick("A")
         assert cluster["A"].commit_index == commit_index
         assert cluster["A"].applied == []
+
+
+def test_an_entry_of_an_earlier_term_does_not_commit_by_being_counted(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    """Raft's figure 8, on ours; right in the library, and to stay so where we do it ourselves.
+
+    A's order of term 1 is with A and B, then E leads term 2 with another one of its own, then A
+    leads term 3 and brings its old order to C as well. That is a majority, but E can still win.
+    """
+    monkeypatch.setattr(leading, "APPEND_ENTRIES_MAX", 1)
+    old, other = SIX[0], OTHERS[0]
+    with Cluster.of(Ours, "ABCDE") as cluster:
+        cluster.elect("A")
+        cluster.run(0.3)
+        for follower in "CDE":
+            cluster.disconnect("A", follower)
+        cluster["A"].propose(old)
+        cluster.run(0.2)
+        assert [cluster[name].log for name in "ABC"] == [[old], [old], []]
+        cluster.isolate("A")
+        cluster.isolate("B")
+        cluster.elect("E")
+        for follower in "CD":
+            cluster.disconnect("E", follower)  # its first entry is with E only
+        cluster["E"].propose(other)
+        cluster.tick("E", times=2)
+        for voter in "BC":
+            cluster.connect("A", voter)
+        for _ in range(2):  # the first attempt tells A the term
+            cluster.end_patience("A")
+            cluster.run_until(lambda: cluster["A"].is_leader, seconds=0.2)
+        assert cluster["A"].is_leader
+        for _ in range(20):
+            if cluster["C"].log == [old]:
+                break
+            for follower in "BC":
+                cluster.deliver("A", follower, 1)
+                cluster.tick(follower, apart_s=0.001)
+                cluster.deliver(follower, "A")
+            cluster.tick("A", apart_s=0.001)
+        assert [cluster[name].log for name in "ABC"] == [[old]] * 3
+        assert cluster["C"].raft._log.last_index < cluster["A"].raft._log.last_index
+        cluster.tick("A", times=2, apart_s=0.001)
+        assert cluster["A"].acknowledged == []
+        cluster.run(0.3)
+        assert cluster["A"].acknowledged == [old], "the first entry of its own term brings it in"
+
+
+def test_a2_a_snapshot_of_ones_own_commits_nothing_behind_it() -> None:
+    """A2, on ours. A deposed leader with a tail that never committed restarts from a snapshot."""
+    with Cluster.of(Ours) as cluster:
+        cluster.elect("A")
+        cluster["A"].propose(SIX[0])
+        cluster.run(0.3)
+        cluster["A"].compact()
+        commit_index = cluster["A"].commit_index
+        cluster.isolate("A")
+        for order in SIX[1:]:
+            cluster["A"].propose(order)
+        cluster.tick("A")
+        cluster.kill("A")
+        cluster.tick("A")
+        assert cluster["A"].log == SIX
+        assert cluster["A"].commit_index == commit_index
+        assert cluster["A"].applied == SIX[:1]
