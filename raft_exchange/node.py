@@ -7,7 +7,6 @@ fault but ours ends the process at once, because a half-applied state must neith
 from __future__ import annotations
 
 import asyncio
-import gc
 import logging
 import os
 import random
@@ -21,6 +20,7 @@ from typing import Final, NoReturn
 import uvloop
 from aiohttp import web
 
+from raft_exchange import collector
 from raft_exchange.config import FoundingMarket, Settings
 from raft_exchange.gateway.app import make_app
 from raft_exchange.gateway.context import Context
@@ -70,6 +70,7 @@ def run_node(settings: Settings, secret: bytes) -> int:
     )
     try:
         check_library()
+        collector.spare_the_old()
         with asyncio.Runner(loop_factory=uvloop.new_event_loop) as runner:
             runner.run(_serve(settings, secret))
     except (IdentityError, DirectoryInUse) as error:
@@ -97,7 +98,14 @@ async def _serve(settings: Settings, secret: bytes) -> None:
     for number in (signal.SIGTERM, signal.SIGINT):
         loop.add_signal_handler(number, stop.set)
     async with AsyncExitStack() as stack:
-        identity = claim(settings.data_dir, cluster=settings.cluster, node=settings.node_id)
+        ids = sorted(member.id for member in settings.members)
+        identity = claim(
+            settings.data_dir,
+            cluster=settings.cluster,
+            node=settings.node_id,
+            members=ids,
+            now_us=_now_us(),
+        )
         journal = Journal(
             Directory.ensure(settings.data_dir / "journal"),
             durability="fsync" if settings.durability == "fsync" else "os",
@@ -106,7 +114,8 @@ async def _serve(settings: Settings, secret: bytes) -> None:
         addresses = {member.id: member.raft_endpoint() for member in settings.members}
         driver = Driver()
         transport = PeerTransport(
-            Credentials(settings.node_id, settings.cluster, secret),
+            # The ids are part of what is proved: members of another list are strangers.
+            Credentials(settings.node_id, f"{settings.cluster}: {' '.join(ids)}", secret),
             listen=(settings.raft_host, settings.raft_port),
             resolve=addresses.get,
             wake=driver.wake,
@@ -190,9 +199,8 @@ class _Node:
                 len(ids),
             ),
         )
-        gc.disable()  # nothing of what is built here is garbage
-        self._group.keep_snapshots(snapshots)
-        gc.enable()
+        with collector.at_rest():
+            self._group.keep_snapshots(snapshots)
         return snapshots
 
     async def start(self, stack: AsyncExitStack) -> None:

@@ -201,15 +201,20 @@ class ReplicatedState:
         return state
 
     def adopt(self, restored: ReplicatedState) -> None:
-        """Become `restored`, which a snapshot gave; whoever holds this object sees the change."""
+        """Become `restored`, which a snapshot gave; whoever holds this object sees the change.
+
+        O(orders): neighbours in a queue know each other, and no collection would find them.
+        """
+        for order in self.exchange.live.by_id.values():
+            order.ahead = order.behind = None
         self.exchange = restored.exchange
         self._sessions = restored._sessions
         self._window = restored._window
 
-    def last_number(self, node: str, boot: int) -> int:
-        """Return the last batch applied of that session; 0 for none."""
+    def session_of(self, node: str) -> tuple[int, int]:
+        """Return the boot and the last applied number of a node's session; zeros for none."""
         session = self._sessions.get(node)
-        return session.number if session is not None and session.boot == boot else 0
+        return (0, 0) if session is None else (session.boot, session.number)
 
     def state_hash(self) -> str:
         """Return the SHA-256 (hex) of the canonical bytes. O(n)."""
