@@ -75,7 +75,7 @@ class Grape:
 
     def __init__(self, settings: GrapeSettings | None = None) -> None:
         self._settings = settings = settings or GrapeSettings()
-        self._dht_bound = False
+        self._is_api_bound = False
         self._listeners: list[Callable[[Event], None]] = []
         self._endpoint = Endpoint(
             DhtSettings(
@@ -123,9 +123,9 @@ class Grape:
         return list(self._endpoint.node.table)
 
     @property
-    def is_dht_bound(self) -> bool:
-        """True from the moment the UDP port is ours."""
-        return self._dht_bound
+    def is_api_bound(self) -> bool:
+        """True from the moment the TCP port is ours, or none is wanted: the UDP port comes next."""
+        return self._is_api_bound
 
     def add_listener(self, listener: Callable[[Event], None]) -> None:
         """Call `listener` with every event from now on, in order, in the event loop."""
@@ -137,14 +137,14 @@ class Grape:
         Raises:
             OSError: if an address cannot be bound; then nothing is.
         """
-        await self._endpoint.start()
-        self._dht_bound = True
         if self._settings.api_port is not None:
-            try:
-                await self._api.start(self._settings.api_host, self._settings.api_port)
-            except BaseException:
-                await self._endpoint.stop()
-                raise
+            await self._api.start(self._settings.api_host, self._settings.api_port)
+        self._is_api_bound = True
+        try:
+            await self._endpoint.start()
+        except BaseException:
+            await self._api.stop()
+            raise
 
     async def stop(self) -> None:
         """Free both ports at once, then end what is under way."""

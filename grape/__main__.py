@@ -148,18 +148,14 @@ async def run(flags: argparse.Namespace) -> int:
     for number in (signal.SIGINT, signal.SIGTERM):
         loop.add_signal_handler(number, stopped.set)
     grape = Grape(settings_of(flags))
-    early: list[Event] = []  # before both ports are bound: `ready` names them
-    grape.add_listener(early.append)
+    if flags.events:
+        grape.add_listener(lambda event: _write(event, grape))
     try:
         await grape.start()
     except OSError as error:
-        flag, port = ("--aph", flags.aph) if grape.is_dht_bound else ("--dp", flags.dp)
+        flag, port = ("--dp", flags.dp) if grape.is_api_bound else ("--aph", flags.aph)
         print(f"grape: {flag} {port}: {error.strerror or error}", file=sys.stderr)
         return EXIT_PORT_BUSY
-    if flags.events:
-        for event in early:
-            _write(event, grape)
-        grape.add_listener(lambda event: _write(event, grape))
     print(f"grape: DHT on UDP {_join(grape.dht_address)}, HTTP on {grape.api_url}", file=sys.stderr)
     await stopped.wait()
     await grape.stop()

@@ -9,6 +9,7 @@ Where those grapes leak a type error of their runtime, this one answers the `ERR
 from __future__ import annotations
 
 import asyncio
+import logging
 import random
 from collections.abc import Awaitable, Callable
 from typing import Any, Final, TypeAlias
@@ -31,6 +32,7 @@ VALUE_LENGTH_MAX: Final = 999  # characters of a string (UTF-16 units), entries 
 SAFE_INTEGER_MAX: Final = 2**53 - 1  # beyond, a JavaScript client would read another number
 
 _HEX_TARGET: Final = 40
+_logger: Final = logging.getLogger(__name__)
 
 Verb: TypeAlias = Callable[[Endpoint, Any], Awaitable[Any]]
 
@@ -67,7 +69,8 @@ class Api:
         app = web.Application()
         app.router.add_route("*", "/{path:.*}", self._handle)
         app.on_response_prepare.append(_dress)
-        # An oversized upload is cut, not drained; a compressed body is not unpacked.
+        # An oversized upload is cut, not drained; a compressed body is not unpacked; what a
+        # client sends instead of HTTP is answered 400 and not logged, with a traceback each.
         self._runner = web.AppRunner(
             app,
             access_log=None,
@@ -76,6 +79,7 @@ class Api:
             keepalive_timeout=KEEP_ALIVE_S,
             lingering_time=0,
             auto_decompress=False,
+            logger=_silent_logger(),
         )
         await self._runner.setup()
         loop = asyncio.get_running_loop()
@@ -114,6 +118,11 @@ class Api:
             return _json(str(error), status=error.code or 200)
         except GrapeBusyError:
             return web.Response(status=503, text="ERR_GRAPE_BUSY")
+        except (ConnectionError, web.RequestPayloadError):  # gone, or no HTTP after all
+            return web.Response(status=400)
+        except Exception:
+            _logger.exception("a request failed; this is a bug")
+            return web.Response(status=500, text="ERR_GRAPE_GENERIC")
         return _json(answer) if answer is not None else web.Response()
 
     async def _read_body(self, request: web.Request) -> bytes | None:
@@ -290,6 +299,12 @@ def _unhex(text: str) -> bytes:
         return bytes.fromhex(text) if text.isalnum() else b""
     except ValueError:
         return b""
+
+
+def _silent_logger() -> logging.Logger:
+    logger = logging.Logger("grape.http")  # of no hierarchy: it reaches no handler but this
+    logger.addHandler(logging.NullHandler())
+    return logger
 
 
 def _json(answer: Any, *, status: int = 200) -> web.Response:

@@ -244,7 +244,7 @@ class DhtNode:
             self._ask(Contact(b"", stranger.address), Ping(), None, now_s)
 
     def _on_response(self, response: Response, address: Address, *, now_s: float) -> None:
-        pending = self._transactions.close(response.transaction, address)
+        pending = self._transactions.close(response.transaction, address, now_s=now_s)
         if pending is None:
             return
         if response.sender_id == self.node_id:
@@ -262,7 +262,7 @@ class DhtNode:
         self._conductor.replied(pending, response, now_s=now_s)
 
     def _on_failure(self, failure: Failure, address: Address, *, now_s: float) -> None:
-        pending = self._transactions.close(failure.transaction, address)
+        pending = self._transactions.close(failure.transaction, address, now_s=now_s)
         if pending is not None:
             self._conductor.failed(pending, failure, now_s=now_s)
 

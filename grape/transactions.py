@@ -1,10 +1,13 @@
 """Queries in flight: which answer belongs to which question, what is late, what is lost.
 
-A query passes three moments: after RESEND_AFTER_S it is sent once more (a datagram may be lost, or
-have come before its receiver listened), after STALLED_AFTER_S whoever asked may go on without it,
-after TIMEOUT_S it has failed. A put is not sent twice: its repetition would be refused as old, and
-that refusal believed. An answer counts only from the address that was asked, with the id of its
-transaction.
+A query passes three moments: it is sent once more (a datagram may be lost, or have come before its
+receiver listened), then it stalls and whoever asked may go on without it, and after TIMEOUT_S it
+has failed. It stalls when the answer is later than answers lately were (mean and four deviations,
+as TCP reckons it, between STALLED_S_MIN and STALLED_S_MAX), and is sent again halfway there. A put
+is not sent twice: its repetition would be refused as old, and that refusal believed. An answer
+counts only from the address that was asked, with the id of its transaction.
+
+Source: RFC 6298 for the reckoning; Karn's rule: an answer to a repeated question measures nothing.
 """
 
 from __future__ import annotations
@@ -21,9 +24,10 @@ from grape.krpc import Arguments, Put, Query, encode_message
 from grape.lookup import Phase
 from grape.operations import Operation
 
-RESEND_AFTER_S: Final = 0.2
-STALLED_AFTER_S: Final = 0.4
+STALLED_S_MIN: Final = 0.1
+STALLED_S_MAX: Final = 0.4  # also until anyone has answered
 TIMEOUT_S: Final = 0.8
+assert STALLED_S_MAX < TIMEOUT_S
 TRANSACTIONS_MAX: Final = 60_000  # of 65,535 ids, so that a free one is always near
 _IDS: Final = 65_535
 
@@ -36,11 +40,6 @@ class Moment(Enum):
     TIMEOUT = 2
 
 
-_AFTER_S: Final = {
-    Moment.RESEND: RESEND_AFTER_S,
-    Moment.STALLED: STALLED_AFTER_S,
-    Moment.TIMEOUT: TIMEOUT_S,
-}
 _NEXT: Final = {Moment.RESEND: Moment.STALLED, Moment.STALLED: Moment.TIMEOUT}
 
 
@@ -53,7 +52,30 @@ class Pending(msgspec.Struct, eq=False):
     phase: Phase | None  # of the operation, when it asked
     datagram: bytes
     sent_s: float
+    stalled_after_s: float
     moment: Moment  # the next one
+
+
+class AnswerTimes:
+    """How long answers take, as RFC 6298 reckons it."""
+
+    def __init__(self) -> None:
+        self._mean_s: float | None = None
+        self._deviation_s = 0.0
+
+    def add(self, taken_s: float) -> None:
+        """Note how long an answer took."""
+        if self._mean_s is None:
+            self._mean_s, self._deviation_s = taken_s, taken_s / 2
+        self._deviation_s += (abs(taken_s - self._mean_s) - self._deviation_s) / 4
+        self._mean_s += (taken_s - self._mean_s) / 8
+
+    @property
+    def stalled_after_s(self) -> float:
+        """After which time an answer is later than usual."""
+        if self._mean_s is None:
+            return STALLED_S_MAX
+        return min(STALLED_S_MAX, max(STALLED_S_MIN, self._mean_s + 4 * self._deviation_s))
 
 
 class Transactions:
@@ -66,6 +88,7 @@ class Transactions:
         self._pending: dict[bytes, Pending] = {}
         self._addresses: Counter[Address] = Counter()
         self.pings = 0  # those of no operation
+        self._times = AnswerTimes()
         self._due: list[tuple[float, int, Pending]] = []  # a heap; settled queries stay a while
 
     def __len__(self) -> int:
@@ -89,18 +112,23 @@ class Transactions:
         datagram = encode_message(Query(transaction, self._own_id, arguments))
         moment = Moment.STALLED if isinstance(arguments, Put) else Moment.RESEND
         phase = operation.phase if operation is not None else None
-        pending = Pending(transaction, contact, operation, phase, datagram, now_s, moment)
+        stalled_after_s = self._times.stalled_after_s
+        pending = Pending(
+            transaction, contact, operation, phase, datagram, now_s, stalled_after_s, moment
+        )
         self._pending[transaction] = pending
         self._addresses[contact.address] += 1
         self.pings += operation is None
         self._schedule(pending)
         return datagram
 
-    def close(self, transaction: bytes | None, address: Address) -> Pending | None:
+    def close(self, transaction: bytes | None, address: Address, *, now_s: float) -> Pending | None:
         """Return the query that an answer from `address` belongs to, and wait for it no more."""
         pending = self._pending.get(transaction) if transaction is not None else None
         if pending is None or pending.contact.address != address:
             return None
+        if pending.moment is Moment.RESEND:
+            self._times.add(now_s - pending.sent_s)
         self._forget(pending)
         return pending
 
@@ -147,8 +175,13 @@ class Transactions:
         heappush(self._due, self._entry(pending))
 
     def _entry(self, pending: Pending) -> tuple[float, int, Pending]:
+        after_s = {
+            Moment.RESEND: pending.stalled_after_s / 2,
+            Moment.STALLED: pending.stalled_after_s,
+            Moment.TIMEOUT: TIMEOUT_S,
+        }[pending.moment]
         self._serial += 1  # equal times keep their order
-        return pending.sent_s + _AFTER_S[pending.moment], self._serial, pending
+        return pending.sent_s + after_s, self._serial, pending
 
     def _forget(self, pending: Pending) -> None:
         del self._pending[pending.transaction]

@@ -1,21 +1,14 @@
 """The `grape` command: its flags, its events, its exit statuses."""
 
 import asyncio
-import json
-import os
 import signal
-import sys
-from asyncio.subprocess import PIPE, Process
-from collections.abc import AsyncIterator
-from contextlib import asynccontextmanager
-from typing import Any
 
 import pytest
 
 from grape import GrapeSettings
 from grape.__main__ import EXIT_PORT_BUSY, EXIT_USAGE, parse, settings_of
 from tests.support.coroutines import in_loop
-from tests.support.grapes import LOOPBACK, grapes, join, udp_socket
+from tests.support.grapes import LOOPBACK, command, grapes, join, next_event, udp_socket
 from tests.support.node_modules import free_port
 
 REQUIRED = ["--dp", "20001", "--aph", "30001", "--bn", ""]
@@ -111,30 +104,6 @@ def test_help_names_every_flag(capsys: pytest.CaptureFixture[str]) -> None:
     shown = capsys.readouterr().out
     for flag in ("--dp", "--aph", "--bn", "-b", "--dc", "--dpa", "--dnl", "--events", "--dht_host"):
         assert flag in shown
-
-
-@asynccontextmanager
-async def command(*arguments: str) -> AsyncIterator[Process]:
-    """The command in a process of its own, killed at the end."""
-    process = await asyncio.create_subprocess_exec(
-        sys.executable, "-m", "grape", *arguments, stdout=PIPE, stderr=PIPE, env=os.environ
-    )
-    try:
-        yield process
-    finally:
-        if process.returncode is None:
-            process.kill()
-        await process.communicate()
-
-
-async def next_event(process: Process, kind: str) -> dict[str, Any]:
-    """The next line of this kind that the command writes."""
-    assert process.stdout is not None
-    async with asyncio.timeout(30.0):
-        while True:
-            line = json.loads(await process.stdout.readline())
-            if line["event"] == kind:
-                return dict(line)
 
 
 @in_loop

@@ -5,7 +5,10 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import json
+import os
 import socket
+import sys
+from asyncio.subprocess import PIPE, Process
 from collections.abc import AsyncIterator, Iterator
 from typing import Any, Final
 
@@ -54,14 +57,23 @@ async def grapes(
 
 async def post(grape: Grape, verb: str, data: Any) -> tuple[int, str]:
     """Ask a grape's HTTP API as a Grenache client does; return status and body."""
-    return await post_body(grape, f"/{verb}", json.dumps({"rid": "r", "data": data}).encode())
+    return await ask_url(grape.api_url, verb, data)
+
+
+async def ask_url(url: str, verb: str, data: Any) -> tuple[int, str]:
+    """Ask the HTTP API at a URL as a Grenache client does; return status and body."""
+    return await _post(url + f"/{verb}", json.dumps({"rid": "r", "data": data}).encode())
 
 
 async def post_body(grape: Grape, path: str, body: Any, *, method: str = "POST") -> tuple[int, str]:
     """Send any body to any path; return status and body."""
+    return await _post(grape.api_url + path, body, method=method)
+
+
+async def _post(url: str, body: Any, *, method: str = "POST") -> tuple[int, str]:
     async with (
         aiohttp.ClientSession() as session,
-        session.request(method, grape.api_url + path, data=body) as response,
+        session.request(method, url, data=body) as response,
     ):
         return response.status, await response.text()
 
@@ -72,3 +84,27 @@ def udp_socket() -> Iterator[socket.socket]:
     with socket.socket(socket.AF_INET, socket.SOCK_DGRAM) as sock:
         sock.bind((LOOPBACK, 0))
         yield sock
+
+
+@contextlib.asynccontextmanager
+async def command(*arguments: str, output: Any = PIPE) -> AsyncIterator[Process]:
+    """The command in a process of its own, killed at the end; `output` takes both its streams."""
+    process = await asyncio.create_subprocess_exec(
+        sys.executable, "-m", "grape", *arguments, stdout=output, stderr=output, env=os.environ
+    )
+    try:
+        yield process
+    finally:
+        if process.returncode is None:
+            process.kill()
+        await process.communicate()
+
+
+async def next_event(process: Process, kind: str) -> dict[str, Any]:
+    """The next line of this kind that the command writes."""
+    assert process.stdout is not None
+    async with asyncio.timeout(30.0):
+        while True:
+            line = json.loads(await process.stdout.readline())
+            if line["event"] == kind:
+                return dict(line)
