@@ -102,7 +102,11 @@ def test_b5_a_deposed_leader_with_a_long_tail_of_its_own_catches_up(
             cluster["B"].propose(order)
         cluster.run(0.5)
         assert cluster["C"].applied == kept
-        cluster.elect("C")  # it begins at the end of its log, far from where the two meet
+        cluster.isolate("B")
+        cluster.end_patience("C", after_s=1.5)
+        cluster.connect("B", "C")
+        assert cluster.run_until(lambda: cluster["C"].is_leader, seconds=0.2)
+        # C begins at the end of its log, far from where the two meet.
         cluster.join("A")
         seconds = 0.2 if outcome else 60
         assert cluster.run_until(lambda: cluster["A"].applied == kept, seconds=seconds) is outcome

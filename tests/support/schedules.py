@@ -21,6 +21,7 @@ from pysyncobj import syncobj
 from tests.support.schedule_members import Member, Ours, Stock
 
 ROUND_S = 0.01
+SILENT_TICK_S = 0.25
 
 
 def on(*, stock: object, ours: object) -> pytest.MarkDecorator:
@@ -184,12 +185,22 @@ class Cluster:
         return claim()
 
     def end_patience(self, name: str, *, after_s: float = 1.0) -> None:
-        """Let time pass without a leader: this member stands at its next tick, the others wait."""
-        self.now_s += after_s
+        """Let time pass in which nothing arrives: this member stands next, the others wait."""
+        end_s = self.now_s + after_s
+        while self.now_s < end_s:
+            self._postpone_elections()
+            self.now_s = min(end_s, self.now_s + SILENT_TICK_S)
+            for other, member in self.members.items():
+                if other not in self.still:
+                    member.tick()
+                    self._look_at(member)
+        self._postpone_elections()
+        self[name].raft._SyncObj__raftElectionDeadline = self.now_s
+
+    def _postpone_elections(self) -> None:
         for member in self.members.values():
             if member.is_running:
                 member.raft._SyncObj__raftElectionDeadline = self.now_s + 0.6
-        self[name].raft._SyncObj__raftElectionDeadline = self.now_s
 
     def elect(self, name: str, *, after_s: float = 1.0) -> None:
         """End one member's patience and exchange rounds until it leads."""
