@@ -26,6 +26,8 @@ NAME_PATTERN: Final = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]{0,31}")
 DECIMAL_PATTERN: Final = re.compile(r"[0-9]{1,9}(?:\.[0-9]{1,18})?")
 SECRET_BYTES_MIN: Final = 16
 SECRET_BYTES_MAX: Final = 4096
+LIFELINE_VARIABLE: Final = ENVIRONMENT_PREFIX + "LIFELINE"
+"""No setting: how `raft-exchange cluster` names its nodes' lifeline to them."""
 
 
 class ConfigError(ValueError):
@@ -340,3 +342,29 @@ def read_secret(path: Path) -> bytes:
 def node_arguments(settings: Mapping[str, object]) -> Sequence[str]:
     """Return the flags that give a child process these settings."""
     return [part for name, value in settings.items() for part in (flag(name), str(value))]
+
+
+def lifeline(environment: Mapping[str, str] | None = None) -> int | None:
+    """Return the descriptor of a pipe whose end means that this process must stop; None without.
+
+    Whoever started the node holds the other end, so that even a kill -9 of it closes the pipe.
+
+    Raises:
+        ConfigError: not an open descriptor.
+    """
+    text = (os.environ if environment is None else environment).get(LIFELINE_VARIABLE)
+    if text is None:
+        return None
+    try:
+        descriptor = _whole(0, 2**20)(text)
+        os.fstat(descriptor)
+    except (ValueError, OSError):
+        raise ConfigError(
+            f"{LIFELINE_VARIABLE}: {text!r} is no open descriptor; unset it"
+        ) from None
+    return descriptor
+
+
+def node_environment(lifeline: int) -> dict[str, str]:
+    """Return the environment of a child process that is to stop when `lifeline` ends."""
+    return {**os.environ, LIFELINE_VARIABLE: str(lifeline)}

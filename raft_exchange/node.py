@@ -61,8 +61,8 @@ LINGERING_S: Final = 1.0
 logger = logging.getLogger(__name__)
 
 
-def run_node(settings: Settings, secret: bytes) -> int:
-    """Run a node until SIGTERM or SIGINT; return its exit code."""
+def run_node(settings: Settings, secret: bytes, *, lifeline: int | None = None) -> int:
+    """Run a node until SIGTERM, SIGINT or the end of the pipe `lifeline`; return its exit code."""
     logging.basicConfig(
         level=settings.log_level.upper(),
         format="%(asctime)s %(levelname)s %(name)s %(message)s",
@@ -72,7 +72,7 @@ def run_node(settings: Settings, secret: bytes) -> int:
         check_library()
         collector.spare_the_old()
         with asyncio.Runner(loop_factory=uvloop.new_event_loop) as runner:
-            runner.run(_serve(settings, secret))
+            runner.run(_serve(settings, secret, lifeline))
     except (IdentityError, DirectoryInUse) as error:
         logger.error("data_dir: %s", error)
         return EXIT_USAGE
@@ -92,11 +92,24 @@ class _PortTaken(Exception):
     """A port cannot be listened on; the message names the setting."""
 
 
-async def _serve(settings: Settings, secret: bytes) -> None:
+def _stop_event(lifeline: int | None) -> asyncio.Event:
     stop = asyncio.Event()
     loop = asyncio.get_running_loop()
     for number in (signal.SIGTERM, signal.SIGINT):
         loop.add_signal_handler(number, stop.set)
+
+    def on_end(descriptor: int) -> None:
+        logger.warning("whoever started this node is gone; it stops as well")
+        loop.remove_reader(descriptor)
+        stop.set()
+
+    if lifeline is not None:
+        loop.add_reader(lifeline, on_end, lifeline)  # nothing is ever written to it
+    return stop
+
+
+async def _serve(settings: Settings, secret: bytes, lifeline: int | None) -> None:
+    stop = _stop_event(lifeline)
     async with AsyncExitStack() as stack:
         ids = sorted(member.id for member in settings.members)
         identity = claim(

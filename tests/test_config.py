@@ -151,3 +151,14 @@ def test_the_cluster_secret_has_bounds(tmp_path: Path, size: int, fits: bool) ->
 def test_a_missing_secret_file_is_told(tmp_path: Path) -> None:
     with pytest.raises(config.ConfigError, match="cluster_secret_file: cannot read"):
         config.read_secret(tmp_path / "none")
+
+
+@pytest.mark.parametrize("text", ["", "x", "-1", "1048575"])
+def test_a_lifeline_that_is_no_open_descriptor_is_told(text: str) -> None:
+    with pytest.raises(config.ConfigError, match=r"RAFT_EXCHANGE_LIFELINE: .* no open descriptor"):
+        config.lifeline({"RAFT_EXCHANGE_LIFELINE": text})
+
+
+def test_a_child_is_given_its_lifeline_by_number() -> None:
+    assert config.lifeline({}) is None
+    assert config.lifeline(config.node_environment(0)) == 0

@@ -1,15 +1,13 @@
 """`raft-exchange cluster`: a whole cluster on this machine, the quick start.
 
-N nodes as N processes under one folder. One Ctrl-C stops all cleanly; a start on the same folder
-recovers everything.
+N nodes as N processes under one folder. One Ctrl-C stops all cleanly, and so does any end of this
+process; a start on the same folder recovers everything.
 """
 
 from __future__ import annotations
 
 import argparse
-import fcntl
 import os
-import secrets
 import signal
 import socket
 import subprocess
@@ -21,47 +19,14 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Final
 
-import msgspec
-
 from raft_exchange import config
-from raft_exchange.cli import Commands
+from raft_exchange.cli import Commands, cluster_folder
+from raft_exchange.cli.cluster_folder import Plan, StartError
 
 NODES_MAX: Final = 9
 READY_S_MAX: Final = 60.0
 STOP_S_MAX: Final = 20.0
 POLL_S: Final = 0.1
-
-
-class Plan(msgspec.Struct, frozen=True):
-    """What a folder's cluster consists of; kept in it, and checked at the next start."""
-
-    nodes: int
-    host: str
-    http_port: int
-    raft_port: int
-
-    def node_id(self, number: int) -> str:
-        """Return the id of node `number`, counted from 1."""
-        return f"n{number}"
-
-    def http_url(self, number: int) -> str:
-        """Return the base URL of node `number`."""
-        return f"http://{self.host}:{self.http_port + number - 1}"
-
-    def members(self) -> str:
-        """Return the member list as the node's setting."""
-        return ",".join(
-            f"{self.node_id(n)}={self.host}:{self.raft_port + n - 1}={self.http_url(n)}"
-            for n in range(1, self.nodes + 1)
-        )
-
-
-class StartError(Exception):
-    """The cluster cannot start; the message says which flag or file to change."""
-
-    def __init__(self, message: str, exit_code: int = 2) -> None:
-        super().__init__(message)
-        self.exit_code = exit_code
 
 
 def _count(text: str) -> int:
@@ -112,15 +77,20 @@ def run(arguments: argparse.Namespace) -> int:
     """Start all nodes, say what to do next, stop them at a signal; return the exit code."""
     plan = Plan(arguments.nodes, arguments.host, arguments.http_port, arguments.raft_port)
     folder: Path = arguments.data_dir.absolute()
+    stopping: list[int] = []
+    for number in (signal.SIGINT, signal.SIGTERM, signal.SIGHUP):
+        signal.signal(number, lambda received, _frame: stopping.append(received))
     try:
-        lock = _claim(folder, plan)
+        directory = cluster_folder.claim(folder, plan)
+        cluster_folder.await_earlier_nodes(
+            folder, plan, patience_s=STOP_S_MAX, is_stopping=lambda: bool(stopping)
+        )
         _check_ports(plan)
     except StartError as error:
         print(f"raft-exchange cluster: {error}", file=sys.stderr)
         return error.exit_code
-    stopping: list[int] = []
-    for number in (signal.SIGINT, signal.SIGTERM, signal.SIGHUP):
-        signal.signal(number, lambda received, _frame: stopping.append(received))
+    if stopping:
+        return 0
     nodes = _spawn(plan, folder, arguments.durability)
     try:
         if not _wait_ready(plan, folder, nodes, stopping):
@@ -129,34 +99,7 @@ def run(arguments: argparse.Namespace) -> int:
         return _watch(plan, folder, nodes, stopping)
     finally:
         _stop(nodes)
-        os.close(lock)
-
-
-def _claim(folder: Path, plan: Plan) -> int:
-    """Lock the folder, check or write its plan, and make the secret; return the lock."""
-    try:
-        folder.mkdir(parents=True, exist_ok=True)
-        lock = os.open(folder / "lock", os.O_CREAT | os.O_RDWR, 0o600)
-    except OSError as error:
-        raise StartError(f"--data-dir: cannot use {folder}: {error.strerror}") from error
-    try:
-        fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
-    except BlockingIOError as error:
-        raise StartError(f"--data-dir: {folder} is in use by a running cluster") from error
-    plan_file = folder / "cluster.json"
-    if plan_file.exists():
-        found = msgspec.json.decode(plan_file.read_bytes(), type=Plan)
-        if found.nodes != plan.nodes:
-            raise StartError(
-                f"--nodes: {folder} holds a cluster of {found.nodes} nodes, not {plan.nodes}"
-            )
-    plan_file.write_bytes(msgspec.json.encode(plan))
-    secret_file = folder / "cluster.secret"
-    if not secret_file.exists():
-        descriptor = os.open(secret_file, os.O_CREAT | os.O_EXCL | os.O_WRONLY, 0o600)
-        os.write(descriptor, secrets.token_hex(32).encode())
-        os.close(descriptor)
-    return lock
+        directory.close()
 
 
 def _check_ports(plan: Plan) -> None:
@@ -174,6 +117,8 @@ def _check_ports(plan: Plan) -> None:
 
 def _spawn(plan: Plan, folder: Path, durability: str) -> list[subprocess.Popen[bytes]]:
     nodes = []
+    # Its other end is kept open, and written by nobody, until this process ends in whatever way.
+    lifeline, _ = os.pipe()
     for number in range(1, plan.nodes + 1):
         home = folder / plan.node_id(number)
         home.mkdir(exist_ok=True)
@@ -191,7 +136,16 @@ def _spawn(plan: Plan, folder: Path, durability: str) -> list[subprocess.Popen[b
         command = [sys.executable, "-m", "raft_exchange", "node", *config.node_arguments(settings)]
         with (home / "node.log").open("ab") as log:
             # A session of its own: Ctrl-C reaches this process only, which stops them in order.
-            nodes.append(subprocess.Popen(command, stderr=log, stdout=log, start_new_session=True))
+            node = subprocess.Popen(
+                command,
+                stderr=log,
+                stdout=log,
+                start_new_session=True,
+                pass_fds=(lifeline,),
+                env=config.node_environment(lifeline),
+            )
+        nodes.append(node)
+    os.close(lifeline)
     return nodes
 
 

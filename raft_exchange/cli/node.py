@@ -27,7 +27,8 @@ def run(arguments: argparse.Namespace) -> int:
     try:
         settings = config.load(arguments)
         secret = config.read_secret(settings.cluster_secret_file)
+        lifeline = config.lifeline()
     except config.ConfigError as error:
         print(f"raft-exchange node: {error}", file=sys.stderr)
         return 2
-    return run_node(settings, secret)
+    return run_node(settings, secret, lifeline=lifeline)

@@ -93,6 +93,18 @@ def test_a_folder_in_use_and_another_size_are_refused(tmp_path: Path, ports: lis
     assert "--nodes" in other.stderr
 
 
+def test_nodes_do_not_outlive_the_cluster_that_started_them(
+    tmp_path: Path, ports: list[str]
+) -> None:
+    """After a kill -9 the next start takes their ports and their folder again."""
+    arguments = ("--nodes", "2", "--data-dir", str(tmp_path / "d"), *ports)
+    with run_cluster(*arguments) as (process, _):
+        process.kill()
+    with run_cluster(*arguments) as (_, lines):
+        assert "A cluster of 2 nodes is ready.\n" in lines
+    assert "whoever started this node is gone" in (tmp_path / "d/n1/node.log").read_text()
+
+
 def test_a_busy_port_is_refused_by_the_name_of_its_flag(tmp_path: Path) -> None:
     with socket.socket() as busy:
         busy.bind(("127.0.0.1", 0))
