@@ -123,7 +123,11 @@ class Group(syncobj.SyncObj):  # type: ignore[misc]
         self._held: list[tuple[Node, WireMessage]] = []
         self._votes: set[str] = set()
         self._pre_votes: set[str] = set()
-        self._leader_heard_at_s = float("-inf")
+        self._leader_heard_at_s = float("-inf")  # for votes: forgotten when its link dies
+        self._leader_contact_at_s = float("-inf")  # for readers: how old what they see may be
+        self._leader_commit_index = 0
+        self._ticked_at_s = float("-inf")
+        self._is_late = False
         self._leader_told: str | None = None
         self._connected: set[Node] = set()
         conf = SyncObjConf(
@@ -145,6 +149,7 @@ class Group(syncobj.SyncObj):  # type: ignore[misc]
             transport=transport,
         )
         journal.sync()
+        self._replay_index = self.commit_index
 
     def keep_snapshots(self, snapshots: Snapshots) -> None:
         """Put the newest snapshot in place, and keep the log short from now on.
@@ -222,9 +227,9 @@ class Group(syncobj.SyncObj):  # type: ignore[misc]
         now_s = syncobj.monotonicTime()
         if self._leadership is not None:
             return float(now_s - self._leadership.quorum_heard_at_s(now_s))
-        if self._leader_heard_at_s == float("-inf"):
+        if self._leader_contact_at_s == float("-inf"):
             return None
-        return float(now_s - self._leader_heard_at_s)
+        return float(now_s - self._leader_contact_at_s)
 
     def propose(self, payload: bytes) -> bool:
         """Hand `payload` to the leader, this member or another; return whether it was sent off.
@@ -266,12 +271,21 @@ class Group(syncobj.SyncObj):  # type: ignore[misc]
 
     def _onTick(self, timeToWait: float = 0.0) -> None:
         now_s = syncobj.monotonicTime()
+        # After a pause of our own, what others said meanwhile is still unread: look a tick later.
+        pause_s, self._ticked_at_s = now_s - self._ticked_at_s, now_s
+        self._is_late = not self._is_late and pause_s > self._timing.quorum_contact_s_max / 2
         if self._leadership is not None:
             self._advance_commit(self._leadership)
-            self._check_quorum_contact(self._leadership, now_s)
+            if not self._is_late:
+                self._check_quorum_contact(self._leadership, now_s)
         elif now_s >= self._SyncObj__raftElectionDeadline:
-            self._start_pre_vote()
+            if self.last_applied < self._replay_index:
+                self._reset_election_deadline()  # no use as a leader before it has caught up
+            else:
+                self._start_pre_vote()
         self._apply_committed(now_s)
+        if self.last_applied >= self._leader_commit_index:
+            self._leader_contact_at_s = max(self._leader_contact_at_s, self._leader_heard_at_s)
         if (lead := self._leadership) is not None:
             lead.append_proposals(self._hooks.admit)
             lead.replicate(
@@ -329,9 +343,9 @@ class Group(syncobj.SyncObj):  # type: ignore[misc]
                     self._apply_one(index, term, command[1:])
                 self._SyncObj__raftLastApplied = index
                 self._log_bytes += len(command)
-            if syncobj.monotonicTime() - now_s > APPLY_SLICE_S:
-                self._hooks.wake()
-                return
+                if syncobj.monotonicTime() - now_s > APPLY_SLICE_S:
+                    self._hooks.wake()
+                    return
 
     def _apply_one(self, index: int, term: int, payload: bytes) -> None:
         try:
@@ -423,8 +437,12 @@ class Group(syncobj.SyncObj):  # type: ignore[misc]
     def _become_follower(self, *, leader: Node | None, term: int | None = None) -> None:
         if term is not None and term > self.term:
             self._SyncObj__setCurrentTerm(term, None)
-        if self.is_leader:
+        if (lead := self._leadership) is not None:
             self._reset_election_deadline()
+            now_s = syncobj.monotonicTime()
+            self._leader_contact_at_s = max(
+                self._leader_contact_at_s, lead.quorum_heard_at_s(now_s)
+            )
         self._SyncObj__raftLeader = leader
         self._SyncObj__setState(FOLLOWER)
         self._leadership = None
@@ -544,6 +562,7 @@ class Group(syncobj.SyncObj):  # type: ignore[misc]
             reply = AppendReply(self.term, message.previous_index, False, hint_index)
             self._send_after_sync(node, reply)
             return
+        self._leader_commit_index = message.commit_index
         match_index = append_missing(self._log, self.commit_index, message)
         # Only what was compared with the leader's log may be committed on its word.
         if min(message.commit_index, match_index) > self.commit_index:

@@ -1,19 +1,24 @@
-"""Who this data folder belongs to, and how often it was started.
+"""Who this data folder belongs to, whom it votes with, and which start this is.
 
-One small file, replaced atomically and synced before anything else happens: a folder that belongs
-to another node or cluster is refused, and each start gets a greater `boot` than all before, which
-numbers the sequencer's sessions.
+One small file, replaced atomically and synced before anything else happens. A folder of another
+node, cluster or list of members is refused: two lists could have majorities that share nobody.
+Each start gets a `boot` that no other has, also where the folder was wiped or restored from a
+backup, since it begins with the time of day: it names the sequencer's sessions.
 """
 
 from __future__ import annotations
 
 import os
+import secrets
+from collections.abc import Iterable
 from pathlib import Path
 from typing import Final
 
 import msgspec
 
 FILE_NAME: Final = "identity.json"
+BOOT_RANDOM: Final = 2_048
+"""A boot is microseconds since 1970 times this, plus a random part; 63 bits until 2112."""
 
 
 class IdentityError(RuntimeError):
@@ -21,20 +26,25 @@ class IdentityError(RuntimeError):
 
 
 class Identity(msgspec.Struct, frozen=True):
-    """The owner of a data folder; `boot` counts its starts from 1."""
+    """The owner of a data folder, the ids it votes with, sorted, and this start."""
 
     cluster: str
     node: str
+    members: tuple[str, ...]
     boot: int
 
 
-def claim(folder: Path, *, cluster: str, node: str) -> Identity:
+def claim(
+    folder: Path, *, cluster: str, node: str, members: Iterable[str], now_us: int
+) -> Identity:
     """Return the identity of this start, after it is on stable storage.
 
     Raises:
-        IdentityError: the folder belongs to another node or cluster, or its file is damaged.
+        IdentityError: the folder belongs to another node, cluster or list of members, or its file
+            is damaged.
         OSError: storage failed.
     """
+    ids = tuple(sorted(members))
     folder.mkdir(parents=True, exist_ok=True)
     path = folder / FILE_NAME
     boot = 0
@@ -48,8 +58,14 @@ def claim(folder: Path, *, cluster: str, node: str) -> Identity:
                 f"{folder} belongs to node {found.node!r} of cluster {found.cluster!r}, "
                 f"not to {node!r} of {cluster!r}"
             )
+        if found.members != ids:
+            raise IdentityError(
+                f"{folder} belongs to a member of {', '.join(found.members)}; the list cannot be "
+                f"changed to {', '.join(ids)} by editing it"
+            )
         boot = found.boot
-    identity = Identity(cluster, node, boot + 1)
+    drawn = now_us * BOOT_RANDOM + secrets.randbelow(BOOT_RANDOM)
+    identity = Identity(cluster, node, ids, max(boot + 1, drawn))
     _replace(path, msgspec.json.encode(identity))
     return identity
 

@@ -69,8 +69,11 @@ class Progress:
             if previous_index != self.next_index - 1:
                 return
             assert hint_index >= 1, "the first entry is the same on every member"
-            self.next_index = max(self.match_index + 1, min(previous_index, hint_index + 1))
-            self._probe_outstanding = False
+            next_index = max(self.match_index + 1, min(previous_index, hint_index + 1))
+            # No way further back: this follower lost what it had acknowledged. Ask again at the
+            # pace of heartbeats, not of the network.
+            self._probe_outstanding = next_index == self.next_index
+            self.next_index = next_index
         elif previous_index > self.match_index:
             self.probe()
 

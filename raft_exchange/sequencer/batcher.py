@@ -44,6 +44,7 @@ class Batcher(Generic[Group]):
         `size_bytes` is at most `GROUP_BYTES_MAX`, `commands` at most `REQUEST_GROUP_MAX`.
         """
         assert 0 <= commands <= REQUEST_GROUP_MAX, commands
+        commands = max(1, commands)  # a barrier is empty, and must not be unbounded
         assert size_bytes <= GROUP_BYTES_MAX, size_bytes
         if self.commands + commands > QUEUE_COMMANDS_MAX:
             return False

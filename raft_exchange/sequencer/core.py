@@ -20,7 +20,9 @@ from raft_exchange.sequencer.outcome import Member, Outcome, Status
 from raft_exchange.sequencer.pipeline import Pipeline
 from raft_exchange.sequencer.state import ReplicatedState
 
-SEQUENCE_WAITERS_MAX: Final = 10_000
+SEQUENCE_WAITERS_MAX: Final = 1_000
+HASH_PAUSE_SHARE: Final = 20
+"""A state hash is taken at most this share of the time: it holds up the loop while it lasts."""
 
 
 class NodeCore:
@@ -44,6 +46,10 @@ class NodeCore:
         self._loop = asyncio.get_running_loop()
         self._waiters: list[tuple[int, int, asyncio.Future[bool]]] = []
         self._waiters_ever = 0
+        self._waiting = 0
+        self._hash: tuple[int, str] | None = None
+        self._hash_lock = asyncio.Lock()
+        self._hash_after_s = 0.0
 
     def drain(self) -> None:
         """Say from now on that this node stops; requests are still taken."""
@@ -56,8 +62,8 @@ class NodeCore:
 
     def restored(self) -> None:
         """Say that a snapshot replaced the state: entries were jumped over."""
-        number = self._state.last_number(*self._pipeline.session)
-        self._pipeline.restored(number, now_s=self._loop.time())
+        boot, number = self._state.session_of(self._membership.node)
+        self._pipeline.restored(boot, number, now_s=self._loop.time())
         self._wake_waiters()
 
     def _wake_waiters(self) -> None:
@@ -81,21 +87,32 @@ class NodeCore:
         """See `outcome.Core.wait_for_sequence`."""
         if self._state.exchange.sequence >= sequence:
             return True
-        if len(self._waiters) >= SEQUENCE_WAITERS_MAX:
+        if self._waiting >= SEQUENCE_WAITERS_MAX:
             return False
+        if len(self._waiters) > 2 * SEQUENCE_WAITERS_MAX:  # most of them gave up: they are done
+            self._waiters = [waiter for waiter in self._waiters if not waiter[2].done()]
+            heapq.heapify(self._waiters)
         future: asyncio.Future[bool] = self._loop.create_future()
         self._waiters_ever += 1
         heapq.heappush(self._waiters, (sequence, self._waiters_ever, future))
+        self._waiting += 1
         try:
             return await asyncio.wait_for(future, timeout_s)
         except TimeoutError:
-            self._waiters = [waiter for waiter in self._waiters if waiter[2] is not future]
-            heapq.heapify(self._waiters)
             return False
+        finally:
+            self._waiting -= 1
 
     async def state_hash(self) -> tuple[int, str]:
-        """See `outcome.Core.state_hash`."""
-        return self._state.exchange.sequence, self._state.state_hash()
+        """See `outcome.Core.state_hash`. Callers share one computation, and wait for its turn."""
+        async with self._hash_lock:
+            if self._hash is None or self._hash[0] != self._state.exchange.sequence:
+                await asyncio.sleep(max(0.0, self._hash_after_s - self._loop.time()))
+                began_s = self._loop.time()
+                self._hash = self._state.exchange.sequence, self._state.state_hash()
+                took_s = self._loop.time() - began_s
+                self._hash_after_s = began_s + HASH_PAUSE_SHARE * took_s
+            return self._hash
 
     def status(self) -> Status:
         """See `outcome.Core.status`."""

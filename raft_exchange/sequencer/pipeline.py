@@ -52,11 +52,16 @@ class _Group:
 
     def __init__(self, requests: Sequence[Request], resolve: Resolve, deadline_s: float) -> None:
         self.requests = requests
-        self.resolve = resolve
         self.deadline_s = deadline_s
+        self.is_answered = False
+        self._resolve = resolve
+
+    def answer(self, outcomes: list[Outcome]) -> None:
+        self.is_answered = True
+        self._resolve(outcomes)
 
     def refuse(self, outcome: Outcome) -> None:
-        self.resolve([outcome] * max(1, len(self.requests)))
+        self.answer([outcome] * max(1, len(self.requests)))
 
 
 class _InFlight:
@@ -67,22 +72,16 @@ class _InFlight:
         self.groups = groups
         self.payload = payload
         self.has_left = False
-        self.deadline_s = groups[0].deadline_s
 
-    def give_up(self, payload: bytes) -> None:
-        """Answer those who wait; keep the number alive with an empty batch."""
-        detail = "no leader was found in time; nothing happened"
-        outcome = Unknown() if self.has_left else Refused(Refusal.NO_LEADER, detail)
-        for group in self.groups:
-            group.refuse(outcome)
-        self.groups = []
-        self.payload = payload
+    def waiting(self) -> list[_Group]:
+        return [group for group in self.groups if not group.is_answered]
 
 
 class Pipeline:
     """Submits this process's requests; one session of the replicated state.
 
-    `boot` must be greater than that of every earlier process of the same node.
+    `boot` is greater than that of every earlier process of the same node, as far as the clock
+    can tell; where it was not (the clock was set back), a greater one is taken when that shows.
     """
 
     def __init__(self, *, node: str, boot: int, log: Log, wake: Callable[[], None]) -> None:
@@ -135,11 +134,6 @@ class Pipeline:
         self._is_draining = True
 
     @property
-    def session(self) -> tuple[str, int]:
-        """Return the node and boot that name this process's session."""
-        return self._node, self._boot
-
-    @property
     def is_draining(self) -> bool:
         """Return whether requests are refused because the node stops."""
         return self._is_draining
@@ -147,7 +141,7 @@ class Pipeline:
     @property
     def is_idle(self) -> bool:
         """Return whether nobody waits for an outcome."""
-        return not self._batcher and not any(batch.groups for batch in self._in_flight.values())
+        return not self._batcher and not any(b.waiting() for b in self._in_flight.values())
 
     # What happens -------------------------------------------------------------------------------
 
@@ -164,7 +158,11 @@ class Pipeline:
 
     def applied(self, applied: Applied, *, now_s: float) -> None:
         """Resolve the waiters of a batch that came back through the log."""
-        if applied.node != self._node or applied.boot != self._boot or applied.duplicate:
+        if applied.node != self._node or applied.duplicate:
+            return
+        if applied.boot > self._boot:
+            self._take_new_session(applied.boot + 1, now_s=now_s)
+        if applied.boot != self._boot:
             return
         batch = self._in_flight.pop(applied.number, None)
         assert batch is not None, "each number of this session is applied once"
@@ -174,22 +172,39 @@ class Pipeline:
         for group in batch.groups:
             results = applied.results[position : position + len(group.requests)]
             position += len(group.requests)
-            group.resolve(
-                [_committed(result, applied) for result in results or applied.results[:1]]
-            )
+            if not group.is_answered:
+                group.answer([_committed(r, applied) for r in results or applied.results[:1]])
         if self._batcher:
             self._wake()
 
-    def restored(self, last_number: int, *, now_s: float) -> None:
-        """Note that a snapshot replaced the state, and that it holds our batches up to that number.
+    def restored(self, boot: int, last_number: int, *, now_s: float) -> None:
+        """Note that a snapshot replaced the state, and where this node's session stands in it.
 
-        What they did was applied elsewhere and is not known here. The others are proposed again.
+        What our batches up to that number did was applied elsewhere and is not known here. The
+        others are proposed again.
         """
-        for number in [number for number in self._in_flight if number <= last_number]:
-            for group in self._in_flight.pop(number).groups:
-                group.refuse(Unknown())
+        if boot > self._boot:
+            self._take_new_session(boot + 1, now_s=now_s)
+        elif boot == self._boot:
+            for number in [number for number in self._in_flight if number <= last_number]:
+                for group in self._in_flight.pop(number).waiting():
+                    group.refuse(Unknown())
         self._retry_at_s = now_s
         self._wake()
+
+    def _take_new_session(self, boot: int, *, now_s: float) -> None:
+        """Number what is in flight anew: a later session ended ours, and none of it was applied."""
+        self._boot, batches = boot, list(self._in_flight.values())
+        self._number = len(batches)
+        self._in_flight = {
+            number: self._renumbered(number, batch) for number, batch in enumerate(batches, 1)
+        }
+        self._retry_at_s = now_s
+        self._wake()
+
+    def _renumbered(self, number: int, batch: _InFlight) -> _InFlight:
+        waiting = batch.waiting()
+        return _InFlight(number, waiting, self._encode(number, _requests(waiting)))
 
     def tick(self, *, now_s: float, now_us: int, next_due_us: int | None) -> None:
         """Do what is due: give up, propose again, propose what is new, move the logged clock."""
@@ -213,8 +228,18 @@ class Pipeline:
             else:
                 group.refuse(Refused(Refusal.OVERLOADED, "the queue of this node did not move"))
         for batch in self._in_flight.values():
-            if batch.groups and now_s >= batch.deadline_s:
-                batch.give_up(self._encode(batch.number, []))
+            overdue = [group for group in batch.waiting() if now_s >= group.deadline_s]
+            if overdue:
+                self._give_up(batch, overdue)
+
+    def _give_up(self, batch: _InFlight, overdue: list[_Group]) -> None:
+        """Answer those who waited in vain; the number stays in use, at last by an empty batch."""
+        detail = "no leader was found in time; nothing happened"
+        for group in overdue:
+            group.refuse(Unknown() if batch.has_left else Refused(Refusal.NO_LEADER, detail))
+        if not batch.has_left or not batch.waiting():
+            batch.groups = batch.waiting()
+            batch.payload = self._encode(batch.number, _requests(batch.groups))
 
     def _propose_again(self, now_s: float) -> None:
         for batch in self._in_flight.values():
@@ -225,8 +250,8 @@ class Pipeline:
 
     def _propose_new(self, groups: list[_Group], now_s: float) -> None:
         self._number += 1
-        requests = [request for group in groups for request in group.requests]
-        batch = _InFlight(self._number, groups, self._encode(self._number, requests))
+        payload = self._encode(self._number, _requests(groups))
+        batch = _InFlight(self._number, groups, payload)
         if not self._in_flight:
             self._retry_at_s = now_s + self._retry_s
         self._in_flight[batch.number] = batch
@@ -240,6 +265,10 @@ class Pipeline:
 
     def _encode(self, number: int, requests: list[Request]) -> bytes:
         return encode_batch(Batch(self._node, self._boot, number, requests))
+
+
+def _requests(groups: list[_Group]) -> list[Request]:
+    return [request for group in groups for request in group.requests]
 
 
 def _committed(result: Result, applied: Applied) -> Committed:

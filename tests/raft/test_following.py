@@ -8,10 +8,11 @@ from __future__ import annotations
 
 from dataclasses import dataclass, field
 
+import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from raft_exchange.raft.following import append_missing, conflict
+from raft_exchange.raft.following import HistoriesDiffer, append_missing, conflict
 from raft_exchange.raft.journal import Journal, LogEntry
 from raft_exchange.raft.library import NO_OP
 from raft_exchange.raft.progress import Progress
@@ -217,3 +218,16 @@ def test_a_follower_of_any_past_meets_its_leader_within_a_trip_for_each_term(
         trips += 1
         assert trips <= 2 + len(differing_terms), "to the end of the follower's log, then by terms"
     assert follower[:] == leader
+
+
+def test_a_leader_whose_history_differs_from_what_is_committed_here_is_not_followed() -> None:
+    """Two clusters in one, or a folder from elsewhere: going on would differ in silence."""
+    journal = journal_of(log_of(1, 1, 1))
+    leader = log_of(1, 2, 2)
+    with pytest.raises(HistoriesDiffer, match=r"entry 3 is committed here in term 1, .* term 2"):
+        conflict(journal, 4, said(leader, previous=3, commit=4))
+    with pytest.raises(HistoriesDiffer):
+        append_missing(journal, 4, said(leader, previous=1, commit=4))
+    assert conflict(journal, 2, said(leader, previous=3, commit=4)) == 2, (
+        "not committed: a conflict"
+    )

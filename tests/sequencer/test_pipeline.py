@@ -3,7 +3,7 @@
 from raft_exchange.matching.messages import AccountCreated, CreateAccount
 from raft_exchange.sequencer.applied import Applied
 from raft_exchange.sequencer.batcher import IN_FLIGHT_MAX, QUEUE_COMMANDS_MAX
-from raft_exchange.sequencer.codec import Request, decode_batch
+from raft_exchange.sequencer.codec import Batch, Request, decode_batch, encode_batch
 from raft_exchange.sequencer.outcome import Committed, Outcome, Refusal, Refused, Unknown
 from raft_exchange.sequencer.pipeline import (
     CLOCK_ENTRY_S_MIN,
@@ -240,3 +240,46 @@ def test_only_the_leader_moves_the_clock_when_something_is_due_and_not_too_often
     leader.tick(seconds=CLOCK_ENTRY_S_MIN, next_due_us=1_000)
     assert len(leader.proposed) == 2
     assert decode_batch(leader.proposed[0])[1].requests == []
+
+
+def test_one_group_overdue_does_not_take_its_batch_with_it() -> None:
+    """After a long outage the requests that came last still have their time."""
+    bench = Bench(leader=None)
+    bench.submit("early")
+    bench.tick(seconds=REQUEST_TIMEOUT_S - 1)
+    bench.submit("late")
+    bench.pipeline.leader_changed("n1", now_s=bench.now_s)
+    bench.tick()
+    bench.tick(seconds=1)
+    assert bench.outcomes == {"early": [Unknown()]}
+    bench.commit(bench.proposed[0])
+    (late,) = bench.outcomes["late"]
+    assert isinstance(late, Committed)
+    assert late.events == (AccountCreated("late0"),)
+
+
+def test_a_session_of_this_node_from_its_future_ends_ours_and_a_new_one_goes_on() -> None:
+    """A folder restored where the clock stands behind: its numbers mean nothing any more."""
+    bench = Bench()
+    bench.submit("a")
+    bench.tick()
+    foreign = encode_batch(Batch("n1", 7, 1, [Request(CreateAccount("x"))]))
+    bench.commit(foreign)
+    assert not bench.outcomes, "another life's batch is nobody's answer"
+    assert bench.commit(bench.proposed[0]).duplicate
+    bench.tick()
+    again = decode_batch(bench.proposed[-1])[1]
+    assert (again.boot, again.number) == (8, 1)
+    bench.commit(bench.proposed[-1])
+    (outcome,) = bench.outcomes["a"]
+    assert isinstance(outcome, Committed)
+    assert outcome.events == (AccountCreated("a0"),)
+
+
+def test_barriers_count_against_the_queue() -> None:
+    bench = Bench(leader=None)
+    for number in range(QUEUE_COMMANDS_MAX):
+        bench.submit(f"b{number}-", 0)
+    assert not bench.outcomes
+    bench.submit("one-more", 0)
+    assert isinstance(bench.outcomes["one-more"][0], Refused)

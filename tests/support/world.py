@@ -173,8 +173,7 @@ class SimNode:
 
     def _on_restored(self) -> None:
         self.world.note_restored(self)
-        last_number = self.state.last_number(*self.pipeline.session)
-        self.pipeline.restored(last_number, now_s=self.world.now_s)
+        self.pipeline.restored(*self.state.session_of(self.id), now_s=self.world.now_s)
 
     def _fail(self, error: BaseException) -> NoReturn:
         raise error
