@@ -103,7 +103,7 @@ class RejectCode(StrEnum):
     LIMIT_REACHED = "limit_reached"
 
 
-class Order(msgspec.Struct, frozen=True, array_like=True):
+class Order(msgspec.Struct, frozen=True, array_like=True, forbid_unknown_fields=True):
     """An order as it stood right after one command; immutable.
 
     `price_ticks` is 0 for market orders, `expires_at_us` 0 for none, `client_order_id` "" for
@@ -132,7 +132,7 @@ class Order(msgspec.Struct, frozen=True, array_like=True):
     sequence: int
 
 
-class MarketRules(msgspec.Struct, frozen=True, array_like=True):
+class MarketRules(msgspec.Struct, frozen=True, array_like=True, forbid_unknown_fields=True):
     """What a market trades and which orders it takes.
 
     `tick_size_e18` and `lot_size_e18` are sizes in units of 10^-18 of the quote and base asset.
@@ -152,8 +152,13 @@ class MarketRules(msgspec.Struct, frozen=True, array_like=True):
     self_trade_prevention: SelfTradePrevention
 
 
-class Message(msgspec.Struct, frozen=True, array_like=True, tag_field="kind"):
-    """A command or an event: an array of its tag and its fields, in order."""
+class Message(
+    msgspec.Struct, frozen=True, array_like=True, tag_field="kind", forbid_unknown_fields=True
+):
+    """A command or an event: an array of its tag and its fields, in order.
+
+    A field of a later release is refused, not ignored: the replica stops rather than apply half.
+    """
 
 
 # Commands -----------------------------------------------------------------------------------

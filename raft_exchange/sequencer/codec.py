@@ -26,7 +26,7 @@ class CodecError(ValueError):
     """The bytes are not an entry of this format; the message says where."""
 
 
-class Request(msgspec.Struct, frozen=True, array_like=True):
+class Request(msgspec.Struct, frozen=True, array_like=True, forbid_unknown_fields=True):
     """One command, and how it may be repeated and until when it may be sequenced.
 
     `idempotency_key` is "" for none and belongs to the command's account. `deadline_us` is 0 for
@@ -41,7 +41,7 @@ class Request(msgspec.Struct, frozen=True, array_like=True):
     followers: int = 0
 
 
-class Batch(msgspec.Struct, frozen=True, array_like=True):
+class Batch(msgspec.Struct, frozen=True, array_like=True, forbid_unknown_fields=True):
     """The requests of one log entry and the session that numbers them.
 
     A session is (`node`, `boot`): `boot` grows with every start of the node, `number` counts its

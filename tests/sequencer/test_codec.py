@@ -113,3 +113,15 @@ def test_the_size_of_a_request_is_what_it_adds_to_its_batch() -> None:
     one = len(encode_batch(Batch("n1", 1, 1, [request])))
     two = len(encode_batch(Batch("n1", 1, 1, [request, request])))
     assert two - one == encoded_size(request)
+
+
+@pytest.mark.parametrize("where", ["batch", "request", "command"])
+def test_a_field_of_a_later_release_is_refused_and_not_ignored(where: str) -> None:
+    """An old replica that ignored it would apply something else than a new one."""
+    entry = encode_batch(Batch("n1", 1, 1, [Request(CancelOrder("a", 1, ""))]))
+    batch = msgspec.msgpack.decode(entry[9:])
+    request = batch[3][0]
+    command = request[0]
+    {"batch": batch, "request": request, "command": command}[where].append(1)
+    with pytest.raises(CodecError, match="at most length"):
+        decode_batch(entry[:9] + msgspec.msgpack.encode(batch))
