@@ -128,6 +128,33 @@ def test_a_node_says_which_setting_is_wrong(tmp_path: Path) -> None:
     assert "members: 'n1' (from --members) is not allowed" in refused.stderr
 
 
+def test_a_node_is_not_started_with_another_list_of_members(tmp_path: Path) -> None:
+    """Three nodes of one list and two of another could both have a majority."""
+    (tmp_path / "secret").write_text("0123456789abcdef")
+    ports = free_ports(4)
+    one = f"n1=127.0.0.1:{ports[0]}=http://127.0.0.1:{ports[1]}"
+    two = f"{one},n2=127.0.0.1:{ports[2]}=http://127.0.0.1:{ports[3]}"
+
+    def command(members: str) -> list[str]:
+        return [
+            *PROGRAM, "node", "--node-id", "n1", "--data-dir", str(tmp_path / "d"),
+            "--members", members, "--cluster-secret-file", str(tmp_path / "secret"),
+            "--raft-port", str(ports[0]), "--http-port", str(ports[1]),
+        ]  # fmt: skip
+
+    first = subprocess.Popen(command(two), stderr=subprocess.PIPE, text=True)
+    assert first.stderr is not None
+    for line in first.stderr:
+        if "serves http" in line:
+            break
+    first.terminate()
+    assert first.wait(30) == 0
+    first.stderr.close()
+    refused = subprocess.run(command(one), capture_output=True, text=True)
+    assert refused.returncode == 2
+    assert "belongs to a member of n1, n2" in refused.stderr
+
+
 def test_a_nodes_port_in_use_is_exit_2_and_named(tmp_path: Path) -> None:
     (http_port,) = free_ports(1)
     (tmp_path / "secret").write_text("0123456789abcdef")
