@@ -180,15 +180,17 @@ class Pipeline:
     def restored(self, boot: int, last_number: int, *, now_s: float) -> None:
         """Note that a snapshot replaced the state, and where this node's session stands in it.
 
-        What our batches up to that number did was applied elsewhere and is not known here. The
-        others are proposed again.
+        What our batches up to that number did was applied elsewhere and is not known here; after
+        a later session, of any that left. The others are proposed again.
         """
+        for number, batch in list(self._in_flight.items()):
+            is_jumped = number <= last_number if boot == self._boot else batch.has_left
+            if boot >= self._boot and is_jumped:
+                del self._in_flight[number]
+                for group in batch.waiting():
+                    group.refuse(Unknown())
         if boot > self._boot:
             self._take_new_session(boot + 1, now_s=now_s)
-        elif boot == self._boot:
-            for number in [number for number in self._in_flight if number <= last_number]:
-                for group in self._in_flight.pop(number).waiting():
-                    group.refuse(Unknown())
         self._retry_at_s = now_s
         self._wake()
 
