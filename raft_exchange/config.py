@@ -9,7 +9,6 @@ from __future__ import annotations
 
 import argparse
 import os
-import re
 import tomllib
 from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
@@ -17,13 +16,28 @@ from typing import Any, Final
 
 import msgspec
 
-from raft_exchange.matching.limits import SIZE_E18_MAX
+from raft_exchange.matching.messages import MarketRules
 from raft_exchange.raft.members import MemberAddress
+from raft_exchange.setting_values import (
+    FOUNDING_MAX,
+    LOOPBACK_HOSTS,
+    MEMBERS_MAX,
+    one_of,
+    parse_host,
+    parse_loopback,
+    parse_markets,
+    parse_members,
+    parse_name,
+    parse_on_off,
+    parse_origins,
+    parse_path,
+    parse_port,
+    parse_seconds,
+    url_endpoint,
+    whole,
+)
 
 ENVIRONMENT_PREFIX: Final = "RAFT_EXCHANGE_"
-LOOPBACK_HOSTS: Final = frozenset({"127.0.0.1", "localhost"})
-NAME_PATTERN: Final = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]{0,31}")
-DECIMAL_PATTERN: Final = re.compile(r"[0-9]{1,9}(?:\.[0-9]{1,18})?")
 SECRET_BYTES_MIN: Final = 16
 SECRET_BYTES_MAX: Final = 4096
 LIFELINE_VARIABLE: Final = ENVIRONMENT_PREFIX + "LIFELINE"
@@ -32,16 +46,6 @@ LIFELINE_VARIABLE: Final = ENVIRONMENT_PREFIX + "LIFELINE"
 
 class ConfigError(ValueError):
     """A setting is wrong; the message names key, source, value and what is allowed."""
-
-
-class FoundingMarket(msgspec.Struct, frozen=True):
-    """A market that a new cluster opens by itself; sizes in units of 10^-18 of the asset."""
-
-    market: str
-    base: str
-    quote: str
-    tick_size_e18: int
-    lot_size_e18: int
 
 
 class Settings(msgspec.Struct, frozen=True, kw_only=True):
@@ -60,7 +64,7 @@ class Settings(msgspec.Struct, frozen=True, kw_only=True):
     snapshot_entries: int
     snapshot_mib: int
     auth: str
-    founding_markets: tuple[FoundingMarket, ...]
+    founding_markets: tuple[MarketRules, ...]
     seed_services: bool
     cors_origins: tuple[str, ...]
     drain_s: int
@@ -77,122 +81,39 @@ class Option(msgspec.Struct, frozen=True):
     help: str
 
 
-def _name(text: str) -> str:
-    if not NAME_PATTERN.fullmatch(text):
-        raise ValueError
-    return text
-
-
-def _whole(low: int, high: int) -> Callable[[str], int]:
-    def parse(text: str) -> int:
-        if not (text.isascii() and text.isdigit() and len(text) <= 12 and low <= int(text) <= high):
-            raise ValueError
-        return int(text)
-
-    return parse
-
-
-_port = _whole(1, 65_535)
-_seconds = _whole(1, 600)
-
-
-def _one_of(*choices: str) -> Callable[[str], str]:
-    def parse(text: str) -> str:
-        if text not in choices:
-            raise ValueError
-        return text
-
-    return parse
-
-
-def _on_off(text: str) -> bool:
-    return _one_of("on", "off")(text) == "on"
-
-
-def _host(text: str) -> str:
-    if not text or len(text) > 253 or not re.fullmatch(r"[A-Za-z0-9._-]+", text):
-        raise ValueError
-    return text
-
-
-def _loopback(text: str) -> str:
-    return _one_of(*sorted(LOOPBACK_HOSTS))(text)
-
-
-def _members(text: str) -> tuple[MemberAddress, ...]:
-    members = []
-    for item in filter(None, text.split(",")):
-        name, raft_address, http_url = item.split("=", 2)
-        host, _, port = raft_address.rpartition(":")
-        _host(host)
-        _port(port)
-        if not re.fullmatch(r"https?://[^\s,=]+", http_url):
-            raise ValueError
-        members.append(MemberAddress(_name(name), raft_address, http_url.rstrip("/")))
-    ids = [member.id for member in members]
-    if not members or len(set(ids)) != len(ids) or len(ids) > 9:
-        raise ValueError
-    return tuple(members)
-
-
-def _markets(text: str) -> tuple[FoundingMarket, ...]:
-    markets = []
-    for item in filter(None, text.split(",")):
-        market, tick_size, lot_size = item.split(":")
-        base, _, quote = _name(market).partition("-")
-        sizes = _size_e18(tick_size), _size_e18(lot_size)
-        markets.append(FoundingMarket(market, _name(base), _name(quote), *sizes))
-    return tuple(markets)
-
-
-def _size_e18(text: str) -> int:
-    if not DECIMAL_PATTERN.fullmatch(text):
-        raise ValueError
-    whole, _, fraction = text.partition(".")
-    size_e18 = int(whole + fraction.ljust(18, "0"))
-    if not 0 < size_e18 <= SIZE_E18_MAX:
-        raise ValueError
-    return size_e18
-
-
-def _origins(text: str) -> tuple[str, ...]:
-    origins = tuple(filter(None, text.split(",")))
-    if not all(re.fullmatch(r"https?://[A-Za-z0-9.:\[\]-]+", origin) for origin in origins):
-        raise ValueError
-    return origins
-
-
 OPTIONS: Final = (
-    Option("node_id", _name, None, "1-32 of A-Z a-z 0-9 . _ -", "this node's id among the members"),
-    Option("cluster", _name, "exchange", "1-32 of A-Z a-z 0-9 . _ -", "name of the cluster"),
+    Option(
+        "node_id", parse_name, None, "1-32 of A-Z a-z 0-9 . _ -", "this node's id among the members"
+    ),
+    Option("cluster", parse_name, "exchange", "1-32 of A-Z a-z 0-9 . _ -", "name of the cluster"),
     Option(
         "members",
-        _members,
+        parse_members,
         None,
-        "1-9 of ID=RAFT_HOST:PORT=HTTP_URL, comma-separated, ids distinct",
+        f"1-{MEMBERS_MAX} of ID=RAFT_HOST:PORT=HTTP_URL, comma-separated, ids distinct",
         "every member of the group, this node included; the same list on every node",
     ),
-    Option("data_dir", Path, None, "a folder of this node alone", "where the log is kept"),
+    Option("data_dir", parse_path, None, "a folder of this node alone", "where the log is kept"),
     Option(
         "cluster_secret_file",
-        Path,
+        parse_path,
         None,
         f"a file of {SECRET_BYTES_MIN}-{SECRET_BYTES_MAX} bytes",
         "what the members prove to each other; the same on every node",
     ),
     Option(
         "host",
-        _loopback,
+        parse_loopback,
         "127.0.0.1",
         "a loopback address, as long as --auth open is the only mode",
         "where HTTP listens",
     ),
-    Option("http_port", _port, "8081", "1-65535", "HTTP port"),
-    Option("raft_host", _host, "127.0.0.1", "an IPv4 address or name", "where Raft listens"),
-    Option("raft_port", _port, "7081", "1-65535", "Raft port"),
+    Option("http_port", parse_port, "8081", "1-65535", "HTTP port"),
+    Option("raft_host", parse_host, "127.0.0.1", "an IPv4 address or name", "where Raft listens"),
+    Option("raft_port", parse_port, "7081", "1-65535", "Raft port"),
     Option(
         "durability",
-        _one_of("fsync", "os"),
+        one_of("fsync", "os"),
         "fsync",
         "fsync | os",
         "fsync: acknowledged means on stable storage of a majority; os: in its page cache, "
@@ -200,38 +121,39 @@ OPTIONS: Final = (
     ),
     Option(
         "snapshot_entries",
-        _whole(10, 10_000_000),
+        whole(10, 10_000_000),
         "100000",
         "10-10000000 log entries",
         "a snapshot is written and the log shortened after so many entries",
     ),
     Option(
         "snapshot_mib",
-        _whole(1, 4_096),
+        whole(1, 4_096),
         "128",
         "1-4096 MiB",
         "a snapshot is written and the log shortened after so many MiB of log",
     ),
-    Option("auth", _one_of("open"), "open", "open", "open: no keys; everybody is `anonymous`"),
+    Option("auth", one_of("open"), "open", "open", "open: no keys; everybody is `anonymous`"),
     Option(
         "founding_markets",
-        _markets,
+        parse_markets,
         "BTC-USD:0.01:0.00000001",
-        "BASE-QUOTE:TICK:LOT, comma-separated; sizes above 0 and at most 9, of up to 18 places",
+        f"up to {FOUNDING_MAX} of BASE-QUOTE:TICK:LOT, comma-separated, each market once, BASE not "
+        "QUOTE; sizes above 0, up to 10, of up to 18 places",
         "markets that a new cluster opens by itself; the first is the seed surface's",
     ),
-    Option("seed_services", _on_off, "on", "on | off", "serve /state and /order as well"),
+    Option("seed_services", parse_on_off, "on", "on | off", "serve /state and /order as well"),
     Option(
         "cors_origins",
-        _origins,
+        parse_origins,
         "",
         "http(s)://host[:port], comma-separated",
         "foreign web origins that may call this node",
     ),
-    Option("drain_s", _seconds, "10", "1-600 seconds", "how long a stop may take"),
+    Option("drain_s", parse_seconds, "10", "1-600 seconds", "how long a stop may take"),
     Option(
         "log_level",
-        _one_of("debug", "info", "warning", "error"),
+        one_of("debug", "info", "warning", "error"),
         "info",
         "debug | info | warning | error",
         "what is logged",
@@ -271,10 +193,29 @@ def load(arguments: argparse.Namespace, environment: Mapping[str, str] | None = 
         option.name: _value(option, arguments, environment, table, path) for option in OPTIONS
     }
     settings = Settings(**values)
-    if settings.node_id not in {member.id for member in settings.members}:
+    _check_own_member(settings)
+    return settings
+
+
+def _check_own_member(settings: Settings) -> None:
+    own = next((member for member in settings.members if member.id == settings.node_id), None)
+    if own is None:
         allowed = ", ".join(member.id for member in settings.members)
         raise ConfigError(f"node_id: {settings.node_id!r} is not among members; allowed: {allowed}")
-    return settings
+    for setting, endpoint, host, port in (
+        ("raft_port", own.raft_endpoint(), settings.raft_host, settings.raft_port),
+        ("http_port", url_endpoint(own.http_url), settings.host, settings.http_port),
+    ):
+        # Another host is an address that is only advertised, and its port may be mapped.
+        if _is_same_host(endpoint[0], host) and endpoint[1] != port:
+            raise ConfigError(
+                f"{setting}: {port}, but members gives {own.id} port {endpoint[1]} on this host; "
+                "allowed: the same in both"
+            )
+
+
+def _is_same_host(one: str, other: str) -> bool:
+    return one == other or {one, other} <= LOOPBACK_HOSTS
 
 
 def _read_file(path: Path) -> dict[str, Any]:
@@ -334,7 +275,7 @@ def read_secret(path: Path) -> bytes:
     if not SECRET_BYTES_MIN <= len(secret) <= SECRET_BYTES_MAX:
         raise ConfigError(
             f"cluster_secret_file: {str(path)!r} holds {len(secret)} bytes; "
-            f"allowed: {SECRET_BYTES_MIN}-{SECRET_BYTES_MAX}"
+            f"allowed: {SECRET_BYTES_MIN}-{SECRET_BYTES_MAX}, the same as on every other member"
         )
     return secret
 
@@ -356,7 +297,7 @@ def lifeline(environment: Mapping[str, str] | None = None) -> int | None:
     if text is None:
         return None
     try:
-        descriptor = _whole(0, 2**20)(text)
+        descriptor = whole(0, 2**20)(text)
         os.fstat(descriptor)
     except (ValueError, OSError):
         raise ConfigError(

@@ -7,13 +7,15 @@ fault but ours ends the process at once, because a half-applied state must neith
 from __future__ import annotations
 
 import asyncio
+import errno
 import logging
 import os
 import random
 import signal
+import socket
 import sys
 import time
-from collections.abc import Awaitable, Callable
+from collections.abc import Awaitable, Callable, Sequence
 from contextlib import AsyncExitStack
 from typing import Final, NoReturn
 
@@ -21,13 +23,12 @@ import uvloop
 from aiohttp import web
 
 from raft_exchange import collector
-from raft_exchange.config import FoundingMarket, Settings
+from raft_exchange.config import Settings
+from raft_exchange.founding import founding_requests, log_founded
 from raft_exchange.gateway.app import make_app
 from raft_exchange.gateway.context import Context
 from raft_exchange.gateway.context import Settings as GatewaySettings
 from raft_exchange.marketdata.view import MarketData
-from raft_exchange.matching.limits import PRICE_TICKS_MAX, QUANTITY_LOTS_MAX
-from raft_exchange.matching.messages import CreateMarket, MarketRules, SelfTradePrevention
 from raft_exchange.metrics import Metrics, NodeFigures
 from raft_exchange.raft.driver import Driver
 from raft_exchange.raft.group import Group, Hooks, Timing
@@ -40,9 +41,8 @@ from raft_exchange.raft.segments import JournalCorrupt
 from raft_exchange.raft.snapshot_store import SnapshotStore, SnapshotsUnusable
 from raft_exchange.raft.snapshot_writer import ForkedWriter
 from raft_exchange.raft.snapshots import Pace, Snapshots
-from raft_exchange.raft.storage import Directory, DirectoryInUse, StorageFailed
+from raft_exchange.raft.storage import PATH_ERRORS, Directory, DirectoryInUse, StorageFailed
 from raft_exchange.raft.transport import PeerTransport
-from raft_exchange.sequencer.codec import Request
 from raft_exchange.sequencer.core import NodeCore
 from raft_exchange.sequencer.pipeline import Pipeline
 from raft_exchange.sequencer.replica import LeaderClock, Replica
@@ -76,7 +76,7 @@ def run_node(settings: Settings, secret: bytes, *, lifeline: int | None = None) 
     except (IdentityError, DirectoryInUse) as error:
         logger.error("data_dir: %s", error)
         return EXIT_USAGE
-    except _PortTaken as error:
+    except _WrongSetting as error:
         logger.error("%s", error)
         return EXIT_USAGE
     except (StorageFailed, JournalCorrupt, SnapshotsUnusable, OSError) as error:
@@ -88,8 +88,8 @@ def run_node(settings: Settings, secret: bytes, *, lifeline: int | None = None) 
     return EXIT_OK
 
 
-class _PortTaken(Exception):
-    """A port cannot be listened on; the message names the setting."""
+class _WrongSetting(Exception):
+    """This machine does not allow what a setting says; the message names the setting."""
 
 
 def _stop_event(lifeline: int | None) -> asyncio.Event:
@@ -112,13 +112,7 @@ async def _serve(settings: Settings, secret: bytes, lifeline: int | None) -> Non
     stop = _stop_event(lifeline)
     async with AsyncExitStack() as stack:
         ids = sorted(member.id for member in settings.members)
-        identity = claim(
-            settings.data_dir,
-            cluster=settings.cluster,
-            node=settings.node_id,
-            members=ids,
-            now_us=_now_us(),
-        )
+        identity = _claim(settings, ids)
         journal = Journal(
             Directory.ensure(settings.data_dir / "journal"),
             durability="fsync" if settings.durability == "fsync" else "os",
@@ -135,12 +129,28 @@ async def _serve(settings: Settings, secret: bytes, lifeline: int | None) -> Non
             jitter=random.random,
         )
         stack.push_async_callback(transport.stop)
-        await _bind("raft_port", transport.start())
+        await _bind(transport.start(), host="raft_host", port="raft_port")
         node = _Node(settings, identity, journal, transport, driver)
         await node.start(stack)
         await stop.wait()
         await node.drain()
     logger.info("stopped")
+
+
+def _claim(settings: Settings, ids: Sequence[str]) -> Identity:
+    try:
+        return claim(
+            settings.data_dir,
+            cluster=settings.cluster,
+            node=settings.node_id,
+            members=ids,
+            now_us=_now_us(),
+        )
+    except OSError as error:
+        if error.errno not in PATH_ERRORS:
+            raise
+        folder = settings.data_dir
+        raise _WrongSetting(f"data_dir: cannot use {str(folder)!r}: {error.strerror}") from error
 
 
 class _Node:
@@ -234,7 +244,7 @@ class _Node:
         self._site = web.TCPSite(
             runner, settings.host, settings.http_port, backlog=HTTP_BACKLOG, reuse_address=True
         )
-        await _bind("http_port", self._site.start())
+        await _bind(self._site.start(), host="host", port="http_port")
         for member in settings.members:
             if member.id != settings.node_id:
                 self._transport.addNode(self._group.node(member.id))
@@ -273,12 +283,12 @@ class _Node:
         logger.info("leader: %s, term %d", leader or "none", self._group.term)
         self._leader_changes += 1
         self._pipeline.leader_changed(leader, now_s=asyncio.get_running_loop().time())
-        if leader == self._settings.node_id and not self._marketdata.markets:
-            # Every leader of an empty exchange proposes the founding list; a second market of
-            # the same name is refused, so it does not matter how many do.
-            requests = [Request(CreateMarket(_rules(m))) for m in self._settings.founding_markets]
+        founding = self._settings.founding_markets
+        if founding and leader == self._settings.node_id and not self._marketdata.markets:
             self._pipeline.submit(
-                requests, lambda outcomes: None, now_s=asyncio.get_running_loop().time()
+                founding_requests(founding),
+                lambda outcomes: log_founded(founding, outcomes),
+                now_s=asyncio.get_running_loop().time(),
             )
 
     def _figures(self) -> NodeFigures:
@@ -317,11 +327,14 @@ class _Node:
         )
 
 
-async def _bind(setting: str, start: Awaitable[None]) -> None:
+async def _bind(start: Awaitable[None], *, host: str, port: str) -> None:
+    """Await `start`; say which of two settings is to blame where it cannot listen."""
     try:
         await start
     except OSError as error:
-        raise _PortTaken(f"{setting}: cannot listen: {error.strerror}") from error
+        is_host = isinstance(error, socket.gaierror) or error.errno == errno.EADDRNOTAVAIL
+        setting = host if is_host else port
+        raise _WrongSetting(f"{setting}: cannot listen: {error.strerror}") from error
 
 
 async def _until(claim: Callable[[], bool], deadline_s: float) -> None:
@@ -339,22 +352,6 @@ def _quiet() -> logging.Logger:
     http_logger = logging.getLogger("aiohttp.server")
     http_logger.setLevel(logging.CRITICAL)
     return http_logger
-
-
-def _rules(market: FoundingMarket) -> MarketRules:
-    return MarketRules(
-        market=market.market,
-        base=market.base,
-        quote=market.quote,
-        tick_size_e18=market.tick_size_e18,
-        lot_size_e18=market.lot_size_e18,
-        price_ticks_min=1,
-        price_ticks_max=PRICE_TICKS_MAX,
-        quantity_lots_min=1,
-        quantity_lots_max=QUANTITY_LOTS_MAX,
-        notional_min=0,
-        self_trade_prevention=SelfTradePrevention.EXPIRE_TAKER,
-    )
 
 
 def _fail(error: BaseException) -> NoReturn:

@@ -10,6 +10,7 @@ import pytest
 from raft_exchange import config
 
 MEMBERS = "n1=127.0.0.1:7081=http://127.0.0.1:8081,n2=127.0.0.1:7082=http://127.0.0.1:8082"
+ADVERTISED = "n1=n1.example:7081=http://n1.example:8081"
 NEEDED = {
     "node_id": "n1",
     "members": MEMBERS,
@@ -42,7 +43,7 @@ def test_a_flag_beats_the_environment_and_the_environment_beats_the_file(tmp_pat
     file = tmp_path / "node.toml"
     file.write_text("http_port = 1\nraft_port = 2\ndrain_s = 3\nseed_services = false\n")
     settings = load(
-        {**NEEDED, "http_port": "10"},
+        {**NEEDED, "members": ADVERTISED, "http_port": "10"},
         {"RAFT_EXCHANGE_HTTP_PORT": "20", "RAFT_EXCHANGE_RAFT_PORT": "30"},
         file,
     )
@@ -86,6 +87,13 @@ def test_members_are_read_with_their_addresses() -> None:
         ("founding_markets", "BTC-USD:1e3:1"),
         ("founding_markets", "BTC-USD:0.0000000000000000001:1"),
         ("founding_markets", "BTC-USD:100000000000:1"),
+        ("founding_markets", "BTC-BTC:0.01:1"),
+        ("founding_markets", "BTC-USD:0.01:1,BTC-USD:0.02:1"),
+        ("founding_markets", ",".join(f"A{number}-USD:1:1" for number in range(101))),
+        ("members", "n1=127.0.0.1:7081=http://:8081"),
+        ("members", "n1=127.0.0.1:7081=http://x:99999"),
+        ("data_dir", ""),
+        ("cluster_secret_file", "\0"),
         ("seed_services", "yes"),
         ("cors_origins", "example.com"),
         ("drain_s", "0"),
@@ -114,6 +122,31 @@ def test_a_missing_setting_is_named_with_its_flag_and_variable(name: str) -> Non
 def test_a_node_must_be_among_the_members() -> None:
     with pytest.raises(config.ConfigError, match=r"node_id: 'n9' is not among members.*n1, n2"):
         load({**NEEDED, "node_id": "n9"})
+
+
+@pytest.mark.parametrize(
+    ("changed", "other"),
+    [("http_port", 8081), ("raft_port", 7081)],
+)
+def test_a_node_listens_where_the_members_look_for_it(changed: str, other: int) -> None:
+    for host in ("127.0.0.1", "localhost"):
+        members = f"n1={host}:7081=http://{host}:8081"
+        assert load({**NEEDED, "members": members, changed: str(other)})
+        with pytest.raises(config.ConfigError) as caught:
+            load({**NEEDED, "members": members, changed: "99"})
+        assert str(caught.value).startswith(f"{changed}: 99, but members gives n1 port {other}")
+
+
+def test_an_advertised_host_may_map_its_ports() -> None:
+    settings = load({**NEEDED, "members": ADVERTISED, "http_port": "80", "raft_port": "70"})
+    assert (settings.http_port, settings.raft_port) == (80, 70)
+
+
+def test_a_url_without_a_port_has_its_schemes() -> None:
+    members = "n1=127.0.0.1:7081=http://127.0.0.1"
+    assert load({**NEEDED, "members": members, "http_port": "80"}).http_port == 80
+    with pytest.raises(config.ConfigError, match="members gives n1 port 80"):
+        load({**NEEDED, "members": members})
 
 
 @pytest.mark.parametrize(

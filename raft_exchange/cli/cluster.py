@@ -22,6 +22,7 @@ from typing import Final
 from raft_exchange import config
 from raft_exchange.cli import Commands, cluster_folder
 from raft_exchange.cli.cluster_folder import Plan, StartError
+from raft_exchange.setting_values import LOOPBACK_HOSTS
 
 NODES_MAX: Final = 9
 READY_S_MAX: Final = 60.0
@@ -63,7 +64,7 @@ def add_command(commands: Commands) -> None:
     )
     parser.add_argument(
         "--host",
-        choices=sorted(config.LOOPBACK_HOSTS),
+        choices=sorted(LOOPBACK_HOSTS),
         default="127.0.0.1",
         help="loopback address to listen on: everybody may trade here",
     )
@@ -81,6 +82,7 @@ def run(arguments: argparse.Namespace) -> int:
     for number in (signal.SIGINT, signal.SIGTERM, signal.SIGHUP):
         signal.signal(number, lambda received, _frame: stopping.append(received))
     try:
+        _check_overlap(plan)
         directory = cluster_folder.claim(folder, plan)
         cluster_folder.await_earlier_nodes(
             folder, plan, patience_s=STOP_S_MAX, is_stopping=lambda: bool(stopping)
@@ -100,6 +102,14 @@ def run(arguments: argparse.Namespace) -> int:
     finally:
         _stop(nodes)
         directory.close()
+
+
+def _check_overlap(plan: Plan) -> None:
+    if abs(plan.http_port - plan.raft_port) < plan.nodes:
+        raise StartError(
+            f"--http-port {plan.http_port} and --raft-port {plan.raft_port} are too near: "
+            f"{plan.nodes} nodes take {plan.nodes} ports from each on"
+        )
 
 
 def _check_ports(plan: Plan) -> None:
@@ -126,7 +136,7 @@ def _spawn(plan: Plan, folder: Path, durability: str) -> list[subprocess.Popen[b
             "node_id": plan.node_id(number),
             "members": plan.members(),
             "data_dir": home,
-            "cluster_secret_file": folder / "cluster.secret",
+            "cluster_secret_file": folder / cluster_folder.SECRET_FILE,
             "host": plan.host,
             "http_port": plan.http_port + number - 1,
             "raft_host": plan.host,

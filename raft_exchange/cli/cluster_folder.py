@@ -6,7 +6,6 @@ the cluster they need a moment to notice, and the next start waits for them.
 
 from __future__ import annotations
 
-import os
 import secrets
 import time
 from collections.abc import Callable
@@ -15,8 +14,12 @@ from typing import Final
 
 import msgspec
 
-from raft_exchange.raft.storage import Directory, DirectoryInUse
+from raft_exchange import config
+from raft_exchange.raft.storage import PATH_ERRORS, Directory, DirectoryInUse
 
+PLAN_FILE: Final = "cluster.json"
+SECRET_FILE: Final = "cluster.secret"
+UNFINISHED_SUFFIX: Final = ".unfinished"
 POLL_S: Final = 0.1
 
 
@@ -56,31 +59,58 @@ def claim(folder: Path, plan: Plan) -> Directory:
     """Lock the folder until the result is closed; check or write its plan, and make the secret.
 
     Raises:
-        StartError: in use, not usable, or another cluster's.
+        StartError: in use, not usable, damaged, or another cluster's.
     """
     try:
         folder.mkdir(parents=True, exist_ok=True)
         directory = Directory(folder)
-    except OSError as error:
-        raise StartError(f"--data-dir: cannot use {folder}: {error.strerror}") from error
-    try:
         directory.lock()
+        _check_plan(directory, plan)
+        _write(directory, PLAN_FILE, msgspec.json.encode(plan))
+        if SECRET_FILE not in directory.names():
+            _write(directory, SECRET_FILE, secrets.token_hex(32).encode())
+        config.read_secret(folder / SECRET_FILE)
     except DirectoryInUse as error:
         raise StartError(f"--data-dir: {folder} is in use by a running cluster") from error
-    plan_file = folder / "cluster.json"
-    if plan_file.exists():
-        found = msgspec.json.decode(plan_file.read_bytes(), type=Plan)
-        if found.nodes != plan.nodes:
-            raise StartError(
-                f"--nodes: {folder} holds a cluster of {found.nodes} nodes, not {plan.nodes}"
-            )
-    plan_file.write_bytes(msgspec.json.encode(plan))
-    secret_file = folder / "cluster.secret"
-    if not secret_file.exists():
-        descriptor = os.open(secret_file, os.O_CREAT | os.O_EXCL | os.O_WRONLY, 0o600)
-        os.write(descriptor, secrets.token_hex(32).encode())
-        os.close(descriptor)
+    except config.ConfigError as error:
+        hint = "delete that file, and the next start makes another"
+        raise StartError(f"--data-dir: {error}; {hint}") from error
+    except OSError as error:
+        exit_code = 2 if error.errno in PATH_ERRORS else 4
+        said = f"--data-dir: cannot use {folder}: {error.strerror}"
+        raise StartError(said, exit_code) from error
     return directory
+
+
+def _check_plan(directory: Directory, plan: Plan) -> None:
+    if PLAN_FILE not in directory.names():
+        return
+    try:
+        found = msgspec.json.decode(directory.read(PLAN_FILE), type=Plan)
+    except msgspec.DecodeError as error:
+        raise StartError(
+            f"--data-dir: {directory.path / PLAN_FILE} is damaged ({error}); delete that file and "
+            "start with the same --nodes as before"
+        ) from error
+    if found.nodes != plan.nodes:
+        raise StartError(
+            f"--nodes: {directory.path} holds a cluster of {found.nodes} nodes, not {plan.nodes}"
+        )
+
+
+def _write(directory: Directory, name: str, data: bytes) -> None:
+    """Replace a file, so that after a crash it is the old one or the new one, whole."""
+    unfinished = name + UNFINISHED_SUFFIX
+    if unfinished in directory.names():
+        directory.unlink(unfinished)
+    file = directory.create(unfinished, 0)
+    try:
+        directory.write(file, data, 0)
+        directory.sync_data(file)
+    finally:
+        directory.close_file(file)
+    directory.rename(unfinished, name)
+    directory.sync()
 
 
 def await_earlier_nodes(

@@ -15,6 +15,21 @@ from typing import Final, Self
 
 _NOT_PREALLOCATED: Final = frozenset({errno.EOPNOTSUPP, errno.EINVAL, errno.ENOSYS})
 
+PATH_ERRORS: Final = frozenset(
+    {
+        errno.ENOENT,
+        errno.ENOTDIR,
+        errno.EEXIST,
+        errno.EISDIR,
+        errno.EACCES,
+        errno.EPERM,
+        errno.EROFS,
+        errno.ELOOP,
+        errno.ENAMETOOLONG,
+    }
+)
+"""What the system says of a path that is not ours to use; anything else is the disk's failure."""
+
 
 class StorageFailed(RuntimeError):
     """The disk refused a read, a write or a sync. What it holds is unknown until a restart.

@@ -15,6 +15,8 @@ from pathlib import Path
 
 import pytest
 
+from raft_exchange.cli.cluster_folder import Plan, claim
+from raft_exchange.config import node_arguments
 from tests.support.processes import free_ports
 
 pytestmark = [pytest.mark.system, pytest.mark.timeout(120)]
@@ -155,22 +157,93 @@ def test_a_node_is_not_started_with_another_list_of_members(tmp_path: Path) -> N
     assert "belongs to a member of n1, n2" in refused.stderr
 
 
+def run_node(folder: Path, **changed: object) -> subprocess.CompletedProcess[str]:
+    """Run a node that is not going to start; `changed` are its unusual settings."""
+    http_port, raft_port = free_ports(2)
+    raft_host, raft_port = (
+        changed.get("raft_host", "127.0.0.1"),
+        changed.get("raft_port", raft_port),
+    )
+    (folder / "secret").write_text("0123456789abcdef")
+    settings = {
+        "node_id": "n1",
+        "members": f"n1={raft_host}:{raft_port}=http://127.0.0.1:{http_port}",
+        "data_dir": folder / "d",
+        "cluster_secret_file": folder / "secret",
+        "http_port": http_port,
+        "raft_port": raft_port,
+        **changed,
+    }
+    command = [*PROGRAM, "node", *node_arguments(settings)]
+    return subprocess.run(command, capture_output=True, text=True)
+
+
 def test_a_nodes_port_in_use_is_exit_2_and_named(tmp_path: Path) -> None:
-    (http_port,) = free_ports(1)
-    (tmp_path / "secret").write_text("0123456789abcdef")
     with socket.socket() as busy:
         busy.bind(("127.0.0.1", 0))
         busy.listen()
-        raft_port = busy.getsockname()[1]
-        command = [
-            *PROGRAM, "node", "--node-id", "n1", "--data-dir", str(tmp_path / "d"),
-            "--members", f"n1=127.0.0.1:{raft_port}=http://127.0.0.1:{http_port}",
-            "--cluster-secret-file", str(tmp_path / "secret"),
-            "--http-port", str(http_port), "--raft-port", str(raft_port),
-        ]  # fmt: skip
-        refused = subprocess.run(command, capture_output=True, text=True)
+        refused = run_node(tmp_path, raft_port=busy.getsockname()[1])
     assert refused.returncode == 2
     assert "raft_port: cannot listen" in refused.stderr
+
+
+@pytest.mark.parametrize("host", ["no-such-host.invalid", "192.0.2.1"])
+def test_a_host_that_is_not_this_machine_is_exit_2_and_named(tmp_path: Path, host: str) -> None:
+    refused = run_node(tmp_path, raft_host=host)
+    assert refused.returncode == 2
+    assert "raft_host: cannot listen" in refused.stderr
+
+
+@pytest.mark.parametrize("folder", ["/etc/passwd", "/etc/passwd/d", "/proc", "/proc/d"])
+def test_a_data_folder_that_cannot_be_one_is_exit_2_and_named(tmp_path: Path, folder: str) -> None:
+    refused = run_node(tmp_path, data_dir=folder)
+    assert refused.returncode == 2
+    assert f"data_dir: cannot use '{folder}'" in refused.stderr
+
+
+def refuse_cluster(*arguments: str) -> str:
+    """Return what `raft-exchange cluster` says when it refuses to start."""
+    refused = subprocess.run([*PROGRAM, "cluster", *arguments], capture_output=True, text=True)
+    assert refused.returncode == 2, refused
+    assert "Traceback" not in refused.stderr
+    return refused.stderr
+
+
+@pytest.mark.parametrize("text", ["", "{", '{"nodes": "x"}'])
+def test_a_damaged_plan_is_told_with_what_to_do(tmp_path: Path, text: str) -> None:
+    (tmp_path / "cluster.json").write_text(text)
+    said = refuse_cluster("--data-dir", str(tmp_path))
+    assert f"--data-dir: {tmp_path}/cluster.json is damaged" in said
+    assert "delete that file" in said
+
+
+def test_an_empty_secret_is_told_with_what_to_do(tmp_path: Path) -> None:
+    (tmp_path / "cluster.secret").touch()
+    said = refuse_cluster("--data-dir", str(tmp_path))
+    assert f"{tmp_path}/cluster.secret' holds 0 bytes" in said
+    assert "delete that file" in said
+
+
+def test_a_cluster_folder_that_cannot_be_one_is_told() -> None:
+    for folder in ("/etc/passwd", "/proc/d", "/proc"):
+        assert f"--data-dir: cannot use {folder}" in refuse_cluster("--data-dir", folder)
+
+
+def test_ports_of_the_nodes_do_not_overlap(tmp_path: Path) -> None:
+    for raft_port in ("8079", "8081", "8083"):
+        said = refuse_cluster("--data-dir", str(tmp_path), "--raft-port", raft_port)
+        assert f"--http-port 8081 and --raft-port {raft_port} are too near" in said
+
+
+def test_a_crash_while_the_folder_is_prepared_leaves_nothing_half_written(tmp_path: Path) -> None:
+    """What an earlier start left unfinished is no obstacle; what it finished is whole."""
+    (tmp_path / "cluster.json.unfinished").write_text("{")
+    (tmp_path / "cluster.secret.unfinished").touch()
+    plan = Plan(nodes=3, host="127.0.0.1", http_port=8081, raft_port=7081)
+    claim(tmp_path, plan).close()
+    assert len((tmp_path / "cluster.secret").read_bytes()) == 64
+    assert (tmp_path / "cluster.secret").stat().st_mode & 0o777 == 0o600
+    assert not list(tmp_path.glob("*.unfinished"))
 
 
 def verify(folder: Path, *flags: str) -> subprocess.CompletedProcess[str]:

@@ -1,0 +1,139 @@
+"""The values of settings: from their text to what the program works with, bounded.
+
+Each parser takes the text that was given, from wherever, and raises `ValueError` for what is not
+allowed; `config.OPTIONS` says in words what is.
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Callable
+from pathlib import Path
+from typing import Final
+from urllib.parse import urlsplit
+
+from raft_exchange.founding import founding_rules
+from raft_exchange.matching.filters import refuse_rules
+from raft_exchange.matching.limits import SIZE_E18_MAX
+from raft_exchange.matching.messages import MarketRules
+from raft_exchange.raft.members import MemberAddress
+
+LOOPBACK_HOSTS: Final = frozenset({"127.0.0.1", "localhost"})
+NAME_PATTERN: Final = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]{0,31}")
+DECIMAL_PATTERN: Final = re.compile(r"[0-9]{1,9}(?:\.[0-9]{1,18})?")
+MEMBERS_MAX: Final = 9
+FOUNDING_MAX: Final = 100
+
+
+def parse_name(text: str) -> str:
+    """Return the name of a node or cluster."""
+    if not NAME_PATTERN.fullmatch(text):
+        raise ValueError
+    return text
+
+
+def whole(low: int, high: int) -> Callable[[str], int]:
+    """Return a parser of whole numbers between two bounds."""
+
+    def parse(text: str) -> int:
+        if not (text.isascii() and text.isdigit() and len(text) <= 12 and low <= int(text) <= high):
+            raise ValueError
+        return int(text)
+
+    return parse
+
+
+parse_port: Final = whole(1, 65_535)
+parse_seconds: Final = whole(1, 600)
+
+
+def one_of(*choices: str) -> Callable[[str], str]:
+    """Return a parser of a closed list."""
+
+    def parse(text: str) -> str:
+        if text not in choices:
+            raise ValueError
+        return text
+
+    return parse
+
+
+def parse_on_off(text: str) -> bool:
+    """Return whether a switch is on."""
+    return one_of("on", "off")(text) == "on"
+
+
+def parse_host(text: str) -> str:
+    """Return a host name or an IPv4 address."""
+    if not text or len(text) > 253 or not re.fullmatch(r"[A-Za-z0-9._-]+", text):
+        raise ValueError
+    return text
+
+
+def parse_loopback(text: str) -> str:
+    """Return a host name of this machine alone."""
+    return one_of(*sorted(LOOPBACK_HOSTS))(text)
+
+
+def parse_path(text: str) -> Path:
+    """Return a path that a file can have."""
+    if not text or "\0" in text:
+        raise ValueError
+    return Path(text)
+
+
+def parse_members(text: str) -> tuple[MemberAddress, ...]:
+    """Return the members of `ID=RAFT_HOST:PORT=HTTP_URL,...`."""
+    members = []
+    for item in filter(None, text.split(",")):
+        name, raft_address, http_url = item.split("=", 2)
+        host, _, port = raft_address.rpartition(":")
+        parse_host(host)
+        parse_port(port)
+        if not re.fullmatch(r"https?://[^\s,=]+", http_url) or not url_endpoint(http_url)[0]:
+            raise ValueError
+        members.append(MemberAddress(parse_name(name), raft_address, http_url.rstrip("/")))
+    ids = [member.id for member in members]
+    if not members or len(set(ids)) != len(ids) or len(ids) > MEMBERS_MAX:
+        raise ValueError
+    return tuple(members)
+
+
+def url_endpoint(url: str) -> tuple[str, int]:
+    """Return host ("" for none) and port of a URL; without one it is the scheme's."""
+    parts = urlsplit(url)
+    return parts.hostname or "", parts.port or {"http": 80, "https": 443}[parts.scheme]
+
+
+def parse_markets(text: str) -> tuple[MarketRules, ...]:
+    """Return the rules of `BASE-QUOTE:TICK:LOT,...`, as the exchange would take them."""
+    markets = []
+    for item in filter(None, text.split(",")):
+        market, tick_size, lot_size = item.split(":")
+        rules = founding_rules(
+            market, tick_size_e18=_size_e18(tick_size), lot_size_e18=_size_e18(lot_size)
+        )
+        if refuse_rules(rules) is not None:
+            raise ValueError
+        markets.append(rules)
+    if len({rules.market for rules in markets}) < len(markets) or len(markets) > FOUNDING_MAX:
+        raise ValueError
+    return tuple(markets)
+
+
+def _size_e18(text: str) -> int:
+    if not DECIMAL_PATTERN.fullmatch(text):
+        raise ValueError
+    units, _, fraction = text.partition(".")
+    size_e18 = int(units + fraction.ljust(18, "0"))
+    if not 0 < size_e18 <= SIZE_E18_MAX:
+        raise ValueError
+    return size_e18
+
+
+def parse_origins(text: str) -> tuple[str, ...]:
+    """Return the web origins of a list."""
+    origins = tuple(filter(None, text.split(",")))
+    if not all(re.fullmatch(r"https?://[A-Za-z0-9.:\[\]-]+", origin) for origin in origins):
+        raise ValueError
+    return origins
