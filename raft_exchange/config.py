@@ -67,7 +67,7 @@ class Settings(msgspec.Struct, frozen=True, kw_only=True):
     founding_markets: tuple[MarketRules, ...]
     seed_services: bool
     cors_origins: tuple[str, ...]
-    drain_s: int
+    drain_seconds: int
     log_level: str
 
 
@@ -150,7 +150,7 @@ OPTIONS: Final = (
         "http(s)://host[:port], comma-separated",
         "foreign web origins that may call this node",
     ),
-    Option("drain_s", parse_seconds, "10", "1-600 seconds", "how long a stop may take"),
+    Option("drain_seconds", parse_seconds, "10", "1-600 seconds", "how long a stop may take"),
     Option(
         "log_level",
         one_of("debug", "info", "warning", "error"),

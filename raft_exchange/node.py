@@ -55,6 +55,8 @@ EXIT_BUG: Final = 3
 EXIT_STORAGE: Final = 4
 POLL_S: Final = 0.02
 HTTP_BACKLOG: Final = 1_024
+CLOSE_S_MIN: Final = 0.1
+"""What connections get to end, even where nothing is left of the time for a stop."""
 LINGERING_S: Final = 1.0
 """How long the rest of a body that was refused is read, so that the client sees the answer."""
 
@@ -230,11 +232,10 @@ class _Node:
         """Serve HTTP and join the group; `stack` undoes it in reverse."""
         settings = self._settings
         context = Context(self._core, self._marketdata, self._metrics, self._gateway_settings())
-        runner = web.AppRunner(
+        self._runner = runner = web.AppRunner(
             make_app(context),
             access_log=None,
             logger=_quiet(),  # what is not HTTP is a stranger's doing, not an error of ours
-            shutdown_timeout=settings.drain_s,
             lingering_time=LINGERING_S,
         )
         await runner.setup()
@@ -258,14 +259,23 @@ class _Node:
         )
 
     async def drain(self) -> None:
-        """Hand over leadership, then finish what was taken, within the time allowed."""
-        deadline_s = asyncio.get_running_loop().time() + self._settings.drain_s
+        """Hand over leadership, then finish and answer what was taken, all in the time allowed."""
+        deadline_s = asyncio.get_running_loop().time() + self._settings.drain_seconds
         self._core.drain()
         self._group.hand_over()
         await _until(lambda: not self._group.is_handing_over, deadline_s)
         await self._site.stop()
         self._pipeline.drain()
         await _until(lambda: self._pipeline.is_idle, deadline_s)
+        await self._close_connections(deadline_s)
+
+    async def _close_connections(self, deadline_s: float) -> None:
+        server = self._runner.server
+        assert server is not None
+        server.pre_shutdown()
+        left_s = deadline_s - asyncio.get_running_loop().time()
+        # It waits twice: for handlers to end, and once more after it has cancelled them.
+        await server.shutdown(max(CLOSE_S_MIN, left_s / 2))
 
     # The wires ------------------------------------------------------------------------------------
 

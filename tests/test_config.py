@@ -41,13 +41,13 @@ def test_defaults_are_as_the_help_says() -> None:
 
 def test_a_flag_beats_the_environment_and_the_environment_beats_the_file(tmp_path: Path) -> None:
     file = tmp_path / "node.toml"
-    file.write_text("http_port = 1\nraft_port = 2\ndrain_s = 3\nseed_services = false\n")
+    file.write_text("http_port = 1\nraft_port = 2\ndrain_seconds = 3\nseed_services = false\n")
     settings = load(
         {**NEEDED, "members": ADVERTISED, "http_port": "10"},
         {"RAFT_EXCHANGE_HTTP_PORT": "20", "RAFT_EXCHANGE_RAFT_PORT": "30"},
         file,
     )
-    assert (settings.http_port, settings.raft_port, settings.drain_s) == (10, 30, 3)
+    assert (settings.http_port, settings.raft_port, settings.drain_seconds) == (10, 30, 3)
     assert not settings.seed_services
 
 
@@ -96,8 +96,8 @@ def test_members_are_read_with_their_addresses() -> None:
         ("cluster_secret_file", "\0"),
         ("seed_services", "yes"),
         ("cors_origins", "example.com"),
-        ("drain_s", "0"),
-        ("drain_s", "601"),
+        ("drain_seconds", "0"),
+        ("drain_seconds", "601"),
         ("log_level", "loud"),
     ],
 )

@@ -26,7 +26,9 @@ from raft_exchange.setting_values import LOOPBACK_HOSTS
 
 NODES_MAX: Final = 9
 READY_S_MAX: Final = 60.0
-STOP_S_MAX: Final = 20.0
+DRAIN_SECONDS: Final = 10
+STOP_S_MAX: Final = DRAIN_SECONDS + 10.0
+"""What a node gets to drain and to close its files, before it is killed."""
 POLL_S: Final = 0.1
 
 
@@ -142,6 +144,7 @@ def _spawn(plan: Plan, folder: Path, durability: str) -> list[subprocess.Popen[b
             "raft_host": plan.host,
             "raft_port": plan.raft_port + number - 1,
             "durability": durability,
+            "drain_seconds": DRAIN_SECONDS,
         }
         command = [sys.executable, "-m", "raft_exchange", "node", *config.node_arguments(settings)]
         with (home / "node.log").open("ab") as log:
