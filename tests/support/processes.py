@@ -16,6 +16,12 @@ from typing import Any
 import aiohttp
 
 from raft_exchange.config import node_arguments
+from raft_exchange.matching.messages import Order, OrderAccepted
+from raft_exchange.raft.library import REGULAR
+from raft_exchange.raft.recovery import recover
+from raft_exchange.raft.storage import Directory
+from raft_exchange.sequencer.codec import decode_batch
+from raft_exchange.sequencer.state import ReplicatedState
 
 READY_S_MAX = 30.0
 POLL_S = 0.05
@@ -110,6 +116,28 @@ class RealCluster:
         code = node.process.wait(30)
         node.process = None
         return code
+
+
+def accepted_orders(node: NodeProcess) -> list[Order]:
+    """Return every order a stopped node accepted, replayed from its journal alone."""
+    directory = Directory(node.folder / "journal")
+    try:
+        found = recover(directory)
+    finally:
+        directory.close()
+    assert found.entries.base.index == 0, "the journal begins at the beginning"
+    accepted: list[Order] = []
+    state = ReplicatedState()
+    for command, index, term in found.entries.run(
+        1, bytes_max=1 << 40, count_max=found.commit_index
+    ):
+        if command[:1] != REGULAR:
+            continue
+        for result in state.apply(index, term, *decode_batch(command[1:])).results:
+            if not result.replayed_sequence:
+                events = (e for e in result.events if isinstance(e, OrderAccepted))
+                accepted.extend(event.order for event in events)
+    return accepted
 
 
 class Client:
