@@ -5,6 +5,7 @@ from __future__ import annotations
 import argparse
 import asyncio
 import json
+import os
 import signal
 import sys
 from importlib.metadata import version
@@ -104,11 +105,12 @@ def parse(arguments: list[str]) -> argparse.Namespace:
 def settings_of(flags: argparse.Namespace) -> GrapeSettings:
     """Return the settings that the flags ask for.
 
-    With `-b` an IPv4 address, services announced here are published at that address; any other
-    value of `-b` (`0.0.0.0`, a name) says where to listen only.
+    With `-b` the IPv4 address of an interface, services announced here are published at that
+    address; any other value of `-b` (`0.0.0.0`, loopback, a name) says where to listen only.
     """
     bind = flags.b or LOOPBACK
-    own_host = bind if flags.b and is_host(bind) and bind != ANY_HOST else None
+    is_published = is_host(bind) and bind != ANY_HOST and not bind.startswith("127.")
+    own_host = bind if is_published else None
     return GrapeSettings(
         dht_host=flags.dht_host,
         dht_port=flags.dp,
@@ -148,8 +150,16 @@ async def run(flags: argparse.Namespace) -> int:
     for number in (signal.SIGINT, signal.SIGTERM):
         loop.add_signal_handler(number, stopped.set)
     grape = Grape(settings_of(flags))
+
+    def write(event: Event) -> None:
+        try:
+            _write(event, grape)
+        except BrokenPipeError:  # whoever read the events has gone: end with him
+            os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+            stopped.set()
+
     if flags.events:
-        grape.add_listener(lambda event: _write(event, grape))
+        grape.add_listener(write)
     try:
         await grape.start()
     except OSError as error:

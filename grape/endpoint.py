@@ -11,7 +11,6 @@ import asyncio
 import contextlib
 import os
 import socket
-from collections import OrderedDict
 from collections.abc import Callable, Sequence
 from typing import Final
 
@@ -36,7 +35,6 @@ DATAGRAM_BYTES_MAX: Final = 65_536
 DATAGRAMS_PER_WAKE_MAX: Final = 256
 SOCKET_BUFFER_BYTES: Final = 1024 * 1024
 RESOLVE_PAUSE_S: Final = 10.0
-ROUTES_MAX: Final = 1_000
 RESOLVE_S_MAX: Final = 1.0  # that a start waits for names
 ANY_HOST: Final = "0.0.0.0"
 LOOPBACK: Final = "127.0.0.1"
@@ -87,7 +85,6 @@ class Endpoint:
         self._bootstrap = bootstrap
         self._own_host = own_host if own_host is not None else host
         self._on_event = on_event
-        self._routes: OrderedDict[str, str] = OrderedDict()
         self._waiting: dict[int, asyncio.Future[Event]] = {}
         self._resolver: asyncio.Task[None] | None = None
         self._timer: asyncio.TimerHandle | None = None
@@ -114,7 +111,7 @@ class Endpoint:
         Raises:
             OSError: if the address cannot be bound.
         """
-        assert self._node is None, "an endpoint is started once"
+        assert self._node is None, "an endpoint is stopped before it is started again"
         self._socket = _bound_socket(self._host, self._settings.port)
         settings = msgspec.structs.replace(self._settings, port=self.address[1])
         self._node = DhtNode(settings, entropy=os.urandom, host_towards=self._host_towards)
@@ -136,6 +133,7 @@ class Endpoint:
         self._socket.close()
         if self._timer is not None:
             self._timer.cancel()
+            self._timer = None
         for future in self._waiting.values():
             if not future.done():
                 future.set_exception(GrapeBusyError("the grape is stopping"))
@@ -144,6 +142,7 @@ class Endpoint:
         if self._resolver is not None:
             self._resolver.cancel()
             await asyncio.wait([self._resolver])
+            self._resolver = None
 
     async def announce(self, name: bytes, port: int) -> int:
         """Announce a service on `port` of this host; return how many grapes keep it.
@@ -272,13 +271,7 @@ class Endpoint:
 
     def _host_towards(self, host: str) -> str:
         """Our address as `host` sees it: the bound one, or the one the kernel would send from."""
-        if self._own_host != ANY_HOST:
-            return self._own_host
-        if host not in self._routes:
-            if len(self._routes) >= ROUTES_MAX:
-                self._routes.popitem(last=False)
-            self._routes[host] = _route_source(host)
-        return self._routes[host]
+        return self._own_host if self._own_host != ANY_HOST else _route_source(host)
 
     async def _keep_resolving(self) -> None:
         while True:

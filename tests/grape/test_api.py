@@ -289,6 +289,17 @@ async def test_an_oversized_upload_is_cut() -> None:
 
 
 @in_loop
+async def test_a_body_that_never_ends_is_not_waited_for() -> None:
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(grape.api, "BODY_S_MAX", 0.05)
+        async with grapes(1) as (one,):
+            head = b"POST /lookup HTTP/1.1\r\nHost: x\r\nContent-Length: 9\r\n\r\n"
+            answer = await raw(one, head + b"{")
+            assert answer.startswith(b"HTTP/1.1 500 ")
+            assert answer.endswith(b"ERR_GRAPE_PAYLOAD_INVALID")
+
+
+@in_loop
 async def test_a_compressed_body_is_not_unpacked() -> None:
     async with grapes(1) as (grape,):
         request = b"POST /lookup HTTP/1.1\r\nHost: x\r\nContent-Encoding: gzip\r\n"

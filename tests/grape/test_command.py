@@ -1,14 +1,15 @@
 """The `grape` command: its flags, its events, its exit statuses."""
 
 import asyncio
+import os
 import signal
 
 import pytest
 
 from grape import GrapeSettings
 from grape.__main__ import EXIT_PORT_BUSY, EXIT_USAGE, parse, settings_of
-from tests.support.coroutines import in_loop
-from tests.support.grapes import LOOPBACK, command, grapes, join, next_event, udp_socket
+from tests.support.coroutines import eventually, in_loop
+from tests.support.grapes import LOOPBACK, command, grapes, join, next_event, started, udp_socket
 from tests.support.node_modules import free_port
 
 REQUIRED = ["--dp", "20001", "--aph", "30001", "--bn", ""]
@@ -66,9 +67,10 @@ def test_bounds_are_taken_from_their_flags() -> None:
         ("10.0.0.1", "10.0.0.1", "10.0.0.1"),
         ("0.0.0.0", "0.0.0.0", None),
         ("localhost", "localhost", None),
+        ("127.0.0.1", "127.0.0.1", None),
     ],
 )
-def test_only_a_concrete_address_is_published(
+def test_only_the_address_of_an_interface_is_published(
     bind: str, api_host: str, own_host: str | None
 ) -> None:
     found = settings("-b", bind)
@@ -123,6 +125,7 @@ async def test_events_are_lines_of_json() -> None:
                 f"{LOOPBACK}:{dht_port}",
                 f"http://{LOOPBACK}:{api_port}",
             )
+            await eventually(lambda: len(other.contacts) == 1)
             assert await other.announce("żółć", 1337) == 1
             assert await next_event(process, "announce") == {
                 "event": "announce",
@@ -161,3 +164,17 @@ async def test_a_busy_port_is_said_with_its_flag() -> None:
             _, errors = await asyncio.wait_for(process.communicate(), 30.0)
             assert process.returncode == EXIT_PORT_BUSY
             assert f"--aph {busy}: " in errors.decode()
+
+
+@in_loop
+async def test_when_the_reader_of_the_events_goes_the_command_ends() -> None:
+    dht_port = free_port()
+    flags = ["--dp", str(dht_port), "--aph", str(free_port()), "--bn", "", "--events"]
+    reading, writing = os.pipe()
+    async with command(*flags, output=writing) as process:
+        os.close(writing)
+        await asyncio.to_thread(os.read, reading, 1)
+        os.close(reading)
+        visitor = await started(GrapeSettings(bootstrap=[f"{LOOPBACK}:{dht_port}"]))
+        assert await asyncio.wait_for(process.wait(), 30.0) == 0
+        await visitor.stop()

@@ -98,6 +98,17 @@ async def test_both_ports_are_free_at_once_after_a_stop() -> None:
 
 
 @in_loop
+async def test_a_stopped_grape_may_be_started_again() -> None:
+    async with grapes(1) as (first,):
+        second = Grape(GrapeSettings(bootstrap=[join(first.dht_address)], api_port=0))
+        for _ in range(2):
+            await second.start()
+            assert await second.announce("svc", 1337) == 1
+            await second.stop()
+        assert await first.lookup("svc") == [(LOOPBACK, 1337)]
+
+
+@in_loop
 async def test_after_another_grape_restarted_the_very_next_announcement_succeeds() -> None:
     async with grapes(2) as (first, second):
         assert await first.announce("svc", 1337) == 1

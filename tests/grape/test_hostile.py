@@ -95,7 +95,7 @@ async def test_floods_neither_end_nor_bloat_nor_confuse_a_grape() -> None:
     dht_port, api_port = free_port(), free_port()
     flags = ["--dp", str(dht_port), "--aph", str(api_port), "--bn", ""]
     with TemporaryFile() as said:
-        async with command(*flags, output=said) as victim:
+        async with command(*flags, output=said, errors=said) as victim:
             await survive(victim, dht_port, api_port)
         said.seek(0)
         assert b"Traceback" not in said.read()
