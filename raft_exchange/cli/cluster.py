@@ -13,8 +13,6 @@ import socket
 import subprocess
 import sys
 import time
-import urllib.error
-import urllib.request
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Final
@@ -22,10 +20,12 @@ from typing import Final
 from raft_exchange import config
 from raft_exchange.cli import Commands, cluster_folder
 from raft_exchange.cli.cluster_folder import Plan, StartError
+from raft_exchange.cli.readiness import Readiness, look
 from raft_exchange.setting_values import LOOPBACK_HOSTS
 
 NODES_MAX: Final = 9
-READY_S_MAX: Final = 60.0
+TELL_S: Final = 5.0
+"""How often a start that takes long says how far it is."""
 DRAIN_SECONDS: Final = 10
 STOP_S_MAX: Final = DRAIN_SECONDS + 10.0
 """What a node gets to drain and to close its files, before it is killed."""
@@ -165,29 +165,32 @@ def _spawn(plan: Plan, folder: Path, durability: str) -> list[subprocess.Popen[b
 def _wait_ready(
     plan: Plan, folder: Path, nodes: Sequence[subprocess.Popen[bytes]], stopping: list[int]
 ) -> bool:
-    deadline_s = time.monotonic() + READY_S_MAX
-    waiting = set(range(1, plan.nodes + 1))
-    while waiting and not stopping:
-        for number in sorted(waiting):
-            code = nodes[number - 1].poll()
-            if code is not None or time.monotonic() > deadline_s:
-                log = folder / plan.node_id(number) / "node.log"
-                state = "is not ready" if code is None else f"exited with code {code}"
-                tail = "".join(log.read_text(errors="replace").splitlines(keepends=True)[-10:])
-                print(f"{plan.node_id(number)} {state}; the end of {log}:\n{tail}", file=sys.stderr)
+    """Return True once all nodes are ready, False when that is not to be expected any more."""
+    processes = {plan.node_id(number): node for number, node in enumerate(nodes, 1)}
+    urls = {plan.node_id(number): plan.http_url(number) for number in range(1, plan.nodes + 1)}
+    readiness = Readiness(list(processes), now_s=time.monotonic())
+    tell_at_s = time.monotonic() + TELL_S
+    while readiness.waiting and not stopping:
+        for node in list(readiness.waiting):
+            code = processes[node].poll()
+            if code is not None:
+                _tell_end_of_log(folder, node, f"exited with code {code}")
                 return False
-            if _is_ready(plan.http_url(number)):
-                waiting.discard(number)
+            readiness.observe(node, look(urls[node]), now_s=time.monotonic())
+        if readiness.waiting and readiness.is_stalled(now_s=time.monotonic()):
+            _tell_end_of_log(folder, readiness.waiting[0], "does not become ready")
+            return False
+        if time.monotonic() >= tell_at_s:
+            print("\n".join(map(readiness.progress, readiness.waiting)), flush=True)
+            tell_at_s = time.monotonic() + TELL_S
         time.sleep(POLL_S)
-    return not waiting
+    return not readiness.waiting
 
 
-def _is_ready(url: str) -> bool:
-    try:
-        with urllib.request.urlopen(f"{url}/readyz", timeout=2) as answer:
-            return bool(answer.status == 200)
-    except (urllib.error.URLError, OSError):
-        return False
+def _tell_end_of_log(folder: Path, node: str, state: str) -> None:
+    log = folder / node / "node.log"
+    tail = "".join(log.read_text(errors="replace").splitlines(keepends=True)[-10:])
+    print(f"{node} {state}; the end of {log}:\n{tail}", file=sys.stderr)
 
 
 def _next_steps(plan: Plan, folder: Path, nodes: Sequence[subprocess.Popen[bytes]]) -> str:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import os
 import shlex
 import signal
 import socket
@@ -48,8 +49,10 @@ def run_cluster(*arguments: str) -> Iterator[tuple[subprocess.Popen[str], list[s
 
 @pytest.fixture
 def ports() -> list[str]:
-    """Return flags for base ports with two free ones each; neighbours are free in practice."""
-    for http_port in range(21_000, 29_000, 10):
+    """Return flags for base ports with free ones behind them; other runs look elsewhere first."""
+    candidates = range(21_000, 29_000, 10)
+    first = os.getpid() % len(candidates)
+    for http_port in (*candidates[first:], *candidates[:first]):
         if all(_is_free(port) for port in range(http_port, http_port + 8)):
             return ["--http-port", str(http_port), "--raft-port", str(http_port + 4)]
     raise AssertionError("no free ports")

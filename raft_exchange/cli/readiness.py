@@ -1,0 +1,88 @@
+"""When the nodes of a starting cluster are ready, and when waiting has lost its sense.
+
+A node with a large folder reads it before it answers anything, then replays its log, then finds the
+others: minutes, at millions of orders. So there is no limit to the wait as such. It goes on while a
+node lives that does not answer yet (it reads its folder), or while any node applies entries; only
+when all answer and nothing has moved for `STALL_S_MAX` is something wrong.
+"""
+
+from __future__ import annotations
+
+import json
+import urllib.error
+import urllib.request
+from collections.abc import Sequence
+from typing import Final
+
+import msgspec
+
+STALL_S_MAX: Final = 60.0
+ANSWER_S_MAX: Final = 2.0
+
+
+class Seen(msgspec.Struct, frozen=True):
+    """What a node answered: whether it is ready, and how far it is in the log it knows of."""
+
+    is_ready: bool
+    applied_index: int
+    commit_index: int
+
+
+def look(url: str) -> Seen | None:
+    """Ask the node at a base URL; None if it does not answer."""
+    try:
+        with urllib.request.urlopen(f"{url}/v1/cluster", timeout=ANSWER_S_MAX) as answer:
+            view = json.load(answer)
+        return Seen(_is_ready(url), int(view["applied_index"]), int(view["commit_index"]))
+    except (OSError, ValueError, KeyError):
+        return None
+
+
+def _is_ready(url: str) -> bool:
+    try:
+        with urllib.request.urlopen(f"{url}/readyz", timeout=ANSWER_S_MAX) as answer:
+            return bool(answer.status == 200)
+    except urllib.error.HTTPError as error:
+        with error:
+            return False
+
+
+class Readiness:
+    """What was last seen of each node, and since when nothing has moved.
+
+    Attributes:
+        waiting: the nodes that have not been ready yet, in order.
+    """
+
+    def __init__(self, nodes: Sequence[str], *, now_s: float) -> None:
+        self.waiting = list(nodes)
+        self._seen: dict[str, Seen | None] = dict.fromkeys(nodes)
+        self._moved_at_s = now_s
+
+    def observe(self, node: str, seen: Seen | None, *, now_s: float) -> None:
+        """Take what a living node answered."""
+        before = self._seen[node]
+        if seen is None:
+            # Before its first answer it reads its folder; later it is only busy for a moment.
+            if before is None:
+                self._moved_at_s = now_s
+            return
+        if before is None or seen.applied_index > before.applied_index:
+            self._moved_at_s = now_s
+        self._seen[node] = seen
+        if seen.is_ready and node in self.waiting:
+            self.waiting.remove(node)
+            self._moved_at_s = now_s
+
+    def is_stalled(self, *, now_s: float) -> bool:
+        """Say whether nothing has moved for too long."""
+        return now_s - self._moved_at_s > STALL_S_MAX
+
+    def progress(self, node: str) -> str:
+        """Return a line about a node that is not ready."""
+        seen = self._seen[node]
+        if seen is None:
+            return f"{node} reads its folder"
+        if seen.applied_index < seen.commit_index:
+            return f"{node} has applied {seen.applied_index:,} of {seen.commit_index:,} entries"
+        return f"{node} has applied {seen.applied_index:,} entries and looks for the others"
