@@ -41,7 +41,10 @@ class ExchangeFigures(NamedTuple):
 
 
 class NodeFigures(NamedTuple):
-    """What the node counts: by peer for `peers` and `match_lag`, by direction for the wire."""
+    """What the node counts: by peer for `peers` and `match_lag`, by direction for the wire.
+
+    `snapshots` counts by what became of them: written, installed, failed.
+    """
 
     role: str
     has_leader: bool
@@ -51,6 +54,8 @@ class NodeFigures(NamedTuple):
     log_last_index: int
     commit_index: int
     applied_index: int
+    snapshot_index: int
+    snapshots: Mapping[str, int]
     peers: Mapping[str, bool]
     match_lag: Mapping[str, int]
     commands_queued: int
@@ -168,6 +173,7 @@ class _NodeCollector(Collector):
             ("raft_log_last_index", "Index of the last entry held", figures.log_last_index),
             ("raft_commit_index", "Greatest index known to be committed", figures.commit_index),
             ("raft_applied_index", "Index of the last applied entry", figures.applied_index),
+            ("snapshot_index", "Last entry in the newest snapshot", figures.snapshot_index),
             ("commands_queued", "Commands that wait for a batch", figures.commands_queued),
             ("batches_in_flight", "Batches on their way", figures.batches_in_flight),
             ("loop_lag_seconds", "How late the loop ran its last timer", figures.loop_lag_s),
@@ -199,6 +205,12 @@ class _NodeCollector(Collector):
             lag.add_metric((peer,), figures.match_lag[peer])
         yield connected
         yield lag
+        snapshots = CounterMetricFamily(
+            "raft_exchange_snapshots", "Snapshots, by what became of them", labels=("outcome",)
+        )
+        for outcome, value in figures.snapshots.items():
+            snapshots.add_metric((outcome,), value)
+        yield snapshots
         for name, text, values in (
             ("frames", "Raft frames", figures.frames),
             ("bytes", "Bytes of Raft frames", figures.bytes),

@@ -312,6 +312,12 @@ class _Node:
             log_last_index=self._journal.last_index,
             commit_index=status.commit_index,
             applied_index=status.applied_index,
+            snapshot_index=status.snapshot_index,
+            snapshots={
+                "written": self._snapshots.written,
+                "installed": self._snapshots.installed,
+                "failed": self._snapshots.failures,
+            },
             peers={m.id: m.reachable for m in status.members if m.id != status.node},
             match_lag={m.id: m.match_lag or 0 for m in status.members if m.id != status.node},
             commands_queued=self._pipeline.commands_queued,

@@ -1,7 +1,8 @@
 """`raft-exchange verify DIR`: is a stopped node's data folder whole, and what does it say?
 
-Reads only. Checks every checksum of the journal, replays the committed entries through the state
-machine, and prints the sequence and the state hash: equal on every node at the same index.
+Reads only. Checks every checksum of the journal and the snapshots, replays the committed entries
+behind a snapshot through the state machine, and prints the sequence and the state hash: equal on
+every node at the same index.
 """
 
 from __future__ import annotations
@@ -18,8 +19,9 @@ from raft_exchange.marketdata.view import MarketData
 from raft_exchange.raft.library import REGULAR
 from raft_exchange.raft.recovery import Recovery, recover
 from raft_exchange.raft.segments import JournalCorrupt
+from raft_exchange.raft.snapshot_file import Header, Image, SnapshotDamaged, decode
+from raft_exchange.raft.snapshot_store import SUFFIX
 from raft_exchange.raft.storage import Directory, DirectoryInUse
-from raft_exchange.sequencer.codec import CodecError
 from raft_exchange.sequencer.replica import Replica
 from raft_exchange.sequencer.state import ReplicatedState
 
@@ -27,9 +29,12 @@ ENTRIES_AT_ONCE: Final = 1_024
 
 
 class Finding(msgspec.Struct, frozen=True):
-    """What a folder says; `unconfirmed` counts entries beyond the last known commit."""
+    """What a folder says; `unconfirmed` counts entries beyond the last known commit.
 
-    first_index: int
+    `snapshot_index` is where the replay began: 0 without a snapshot.
+    """
+
+    snapshot_index: int
     index: int
     unconfirmed: int
     torn_bytes: int
@@ -60,14 +65,15 @@ def run(arguments: argparse.Namespace) -> int:
     directory = Directory(folder)
     try:
         directory.lock()
-        finding = _replay(recover(directory), arguments.index)
+        snapshots = _read_snapshots(arguments.dir / "snapshots")
+        finding = _replay(recover(directory), snapshots, arguments.index)
     except DirectoryInUse as error:
         print(f"raft-exchange verify: DIR: {error}; stop the node first", file=sys.stderr)
         return 2
-    except ValueError as error:
-        print(f"raft-exchange verify: {error}", file=sys.stderr)
-        return 2 if not isinstance(error, CodecError) else 1
-    except (JournalCorrupt, OSError) as error:
+    except _NotThere as error:
+        print(f"raft-exchange verify: --index: {error}", file=sys.stderr)
+        return 2
+    except (JournalCorrupt, OSError, ValueError) as error:
         print(f"raft-exchange verify: damaged: {error}", file=sys.stderr)
         return 1
     finally:
@@ -76,18 +82,47 @@ def run(arguments: argparse.Namespace) -> int:
     return 0
 
 
-def _replay(found: Recovery, index: int | None) -> Finding:
+class _NotThere(Exception):
+    """The index asked for cannot be reached from what the folder holds."""
+
+
+_Snapshots = list[tuple[Header, list[bytes]]]
+
+
+def _read_snapshots(folder: Path) -> _Snapshots:
+    """Return every snapshot, oldest first.
+
+    Raises:
+        SnapshotDamaged: one is not whole; the message names it.
+    """
+    found = []
+    for path in sorted(folder.glob(f"*{SUFFIX}")):
+        try:
+            found.append(decode(path.read_bytes()))
+        except SnapshotDamaged as error:
+            raise SnapshotDamaged(f"{path.name}: {error}") from error
+    return found
+
+
+def _replay(found: Recovery, snapshots: _Snapshots, index: int | None) -> Finding:
     """Return the finding at `index`, or at the last known commit.
 
     Raises:
-        ValueError: the index is not in the folder.
+        _NotThere: the index is not in the folder.
     """
     entries = found.entries
-    last = found.commit_index if index is None else index
-    if not entries.base.index <= last <= entries.last_index:
-        raise ValueError(f"--index: {last}; allowed: {entries.base.index}-{entries.last_index}")
+    newest = snapshots[-1][0].index if snapshots else 0
+    last = max(found.commit_index, newest) if index is None else index
     replica = Replica(ReplicatedState(), MarketData(), on_applied=lambda applied: None)
-    at = entries.base.index
+    at = 0
+    for header, sections in snapshots:
+        if entries.base.index <= header.index <= last:
+            at = header.index
+            image = Image(header.sequence, header.time_us, header.state_hash, sections)
+            replica.prepare(image)()
+    if at < entries.base.index or last > max(at, entries.last_index):
+        raise _NotThere(f"{last}; allowed: {at or entries.base.index}-{entries.last_index}")
+    begin = at
     while at < last:
         run = entries.run(at + 1, bytes_max=1 << 20, count_max=min(ENTRIES_AT_ONCE, last - at))
         for command, entry_index, term in run:
@@ -96,9 +131,9 @@ def _replay(found: Recovery, index: int | None) -> Finding:
             at = entry_index
     state = replica.state
     return Finding(
-        first_index=entries.base.index + 1,
+        snapshot_index=begin,
         index=last,
-        unconfirmed=entries.last_index - found.commit_index,
+        unconfirmed=max(0, entries.last_index - max(found.commit_index, newest)),
         torn_bytes=0 if found.torn is None else found.torn.length_bytes,
         sequence=state.exchange.sequence,
         time_us=state.exchange.time_us,
@@ -110,7 +145,9 @@ def _print(finding: Finding, *, as_json: bool) -> None:
     if as_json:
         print(msgspec.json.encode(finding).decode())
         return
-    print(f"entries {finding.first_index}-{finding.index} are whole and were replayed")
+    if finding.snapshot_index:
+        print(f"the snapshot at entry {finding.snapshot_index} is whole")
+    print(f"entries {finding.snapshot_index + 1}-{finding.index} are whole and were replayed")
     if finding.unconfirmed:
         print(f"{finding.unconfirmed} entries beyond the last known commit were left out")
     if finding.torn_bytes:

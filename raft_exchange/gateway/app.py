@@ -37,6 +37,7 @@ ROUTES: Final[tuple[tuple[str, str, Handler], ...]] = (
     ("GET", "/v1/markets/{market}/trades", markets.get_trades),
     ("GET", "/v1/time", markets.get_time),
     ("GET", "/v1/cluster", cluster.get_cluster),
+    ("POST", "/v1/cluster/snapshot", cluster.post_snapshot),
     ("GET", "/livez", health.get_livez),
     ("GET", "/readyz", health.get_readyz),
     ("GET", "/metrics", health.get_metrics),

@@ -29,6 +29,7 @@ async def get_cluster(request: web.Request) -> web.Response:
         "term": status.term,
         "commit_index": status.commit_index,
         "applied_index": status.applied_index,
+        "snapshot_index": status.snapshot_index,
         "sequence": sequence,
         "state_hash": state_hash,
         "draining": status.draining,
@@ -45,3 +46,17 @@ async def get_cluster(request: web.Request) -> web.Response:
         ],
     }
     return answer(body, headers={"X-Sequence": str(sequence)})
+
+
+async def post_snapshot(request: web.Request) -> web.Response:
+    """Have this node write a snapshot: done when `snapshot_index` reaches `applied_index`."""
+    core = request.app[CONTEXT].core
+    query_of(request, ())
+    core.request_snapshot()
+    status = core.status()
+    body: View = {
+        "node": status.node,
+        "applied_index": status.applied_index,
+        "snapshot_index": status.snapshot_index,
+    }
+    return answer(body, status=202)

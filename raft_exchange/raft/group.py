@@ -259,6 +259,17 @@ class Group(syncobj.SyncObj):  # type: ignore[misc]
         """Return whether a hand-over is under way: this member leads and takes no proposals."""
         return self._leadership is not None and self._leadership.is_handing_over
 
+    @property
+    def snapshot_index(self) -> int:
+        """Return up to which entry the newest snapshot reaches; 0 while there is none."""
+        newest = self._snapshots.store.newest if self._snapshots is not None else None
+        return 0 if newest is None else newest.index
+
+    def request_snapshot(self) -> None:
+        """Write a snapshot soon, though none is due; nothing where the newest says it all."""
+        if self._snapshots is not None and self.last_applied > self.snapshot_index:
+            self._snapshots.request()
+
     def node(self, member_id: str) -> Node:
         """Return the library's name for a member."""
         return Node(member_id)

@@ -61,9 +61,6 @@ class SnapshotStore:
         self.directory = directory
         self.cluster = cluster
         self.snapshots: list[Snapshot] = []
-        for name in directory.names():
-            if name.endswith(UNFINISHED_SUFFIX):
-                directory.unlink(name)
 
     @property
     def newest(self) -> Snapshot | None:
@@ -78,7 +75,7 @@ class SnapshotStore:
     def load(self, *, base_index: int) -> tuple[Header, list[bytes]] | None:
         """Return the newest snapshot that is whole; None where the log alone is enough.
 
-        Called once, before anything is adopted.
+        Called once, before anything is adopted. Unfinished files go.
 
         Args:
             base_index: where the log begins; an older snapshot leaves a gap.
@@ -86,6 +83,9 @@ class SnapshotStore:
         Raises:
             SnapshotsUnusable: the log needs a snapshot, and none that is whole is new enough.
         """
+        for name in self.directory.names():
+            if name.endswith(UNFINISHED_SUFFIX):
+                self.directory.unlink(name)
         names = sorted((n for n in self.directory.names() if n.endswith(SUFFIX)), reverse=True)
         complaints = []
         for name in names:

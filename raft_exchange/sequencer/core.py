@@ -114,6 +114,10 @@ class NodeCore:
                 self._hash_after_s = began_s + HASH_PAUSE_SHARE * took_s
             return self._hash
 
+    def request_snapshot(self) -> None:
+        """See `outcome.Core.request_snapshot`."""
+        self._group.request_snapshot()
+
     def status(self) -> Status:
         """See `outcome.Core.status`."""
         raft = self._group
@@ -143,6 +147,7 @@ class NodeCore:
                 for member in self._membership.members
             ),
             tick_age_ms=int(1000 * self._driver.tick_age_s),
+            snapshot_index=raft.snapshot_index,
         )
 
 

@@ -70,7 +70,8 @@ class Status(msgspec.Struct, frozen=True):
     """One node's view of the cluster, as of now.
 
     `leader` is "" while none is known. `leader_contact_age_ms` is the time since a quorum (on the
-    leader) or the leader (elsewhere) was heard; None if never. `tick_age_ms` is the time since the
+    leader) or the leader (elsewhere) was heard; None if never. `snapshot_index` is the last entry
+    in this node's newest snapshot, 0 without one. `tick_age_ms` is the time since the
     Raft group last ran.
     """
 
@@ -87,6 +88,7 @@ class Status(msgspec.Struct, frozen=True):
     draining: bool
     members: tuple[Member, ...]
     tick_age_ms: int
+    snapshot_index: int
 
 
 class Core(Protocol):
@@ -110,6 +112,10 @@ class Core(Protocol):
 
     async def state_hash(self) -> tuple[int, str]:
         """Return the sequence and the SHA-256 (hex) of the canonical state at that sequence."""
+        ...
+
+    def request_snapshot(self) -> None:
+        """Have this node write a snapshot soon, beside the trading."""
         ...
 
     def status(self) -> Status:

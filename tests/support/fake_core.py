@@ -54,6 +54,7 @@ class FakeCore:
         self.contact_age_ms: int | None = 3
         self.commit_lag = 0
         self.draining = False
+        self.snapshot_index = 0
         self._unfolded: list[tuple[int, int, tuple[Event, ...]]] = []
         self._number = 0
         self.run(AdvanceTime(START_US))
@@ -120,6 +121,10 @@ class FakeCore:
         """See `outcome.Core.state_hash`."""
         return self.exchange.sequence, self.state.state_hash()
 
+    def request_snapshot(self) -> None:
+        """See `outcome.Core.request_snapshot`; written at once."""
+        self.snapshot_index = self.exchange.sequence
+
     def status(self) -> Status:
         """See `outcome.Core.status`."""
         return Status(
@@ -136,6 +141,7 @@ class FakeCore:
             draining=self.draining,
             members=(Member("n1", "127.0.0.1:7081", "http://127.0.0.1:8081", True, 0),),
             tick_age_ms=0,
+            snapshot_index=self.snapshot_index,
         )
 
     def _sequence(self, *requests: Request) -> list[Outcome]:
