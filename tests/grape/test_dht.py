@@ -122,6 +122,14 @@ def test_a_second_announcement_needs_no_search() -> None:
     assert [b"announce_peer" in data for source, _, data in ring.trace if source == a] == [True]
 
 
+def test_an_announcement_after_a_lookup_needs_no_search_either() -> None:
+    ring, a, _ = pair()
+    ring.lookup(a, b"svc")
+    ring.trace.clear()
+    ring.announce(a, b"svc", 1337)
+    assert [b"announce_peer" in data for source, _, data in ring.trace if source == a] == [True]
+
+
 def test_after_the_other_restarted_the_very_next_announcement_succeeds() -> None:
     """The tokens we hold are worthless then: the search is made again, within the same call."""
     ring, a, b = pair()
@@ -214,6 +222,15 @@ def test_a_bad_token_is_refused() -> None:
     assert ring.lookup(b, b"svc") == set()
 
 
+def test_an_item_with_a_bad_token_is_refused() -> None:
+    ring, a, b = pair()
+    query = b"d1:ad2:id20:%b5:token3:bad1:v1:ve1:q3:put1:t1:x1:y1:qe"
+    ring.send(query % ring.nodes[a].node_id, source=a, to=b)
+    ring.run(0.1)
+    assert (b, a, b"d1:eli203e27:cannot `put` with bad tokene1:t1:x1:y1:ee") in ring.trace
+    assert len(ring.nodes[b].items) == 0
+
+
 def test_a_token_outlives_one_rotation_of_the_secrets() -> None:
     ring, a, _ = pair()
     ring.run(-ring.now_s % TOKEN_ROTATION_S + TOKEN_ROTATION_S - 1)
@@ -239,6 +256,30 @@ def test_a_dead_bootstrap_entry_costs_less_than_a_second_and_only_when_it_is_all
     begun_s = ring.now_s
     ring.lookup(b, b"svc")
     assert ring.now_s - begun_s < 0.01
+
+
+def test_a_dead_bootstrap_entry_is_called_ever_more_rarely() -> None:
+    ring = Ring()
+    ring.add(0, bootstrap=[9])
+    ring.run(10.0)
+    early = len(ring.trace)
+    ring.run(60.0)
+    assert early >= 6
+    assert 60 / RETRY_S_MAX <= len(ring.trace) - early <= 2 * 60 / RETRY_S_MAX + 2
+
+
+def test_the_dead_that_others_still_name_cost_only_the_first_lookup() -> None:
+    """Nobody but the seeker noticed: its neighbours go on naming the dead node."""
+    ring = circle(4)
+    seeker, *_, victim = ring.nodes
+    ring.kill(victim)
+    for first in (True, False):
+        begun_s = ring.now_s
+        ring.lookup(seeker, b"svc")
+        assert (ring.now_s - begun_s > 0.05) is first
+        ring.run(1.0)
+    others = [node for address, node in ring.nodes.items() if address != seeker]
+    assert all(victim in [contact.address for contact in node.table] for node in others)
 
 
 def test_ready_comes_when_the_first_look_around_ends() -> None:
@@ -284,6 +325,7 @@ def test_two_halves_that_lost_each_other_join_again() -> None:
     assert len(ring.nodes[a].table) == len(ring.nodes[b].table) == 0
     ring.loses = lambda data, source, to: False
     ring.run(2 * RETRY_S_MAX)
+    assert len(ring.nodes[a].table) == len(ring.nodes[b].table) == 1
     ring.announce(a, b"svc", 1337)
     assert ring.lookup(b, b"svc") == {(a[0], 1337)}
 

@@ -183,6 +183,10 @@ def test_a_damaged_message_raises_only_its_own_error(message: Message, data: st.
     [
         (b"d1:ade1:q9:find_node1:t1:x1:y1:qe", "`find_node` missing required `a.target` field"),
         (b"d1:ade1:q9:get_peers1:t1:x1:y1:qe", "`get_peers` missing required `a.info_hash` field"),
+        (
+            b"d1:ad9:info_hash8193:" + b"n" * 8_193 + b"e1:q9:get_peers1:t1:x1:y1:qe",
+            "`get_peers` missing required `a.info_hash` field",
+        ),
         # One datagram of this kind ends a grape of the field.
         (
             b"d1:ad6:targeti1ee1:q9:find_node1:t1:x1:y1:qe",
