@@ -77,6 +77,11 @@ class Metrics:
             "HTTP requests being answered",
             registry=self.registry,
         )
+        self.connections_refused = Counter(
+            "raft_exchange_http_connections_refused_total",
+            "HTTP connections closed at once, because there were too many",
+            registry=self.registry,
+        )
         self._requests = Counter(
             "raft_exchange_http_requests_total",
             "HTTP requests answered, by route template, method and class of status",

@@ -20,14 +20,15 @@ from contextlib import AsyncExitStack
 from typing import Final, NoReturn
 
 import uvloop
-from aiohttp import web
 
 from raft_exchange import collector
 from raft_exchange.config import Settings
+from raft_exchange.descriptors import TooFewDescriptors, connections_affordable
 from raft_exchange.founding import founding_requests, log_founded
 from raft_exchange.gateway.app import make_app
 from raft_exchange.gateway.context import Context
 from raft_exchange.gateway.context import Settings as GatewaySettings
+from raft_exchange.gateway.listener import Listener
 from raft_exchange.marketdata.view import MarketData
 from raft_exchange.metrics import Metrics, NodeFigures
 from raft_exchange.raft.driver import Driver
@@ -54,11 +55,6 @@ EXIT_USAGE: Final = 2
 EXIT_BUG: Final = 3
 EXIT_STORAGE: Final = 4
 POLL_S: Final = 0.02
-HTTP_BACKLOG: Final = 1_024
-CLOSE_S_MIN: Final = 0.1
-"""What connections get to end, even where nothing is left of the time for a stop."""
-LINGERING_S: Final = 1.0
-"""How long the rest of a body that was refused is read, so that the client sees the answer."""
 
 logger = logging.getLogger(__name__)
 
@@ -78,7 +74,7 @@ def run_node(settings: Settings, secret: bytes, *, lifeline: int | None = None) 
     except (IdentityError, DirectoryInUse) as error:
         logger.error("data_dir: %s", error)
         return EXIT_USAGE
-    except _WrongSetting as error:
+    except (_WrongSetting, TooFewDescriptors) as error:
         logger.error("%s", error)
         return EXIT_USAGE
     except (StorageFailed, JournalCorrupt, SnapshotsUnusable, OSError) as error:
@@ -112,6 +108,7 @@ def _stop_event(lifeline: int | None) -> asyncio.Event:
 
 async def _serve(settings: Settings, secret: bytes, lifeline: int | None) -> None:
     stop = _stop_event(lifeline)
+    connections_max = connections_affordable()
     async with AsyncExitStack() as stack:
         ids = sorted(member.id for member in settings.members)
         identity = _claim(settings, ids)
@@ -133,7 +130,7 @@ async def _serve(settings: Settings, secret: bytes, lifeline: int | None) -> Non
         stack.push_async_callback(transport.stop)
         await _bind(transport.start(), host="raft_host", port="raft_port")
         node = _Node(settings, identity, journal, transport, driver)
-        await node.start(stack)
+        await node.start(stack, connections_max=connections_max)
         await stop.wait()
         await node.drain()
     logger.info("stopped")
@@ -228,24 +225,17 @@ class _Node:
             self._group.keep_snapshots(snapshots)
         return snapshots
 
-    async def start(self, stack: AsyncExitStack) -> None:
+    async def start(self, stack: AsyncExitStack, *, connections_max: int) -> None:
         """Serve HTTP and join the group; `stack` undoes it in reverse."""
         settings = self._settings
         context = Context(self._core, self._marketdata, self._metrics, self._gateway_settings())
-        self._runner = runner = web.AppRunner(
-            make_app(context),
-            access_log=None,
-            logger=_quiet(),  # what is not HTTP is a stranger's doing, not an error of ours
-            lingering_time=LINGERING_S,
-        )
-        await runner.setup()
         stack.callback(self._snapshots.stop)
         stack.callback(self._driver.stop)
-        stack.push_async_callback(runner.cleanup)
-        self._site = web.TCPSite(
-            runner, settings.host, settings.http_port, backlog=HTTP_BACKLOG, reuse_address=True
+        self._listener = Listener(make_app(context), self._metrics, connections_max=connections_max)
+        stack.push_async_callback(self._listener.close, within_s=0)
+        await _bind(
+            self._listener.start(settings.host, settings.http_port), host="host", port="http_port"
         )
-        await _bind(self._site.start(), host="host", port="http_port")
         for member in settings.members:
             if member.id != settings.node_id:
                 self._transport.addNode(self._group.node(member.id))
@@ -264,18 +254,10 @@ class _Node:
         self._core.drain()
         self._group.hand_over()
         await _until(lambda: not self._group.is_handing_over, deadline_s)
-        await self._site.stop()
+        self._listener.stop()
         self._pipeline.drain()
         await _until(lambda: self._pipeline.is_idle, deadline_s)
-        await self._close_connections(deadline_s)
-
-    async def _close_connections(self, deadline_s: float) -> None:
-        server = self._runner.server
-        assert server is not None
-        server.pre_shutdown()
-        left_s = deadline_s - asyncio.get_running_loop().time()
-        # It waits twice: for handlers to end, and once more after it has cancelled them.
-        await server.shutdown(max(CLOSE_S_MIN, left_s / 2))
+        await self._listener.close(within_s=deadline_s - asyncio.get_running_loop().time())
 
     # The wires ------------------------------------------------------------------------------------
 
@@ -362,12 +344,6 @@ async def _until(claim: Callable[[], bool], deadline_s: float) -> None:
 
 def _now_us() -> int:
     return time.time_ns() // 1_000
-
-
-def _quiet() -> logging.Logger:
-    http_logger = logging.getLogger("aiohttp.server")
-    http_logger.setLevel(logging.CRITICAL)
-    return http_logger
 
 
 def _fail(error: BaseException) -> NoReturn:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import re
 from collections.abc import Mapping
 from typing import Final
@@ -14,6 +15,7 @@ from raft_exchange.matching.limits import INT64_MAX
 
 BODY_BYTES_MAX: Final = 64 * 1024
 BATCH_BYTES_MAX: Final = 1024 * 1024
+BODY_S_MAX: Final = 30.0
 CODINGS: Final = ("gzip", "deflate", "identity")
 _WHOLE: Final = re.compile(r"[0-9]{1,19}", re.ASCII)
 
@@ -40,7 +42,7 @@ async def body_bytes(request: web.Request, *, bytes_max: int = BODY_BYTES_MAX) -
     """Return a request's body, decompressed; the bound holds before and after.
 
     Raises:
-        Problem: `body_too_large` or `unsupported_media_type`.
+        Problem: `body_too_large` or `unsupported_media_type`; `bad_json` where it comes too slowly.
     """
     coding = request.headers.get("Content-Encoding")
     if coding is not None and coding.lower() not in CODINGS:
@@ -53,7 +55,13 @@ async def body_bytes(request: web.Request, *, bytes_max: int = BODY_BYTES_MAX) -
         )
     if (request.content_length or 0) > bytes_max:
         raise too_large(bytes_max)
-    body = await request.read()
+    try:
+        async with asyncio.timeout(BODY_S_MAX):
+            body = await request.read()
+    except TimeoutError:
+        raise Problem(
+            ErrorCode.BAD_JSON, f"the body did not arrive within {BODY_S_MAX:g} s"
+        ) from None
     if len(body) > bytes_max:
         raise too_large(bytes_max)
     return body

@@ -56,12 +56,25 @@ class NodeProcess:
 
 
 class RealCluster:
-    """N nodes of one group; a context manager that leaves no process behind."""
+    """N nodes of one group; a context manager that leaves no process behind.
 
-    def __init__(self, folder: Path, *, nodes: int = 3, settings: dict[str, Any] | None = None):
+    With `open_files_max`, the system allows each node no more descriptors than that.
+    """
+
+    def __init__(
+        self,
+        folder: Path,
+        *,
+        nodes: int = 3,
+        settings: dict[str, Any] | None = None,
+        open_files_max: int | None = None,
+    ):
         ports = free_ports(2 * nodes)
         self.folder = folder
         self.settings = settings or {}
+        self._limit = []
+        if open_files_max is not None:
+            self._limit = ["sh", "-c", f'ulimit -n {open_files_max}; exec "$@"', "sh"]
         (folder / "cluster.secret").write_text("0123456789abcdef0123456789abcdef")
         self.nodes = [
             NodeProcess(
@@ -98,7 +111,8 @@ class RealCluster:
             "raft_port": node.raft_port,
             **self.settings,
         }
-        command = [sys.executable, "-m", "raft_exchange", "node", *node_arguments(settings)]
+        program = [sys.executable, "-m", "raft_exchange", "node"]
+        command = [*self._limit, *program, *node_arguments(settings)]
         with (node.folder / "node.log").open("ab") as log:
             node.process = subprocess.Popen(command, stdout=log, stderr=log)
 
