@@ -23,13 +23,8 @@ from cryptography.exceptions import InvalidTag
 from cryptography.hazmat.primitives.ciphers.aead import AESGCM
 
 from raft_exchange.raft.wire import (
-    CHUNK_BYTES_MAX,
-    ENTRY_BYTES_MAX,
     MESSAGE_BYTES_MAX,
-    SHA256_BYTES,
-    SNAPSHOT_BYTES_MAX,
     AppendEntries,
-    Propose,
     SnapshotChunk,
     WireMessage,
 )
@@ -40,11 +35,6 @@ FRAME_BYTES_MAX: Final = LENGTH_BYTES + MESSAGE_BYTES_MAX + TAG_BYTES
 
 FRAMES_MAX: Final = 2**32
 """Frames under one key: far below AES-GCM's limits, and months at full speed. Then reconnect."""
-
-ENTRIES_PER_MESSAGE_MAX: Final = 16_384
-"""Upper bound of the entries in one `AppendEntries`; senders keep to it as to the bytes."""
-
-COMMAND_BYTES_MAX: Final = 1 + ENTRY_BYTES_MAX  # pysyncobj's type byte, then the payload
 
 _LENGTH: Final = struct.Struct("!I")
 _NONCE: Final = struct.Struct("!4xQ")
@@ -159,17 +149,22 @@ def decode_message(payload: bytes) -> WireMessage:
     except (msgspec.DecodeError, ValueError, RecursionError) as error:
         raise FrameError(f"not a message: {error}") from error
     match message:
-        case AppendEntries(entries=entries):
-            if len(entries) > ENTRIES_PER_MESSAGE_MAX:
-                raise FrameError(f"{len(entries)} entries in one message")
-            if any(len(entry.command) > COMMAND_BYTES_MAX for entry in entries):
-                raise FrameError("an entry over its bound")
-        case SnapshotChunk(size_bytes=size_bytes, sha256=sha256, offset=offset, data=data):
-            if len(data) > CHUNK_BYTES_MAX or len(sha256) != SHA256_BYTES:
-                raise FrameError("a chunk over its bound")
-            if not 0 <= offset <= offset + len(data) <= size_bytes <= SNAPSHOT_BYTES_MAX:
+        case AppendEntries():
+            _check_run(message)
+        case SnapshotChunk(size_bytes=size_bytes, offset=offset, data=data):
+            if offset + len(data) > size_bytes:
                 raise FrameError(f"a chunk at {offset} of {size_bytes} bytes")
-        case Propose(payload=proposed):
-            if len(proposed) > ENTRY_BYTES_MAX:
-                raise FrameError(f"a proposal of {len(proposed)} bytes")
     return message
+
+
+def _check_run(message: AppendEntries) -> None:
+    """A leader's entries follow each other without a gap, in terms that rise up to its own."""
+    index, term = message.previous_index, message.previous_term
+    for entry in message.entries:
+        if entry.index != index + 1 or entry.term < term:
+            raise FrameError(
+                f"entry {entry.index} of term {entry.term} after {index} of term {term}"
+            )
+        index, term = entry.index, entry.term
+    if term > message.term:
+        raise FrameError(f"an entry of term {term} from a leader of term {message.term}")

@@ -49,10 +49,9 @@ from raft_exchange.raft.recovery import recover
 from raft_exchange.raft.segment_writer import SegmentWriter
 from raft_exchange.raft.segments import UNFINISHED_SUFFIX, TornTail
 from raft_exchange.raft.storage import Directory, StorageFailed
-from raft_exchange.raft.wire import ENTRY_BYTES_MAX
+from raft_exchange.raft.wire import COMMAND_BYTES_MAX
 
 SEGMENT_BYTES: Final = 64 * 1024 * 1024
-COMMAND_BYTES_MAX: Final = 1 + ENTRY_BYTES_MAX  # the library's type byte, then the payload
 PENDING_BYTES_MAX: Final = 16 * 1024 * 1024
 """More than this is not collected: `add` then syncs by itself, which is early but never wrong."""
 VOTE_BYTES_MAX: Final = 256

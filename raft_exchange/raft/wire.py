@@ -2,13 +2,14 @@
 
 A closed list of msgspec structs, `array_like` and tagged: the transport decodes a frame into
 exactly one of them or drops the connection. Nothing is ever unpickled. Every message but
-`Propose` carries the sender's term.
+`Propose` carries the sender's term. The bounds stand in the types: what is outside them is no
+message, and the peer that sent it is dropped.
 """
 
 from __future__ import annotations
 
 from enum import IntEnum
-from typing import Final
+from typing import Annotated, Final
 
 import msgspec
 
@@ -24,21 +25,32 @@ CHUNK_BYTES_MAX: Final = 256 * 1024
 SNAPSHOT_BYTES_MAX: Final = 4 * 1024**3
 SHA256_BYTES: Final = 32
 
+COMMAND_BYTES_MAX: Final = 1 + ENTRY_BYTES_MAX  # pysyncobj's type byte, then the payload
+
+ENTRIES_PER_MESSAGE_MAX: Final = 16_384
+"""Upper bound of the entries in one `AppendEntries`; senders keep to it as to the bytes."""
+
+NUMBER_MAX: Final = 2**62
+"""Upper bound of terms and indexes: never reached, and far from where 64 bits end."""
+
+Number = Annotated[int, msgspec.Meta(ge=0, le=NUMBER_MAX)]
+SnapshotBytes = Annotated[int, msgspec.Meta(ge=0, le=SNAPSHOT_BYTES_MAX)]
+
 
 class Entry(msgspec.Struct, frozen=True, array_like=True):
     """One entry of the log; `command` is pysyncobj's: a type byte, then the payload."""
 
-    command: bytes
-    index: int
-    term: int
+    command: Annotated[bytes, msgspec.Meta(max_length=COMMAND_BYTES_MAX)]
+    index: Number
+    term: Number
 
 
 class RequestVote(msgspec.Struct, frozen=True, array_like=True, tag="vote?"):
     """A candidate asks for a vote in `term` (Raft section 5.2)."""
 
-    term: int
-    last_log_index: int
-    last_log_term: int
+    term: Number
+    last_log_index: Number
+    last_log_term: Number
 
 
 class VoteReply(msgspec.Struct, frozen=True, array_like=True, tag="vote!"):
@@ -47,35 +59,35 @@ class VoteReply(msgspec.Struct, frozen=True, array_like=True, tag="vote!"):
     A refusal carries the sender's own term, so that a candidate left behind catches up.
     """
 
-    term: int
+    term: Number
     granted: bool
 
 
 class RequestPreVote(msgspec.Struct, frozen=True, array_like=True, tag="prevote?"):
     """Would you vote for me in `next_term`? Changes no state (Raft thesis section 9.6)."""
 
-    term: int
-    next_term: int
-    last_log_index: int
-    last_log_term: int
+    term: Number
+    next_term: Number
+    last_log_index: Number
+    last_log_term: Number
 
 
 class PreVoteReply(msgspec.Struct, frozen=True, array_like=True, tag="prevote!"):
     """Whether the sender would vote for the receiver in `next_term`; `term` is the sender's own."""
 
-    term: int
-    next_term: int
+    term: Number
+    next_term: Number
     granted: bool
 
 
 class AppendEntries(msgspec.Struct, frozen=True, array_like=True, tag="append"):
     """The leader's entries after `previous_index`, or none as a heartbeat (Raft section 5.3)."""
 
-    term: int
-    commit_index: int
-    previous_index: int
-    previous_term: int
-    entries: list[Entry]
+    term: Number
+    commit_index: Number
+    previous_index: Number
+    previous_term: Number
+    entries: Annotated[list[Entry], msgspec.Meta(max_length=ENTRIES_PER_MESSAGE_MAX)]
 
 
 class AppendReply(msgspec.Struct, frozen=True, array_like=True, tag="append!"):
@@ -86,10 +98,10 @@ class AppendReply(msgspec.Struct, frozen=True, array_like=True, tag="append!"):
     A reply with a higher term tells a deposed leader.
     """
 
-    term: int
-    previous_index: int
+    term: Number
+    previous_index: Number
     success: bool
-    match_index: int
+    match_index: Number
 
 
 class SnapshotChunk(msgspec.Struct, frozen=True, array_like=True, tag="snapshot"):
@@ -99,13 +111,13 @@ class SnapshotChunk(msgspec.Struct, frozen=True, array_like=True, tag="snapshot"
     transfer that was cut goes on where it was if they are the same.
     """
 
-    term: int
-    index: int
-    snapshot_term: int
-    size_bytes: int
-    sha256: bytes
-    offset: int
-    data: bytes
+    term: Number
+    index: Number
+    snapshot_term: Number
+    size_bytes: SnapshotBytes
+    sha256: Annotated[bytes, msgspec.Meta(min_length=SHA256_BYTES, max_length=SHA256_BYTES)]
+    offset: SnapshotBytes
+    data: Annotated[bytes, msgspec.Meta(max_length=CHUNK_BYTES_MAX)]
 
 
 class SnapshotStatus(IntEnum):
@@ -123,28 +135,28 @@ class SnapshotReply(msgspec.Struct, frozen=True, array_like=True, tag="snapshot!
     could not be used, and nothing of it was kept.
     """
 
-    term: int
-    index: int
-    offset: int
+    term: Number
+    index: Number
+    offset: SnapshotBytes
     status: SnapshotStatus
 
 
 class TimeoutNow(msgspec.Struct, frozen=True, array_like=True, tag="timeout"):
     """The leader asks the receiver to stand for election at once (Raft thesis section 3.10)."""
 
-    term: int
+    term: Number
 
 
 class Propose(msgspec.Struct, frozen=True, array_like=True, tag="propose"):
     """A follower hands the leader a payload to append."""
 
-    payload: bytes
+    payload: Annotated[bytes, msgspec.Meta(max_length=ENTRY_BYTES_MAX)]
 
 
 class ProposeRefused(msgspec.Struct, frozen=True, array_like=True, tag="propose!"):
     """The receiver of a `Propose` is not the leader and dropped it; ask again elsewhere."""
 
-    term: int
+    term: Number
 
 
 WireMessage = (

@@ -9,7 +9,6 @@ import msgspec
 import pytest
 
 from raft_exchange.raft.framing import (
-    ENTRIES_PER_MESSAGE_MAX,
     FRAME_BYTES_MAX,
     LENGTH_BYTES,
     TAG_BYTES,
@@ -20,12 +19,26 @@ from raft_exchange.raft.framing import (
     encode_message,
 )
 from raft_exchange.raft.wire import (
+    CHUNK_BYTES_MAX,
+    ENTRIES_PER_MESSAGE_MAX,
     ENTRY_BYTES_MAX,
     MESSAGE_BYTES_MAX,
+    NUMBER_MAX,
+    SNAPSHOT_BYTES_MAX,
     AppendEntries,
     AppendReply,
     Entry,
+    PreVoteReply,
     Propose,
+    ProposeRefused,
+    RequestPreVote,
+    RequestVote,
+    SnapshotChunk,
+    SnapshotReply,
+    SnapshotStatus,
+    TimeoutNow,
+    VoteReply,
+    WireMessage,
 )
 
 KEY = bytes(range(32))
@@ -154,17 +167,18 @@ def test_a_key_ends_after_its_number_of_frames() -> None:
 
 def test_messages_come_out_as_they_went_in() -> None:
     """A heartbeat, a full message and an answer."""
-    entry = Entry(command=b"\x00payload", index=7, term=3)
+    entries = [Entry(command=b"\x00payload", index=7 + n, term=3) for n in range(400)]
     for message in (
         AppendEntries(3, 5, 6, 2, entries=[]),
-        AppendEntries(3, 5, 6, 2, entries=[entry] * 400),
+        AppendEntries(3, 5, 6, 2, entries=entries),
         AppendReply(term=3, previous_index=6, success=True, match_index=7),
     ):
         assert decode_message(encode_message(message)) == message
 
 
 def append_of(commands: list[bytes]) -> bytes:
-    return encode_message(AppendEntries(1, 0, 0, 0, [Entry(c, 1, 1) for c in commands]))
+    entries = [Entry(command, index, 1) for index, command in enumerate(commands, 1)]
+    return encode_message(AppendEntries(1, 0, 0, 0, entries))
 
 
 def test_entries_are_bounded_in_number_and_size() -> None:
@@ -180,6 +194,84 @@ def test_entries_are_bounded_in_number_and_size() -> None:
     ):
         with pytest.raises(FrameError):
             decode_message(payload)
+
+
+NUMBERED: list[WireMessage] = [
+    RequestVote(1, 2, 3),
+    VoteReply(1, True),
+    RequestPreVote(1, 2, 3, 4),
+    PreVoteReply(1, 2, True),
+    AppendEntries(1, 2, 3, 1, [Entry(b"", 4, 1)]),
+    AppendReply(1, 2, True, 3),
+    SnapshotChunk(1, 2, 3, 4, bytes(32), 0, b"data"),
+    SnapshotReply(1, 2, 3, SnapshotStatus.WANTED),
+    TimeoutNow(1),
+    ProposeRefused(1),
+]
+
+
+def numbers_of(message: object) -> list[str]:
+    fields = [field.name for field in msgspec.structs.fields(type(message))]
+    return [name for name in fields if type(getattr(message, name)) is int]
+
+
+@pytest.mark.parametrize("message", NUMBERED, ids=lambda message: type(message).__name__)
+@pytest.mark.parametrize("number", [-5, -1, NUMBER_MAX + 1, 2**63 + 2**62])
+def test_every_number_has_bounds(message: WireMessage, number: int) -> None:
+    assert decode_message(encode_message(message)) == message
+    names = numbers_of(message)
+    assert names
+    for name in names:
+        with pytest.raises(FrameError, match="not a message"):
+            decode_message(encode_message(msgspec.structs.replace(message, **{name: number})))
+
+
+def test_every_message_with_a_number_is_held_to_its_bounds() -> None:
+    assert {type(message) for message in NUMBERED} == set(WireMessage.__args__) - {Propose}
+
+
+@pytest.mark.parametrize(
+    ("previous", "entries"),
+    [
+        ((5, 1), [(7, 1)]),
+        ((5, 1), [(5, 1)]),
+        ((5, 1), [(6, 1), (8, 1)]),
+        ((5, 1), [(6, 1), (6, 1)]),
+        ((5, 1), [(6, 2), (7, 1)]),
+        ((5, 2), [(6, 1)]),
+        ((5, 1), [(6, 3)]),
+        ((5, 1), [(6, 1), (7, 4)]),
+        ((5, 3), []),
+    ],
+)
+def test_entries_that_no_leader_can_have_are_refused(
+    previous: tuple[int, int], entries: list[tuple[int, int]]
+) -> None:
+    """A gap, a repeat, a term that falls, or one above the leader's own, here 2."""
+    run = [Entry(b"", index, term) for index, term in entries]
+    with pytest.raises(FrameError, match="term"):
+        decode_message(encode_message(AppendEntries(2, 0, *previous, run)))
+
+
+def test_entries_of_rising_terms_without_a_gap_are_taken() -> None:
+    run = [Entry(b"", 6, 1), Entry(b"", 7, 1), Entry(b"", 8, 3)]
+    message = AppendEntries(3, 9, 5, 1, run)
+    assert decode_message(encode_message(message)) == message
+
+
+def test_chunks_are_bounded_in_themselves_and_by_their_snapshot() -> None:
+    chunk = SnapshotChunk(1, 2, 1, CHUNK_BYTES_MAX, bytes(32), 0, bytes(CHUNK_BYTES_MAX))
+    assert decode_message(encode_message(chunk)) == chunk
+    for changes in (
+        {"size_bytes": 2 * CHUNK_BYTES_MAX, "data": bytes(CHUNK_BYTES_MAX + 1)},
+        {"sha256": bytes(31)},
+        {"sha256": bytes(33)},
+        {"offset": 1},
+        {"size_bytes": CHUNK_BYTES_MAX - 1},
+        {"size_bytes": SNAPSHOT_BYTES_MAX + 1},
+    ):
+        with pytest.raises(FrameError):
+            decode_message(encode_message(msgspec.structs.replace(chunk, **changes)))
 
 
 @pytest.mark.parametrize(

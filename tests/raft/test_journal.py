@@ -10,8 +10,9 @@ from pysyncobj.journal import MemoryJournal
 
 from raft_exchange.raft import journal as journal_module
 from raft_exchange.raft.entries import Position
-from raft_exchange.raft.journal import COMMAND_BYTES_MAX, Journal
+from raft_exchange.raft.journal import Journal
 from raft_exchange.raft.storage import Directory
+from raft_exchange.raft.wire import COMMAND_BYTES_MAX
 from tests.support.disk import Disk, PowerCut
 from tests.support.journal_model import SEGMENT_BYTES, state_of
 
