@@ -17,7 +17,7 @@ from typing import Final
 
 from raft_exchange.raft.storage import Directory
 
-NICENESS: Final = 10
+NICENESS: Final = 15
 Pieces = Callable[[], Iterator[bytes]]
 
 

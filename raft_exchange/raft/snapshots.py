@@ -33,6 +33,9 @@ WRITE_S_MAX: Final = 300.0
 RETRY_S: Final = 30.0
 OVERDUE: Final = 4
 """So many intervals a snapshot may be put off while another one is being sent to a member."""
+COMPACT_ENTRIES: Final = 4_096
+COMPACT_BYTES: Final = 16 * 1024 * 1024
+"""How much of the log one tick forgets: freeing it, and the segments it was in, takes time."""
 WRITTEN: Final = "written"
 
 logger = logging.getLogger(__name__)
@@ -172,6 +175,7 @@ class Snapshots:
             self._pursue_writing(now_s)
         elif index > self._last[0] and self._is_due((index, log_bytes), is_sending, now_s):
             self._begin_writing(index, log_bytes, now_s)
+        self._compact()
 
     def _is_due(self, now: tuple[int, int], is_sending: bool, now_s: float) -> bool:
         if self._is_requested:
@@ -211,8 +215,15 @@ class Snapshots:
             self._last = (header.index, header.log_bytes)
             self.written += 1
             logger.info("snapshot at entry %d, sequence %d", header.index, header.sequence)
-            if (previous := self.store.previous) is not None:
-                self._log.compact_to(previous.index)
+
+    def _compact(self) -> None:
+        """Forget some of what the previous snapshot covers: the rest at the next ticks."""
+        previous, base_index = self.store.previous, self._log.base.index
+        if previous is not None and base_index < previous.index:
+            forgotten = self._log.entries_from(
+                base_index + 1, bytes_max=COMPACT_BYTES, count_max=COMPACT_ENTRIES
+            )
+            self._log.compact_to(min(previous.index, forgotten[-1][1]))
 
     def _give_up(self, why: str, now_s: float) -> None:
         logger.error("a snapshot could not be written: %s; trying again later", why)

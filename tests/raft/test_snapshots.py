@@ -3,9 +3,11 @@
 from __future__ import annotations
 
 import errno
+import itertools
 
 import pytest
 
+from raft_exchange.raft import snapshots
 from raft_exchange.raft.snapshot_store import SnapshotsUnusable
 from raft_exchange.raft.snapshots import OVERDUE, RETRY_S, WRITE_S_MAX, Pace
 from tests.support.disk import Disk, PowerCut
@@ -290,3 +292,25 @@ def test_a_snapshot_of_another_history_is_refused() -> None:
     disks[0].files[name] = disks[1].files[name]
     with pytest.raises(SnapshotsUnusable, match="is not of this log"):
         Bench(disks[0], entries=ENTRIES)
+
+
+def test_the_log_is_forgotten_a_little_at_a_time(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Removing the files of a long log at once would hold up everybody."""
+    monkeypatch.setattr(snapshots, "COMPACT_ENTRIES", 3)
+    bench = Bench(Disk(), entries=ENTRIES)
+    bench.writer.fails = True
+    bench.apply_many(ENTRIES)
+    bench.finish_writing()
+    bench.writer.fails = False
+    bench.apply_many(2 * ENTRIES)
+    bench.snapshots.request()
+    bases = []
+    while len(bases) < 30:
+        bench.tick(seconds=RETRY_S)
+        bases.append(bench.journal.base.index)
+        if not bench.snapshots.is_writing and bench.snapshots.written < 2:
+            bench.apply_many(1)
+            bench.snapshots.request()
+    assert bench.store.previous is not None
+    assert bases[-1] == bench.store.previous.index
+    assert max(after - before for before, after in itertools.pairwise([0, *bases])) == 3

@@ -1,0 +1,195 @@
+"""Feeds a real cluster for a long time and prints what it costs: `python -m tests.system.soak`.
+
+Every few seconds a line: entries, memory and disk of each node, latencies since the line before.
+Memory and disk must stay flat. With `--resting N` the nodes begin with N resting orders, from a
+snapshot made by the state machine itself; with `--rate` the load is open-loop, so that a pause of
+the cluster shows in every order that was due meanwhile.
+"""
+
+from __future__ import annotations
+
+import argparse
+import asyncio
+import itertools
+import random
+import shutil
+import tempfile
+import time
+from collections import Counter
+from pathlib import Path
+
+from raft_exchange import collector
+from raft_exchange.marketdata.view import MarketData
+from raft_exchange.matching.messages import (
+    Command,
+    CreateAccount,
+    CreateMarket,
+    MarketRules,
+    OrderType,
+    PlaceOrder,
+    SelfTradePrevention,
+    Side,
+    TimeInForce,
+)
+from raft_exchange.raft.snapshot_file import encode, header_of
+from raft_exchange.raft.snapshot_store import SnapshotStore
+from raft_exchange.raft.storage import Directory
+from raft_exchange.sequencer.codec import Batch, Request, encode_batch
+from raft_exchange.sequencer.replica import Replica
+from raft_exchange.sequencer.state import ReplicatedState
+from tests.support import processes
+from tests.support.processes import Client, NodeProcess, RealCluster
+
+ACCOUNTS = 10
+ORDERS_AN_ENTRY = 100
+BUY_TICKS = range(5_000, 9_000)
+SELL_TICKS = range(11_000, 15_000)
+MARKET = MarketRules(
+    *("BTC-USD", "BTC", "USD", 10**16, 10**10, 1, 10**15, 1, 10**18, 0),
+    SelfTradePrevention.NONE,
+)
+
+
+def write_resting(folder: Path, orders: int) -> None:
+    """Write a snapshot of an exchange with so many resting orders."""
+    draw = random.Random(1)
+    replica = Replica(ReplicatedState(), MarketData(), on_applied=lambda applied: None)
+    opening: list[Command] = [CreateMarket(MARKET)]
+    opening += [CreateAccount(f"a{number}") for number in range(ACCOUNTS)]
+    index = log_bytes = 0
+    with collector.at_rest():
+        while opening:
+            index += 1
+            requests = [Request(command) for command in opening]
+            entry = encode_batch(Batch("soak", 1, index, requests), time_us=10**15 + index)
+            log_bytes += len(entry)
+            replica.apply(index, 1, entry)
+            left = orders - len(replica.state.exchange.live.by_id)
+            opening = [_resting(draw) for _ in range(min(left, ORDERS_AN_ENTRY))]
+    store = SnapshotStore(Directory.ensure(folder), cluster="exchange")
+    file, offset = store.create("soak"), 0
+    image = replica.capture()
+    header = header_of(image, cluster="exchange", index=index, term=1, log_bytes=log_bytes)
+    for piece in encode(header, image.sections):
+        store.directory.write(file, piece, offset)
+        offset += len(piece)
+    store.adopt("soak")
+
+
+def _resting(draw: random.Random) -> PlaceOrder:
+    side = draw.choice(list(Side))
+    price_ticks = draw.choice(BUY_TICKS if side is Side.BUY else SELL_TICKS)
+    terms = (side, OrderType.LIMIT, TimeInForce.GTC, price_ticks, draw.randrange(1, 10**9))
+    return PlaceOrder(f"a{draw.randrange(ACCOUNTS)}", "BTC-USD", *terms, 0, False, None, "")
+
+
+class Soak:
+    """The load and what it measures. Orders come in pairs that trade, so the books stay as big."""
+
+    def __init__(self, client: Client, arguments: argparse.Namespace) -> None:
+        self.client = client
+        self.arguments = arguments
+        self.latencies_ms: list[float] = []
+        self.statuses: Counter[int] = Counter()
+        self.until_s = time.monotonic() + arguments.seconds
+        self._numbers = itertools.count()
+
+    async def run(self) -> None:
+        load = self._open_loop() if self.arguments.rate else self._closed_loop()
+        printing = asyncio.create_task(self._print())
+        await load
+        await printing
+
+    async def _place(self, node: NodeProcess) -> None:
+        side = "buy" if next(self._numbers) % 2 else "sell"
+        began_s = time.perf_counter()
+        status, _ = await self.client.place(node, side, 100, 1)
+        self.latencies_ms.append(1_000 * (time.perf_counter() - began_s))
+        self.statuses[status] += 1
+
+    async def _closed_loop(self) -> None:
+        async def trader(node: NodeProcess) -> None:
+            while time.monotonic() < self.until_s:
+                await self._place(node)
+
+        nodes = itertools.cycle(self.client.cluster.nodes)
+        count = self.arguments.clients
+        await asyncio.gather(*(trader(node) for node, _ in zip(nodes, range(count), strict=False)))
+
+    async def _open_loop(self) -> None:
+        began_s = time.monotonic()
+        async with asyncio.TaskGroup() as tasks:
+            for number in itertools.count():
+                due_s = began_s + number / self.arguments.rate
+                if due_s > self.until_s:
+                    return
+                await asyncio.sleep(max(0.0, due_s - time.monotonic()))
+                tasks.create_task(self._place(self.client.cluster.nodes[number % 3]))
+
+    async def _print(self) -> None:
+        while time.monotonic() < self.until_s:
+            await asyncio.sleep(self.arguments.every)
+            node = self.client.cluster.nodes[0]
+            view = (await self.client.call(node, "GET", "/v1/cluster"))[1]
+            taken, self.latencies_ms = sorted(self.latencies_ms), []
+            share = [taken[min(len(taken) - 1, int(len(taken) * s))] for s in (0.5, 0.99, 1)]
+            print(
+                f"entry {view['applied_index']:>8}  snapshot {view['snapshot_index']:>8}  "
+                f"{len(taken) / self.arguments.every:6.0f}/s  "
+                f"p50 {share[0]:6.1f}  p99 {share[1]:6.1f}  max {share[2]:6.1f} ms  "
+                f"memory {_each(self.client.cluster, memory_mib)} MiB  "
+                f"disk {_each(self.client.cluster, disk_mib)} MiB",
+                flush=True,
+            )
+
+
+def _each(cluster: RealCluster, measure: object) -> str:
+    return "/".join(f"{measure(node):.0f}" for node in cluster.nodes)  # type: ignore[operator]
+
+
+def memory_mib(node: NodeProcess) -> float:
+    """The node's resident memory, without a child that writes a snapshot."""
+    assert node.process is not None
+    pages = int(Path(f"/proc/{node.process.pid}/statm").read_text().split()[1])
+    return pages * 4_096 / 1024**2
+
+
+def disk_mib(node: NodeProcess) -> float:
+    """What the node's folder takes, without its text log."""
+    files = [path for path in node.folder.rglob("*") if path.suffix != ".log"]
+    return sum(path.stat().st_blocks * 512 for path in files if path.is_file()) / 1024**2
+
+
+async def soak(folder: Path, arguments: argparse.Namespace) -> None:
+    cluster = RealCluster(folder, settings={"snapshot_entries": arguments.snapshot_entries})
+    if arguments.resting:
+        write_resting(folder / "resting", arguments.resting)
+        for node in cluster.nodes:
+            shutil.copytree(folder / "resting", node.folder / "snapshots")
+    began_s = time.monotonic()
+    with cluster:
+        async with Client(cluster) as client:
+            await client.ready()
+            print(f"ready after {time.monotonic() - began_s:.1f} s")
+            load = Soak(client, arguments)
+            with collector.at_rest():  # the measuring side pauses for nobody either
+                await load.run()
+            print(dict(load.statuses), "hashes", {v["state_hash"] for v in await client.settled()})
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=__doc__)
+    parser.add_argument("--seconds", type=float, default=60)
+    parser.add_argument("--every", type=float, default=10, help="seconds between lines")
+    parser.add_argument("--clients", type=int, default=24, help="closed loop")
+    parser.add_argument("--rate", type=float, default=0, help="orders a second, open loop")
+    parser.add_argument("--resting", type=int, default=0, help="resting orders to begin with")
+    parser.add_argument("--snapshot-entries", type=int, default=5_000)
+    arguments = parser.parse_args()
+    processes.READY_S_MAX = 300.0  # all nodes restore at once, on one machine
+    with tempfile.TemporaryDirectory(prefix="soak-") as folder:
+        asyncio.run(soak(Path(folder), arguments))
+
+
+if __name__ == "__main__":
+    main()
