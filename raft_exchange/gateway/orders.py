@@ -23,7 +23,7 @@ from raft_exchange.gateway.reads import (
     pass_barrier,
     read_headers,
 )
-from raft_exchange.gateway.refusals import refusal
+from raft_exchange.gateway.refusals import DETAILS, refusal
 from raft_exchange.gateway.rehearsal import rehearse_amend, rehearse_place
 from raft_exchange.gateway.rendering import View, answer, order_view, trade_view
 from raft_exchange.gateway.schema import (
@@ -34,6 +34,7 @@ from raft_exchange.gateway.schema import (
     place_order,
 )
 from raft_exchange.gateway.submission import (
+    Envelope,
     envelope_of,
     submit,
     submit_batch,
@@ -43,6 +44,7 @@ from raft_exchange.marketdata.trades import Trade
 from raft_exchange.matching.filters import is_name
 from raft_exchange.matching.limits import CLIENT_ORDER_ID_BYTES_MAX, INT64_MAX
 from raft_exchange.matching.messages import (
+    AmendOrder,
     CancelAll,
     CancelOrder,
     CommandRefused,
@@ -54,8 +56,10 @@ from raft_exchange.matching.messages import (
     OrderReduced,
     OrderRested,
     PlaceOrder,
+    RejectCode,
     TradeExecuted,
 )
+from raft_exchange.sequencer.idempotency import fingerprint
 from raft_exchange.sequencer.outcome import Committed
 
 BATCH_ORDERS_MAX: Final = 500
@@ -157,17 +161,55 @@ async def patch_order(request: web.Request) -> web.Response:
     body = await json_object(request)
     known_fields(body, AMEND_FIELDS)
     order = await own_order(context, order_id, account=envelope.account)
-    if order is None:
+    if order is not None:
+        rules = context.marketdata.markets[order.market].rules
+        command = amend_order(body, rules, account=envelope.account, order_id=order_id)
+        if is_dry_run:
+            amended = rehearse_amend(command, order, context.marketdata, sent=body)
+            return answer(_rehearsed(amended, rules), headers=read_headers(context))
+    elif envelope.idempotency_key and not is_dry_run:
+        command, rules = _amend_again(context, envelope, body, order_id=order_id)
+    else:
         raise _not_amendable(context, order_id)
-    rules = context.marketdata.markets[order.market].rules
-    command = amend_order(body, rules, account=envelope.account, order_id=order_id)
-    if is_dry_run:
-        amended = rehearse_amend(command, order, context.marketdata, sent=body)
-        return answer(_rehearsed(amended, rules), headers=read_headers(context))
     result = await submit(context, envelope, command)
+    first = result.events[0]
+    if isinstance(first, OrderAmended | OrderEnded):
+        rules = context.marketdata.markets[first.order.market].rules
     return answer(
         order_result(result, rules, sent={**body, "order_id": str(order_id)}),
         headers=write_headers(result),
+    )
+
+
+def _amend_again(
+    context: Context, envelope: Envelope, body: Json, *, order_id: int
+) -> tuple[AmendOrder, MarketRules]:
+    """Return the amend that was first sent under a key, and its grid, from a body sent again.
+
+    The projection may have forgotten an order that the window of keys still has an answer about.
+    On which grid the body's numbers are, only that first command can tell: of the commands that
+    the body is on the grids there are, it is the one with the same fingerprint.
+
+    Raises:
+        Problem: nothing was sent under the key, or something else.
+    """
+    stored = context.core.stored(envelope.account, envelope.idempotency_key)
+    if stored is None:
+        raise _not_amendable(context, order_id)
+    markets = context.marketdata.markets.values()
+    grids = {(m.rules.tick_size_e18, m.rules.lot_size_e18): m.rules for m in markets}
+    for rules in grids.values():
+        try:
+            command = amend_order(body, rules, account=envelope.account, order_id=order_id)
+        except Problem:  # not on this grid
+            continue
+        if fingerprint(command, 0) == stored.fingerprint:
+            return command, rules
+    raise Problem(
+        ErrorCode.IDEMPOTENCY_MISMATCH,
+        DETAILS[RejectCode.IDEMPOTENCY_MISMATCH],
+        field="Idempotency-Key",
+        sequence=context.marketdata.sequence,
     )
 
 

@@ -16,6 +16,7 @@ from raft_exchange.raft.group import Group
 from raft_exchange.raft.members import Membership
 from raft_exchange.sequencer.applied import Applied
 from raft_exchange.sequencer.codec import Request
+from raft_exchange.sequencer.idempotency import Stored
 from raft_exchange.sequencer.outcome import Member, Outcome, Status
 from raft_exchange.sequencer.pipeline import Pipeline
 from raft_exchange.sequencer.state import ReplicatedState
@@ -113,6 +114,10 @@ class NodeCore:
                 took_s = self._loop.time() - began_s
                 self._hash_after_s = began_s + HASH_PAUSE_SHARE * took_s
             return self._hash
+
+    def stored(self, account: str, key: str) -> Stored | None:
+        """See `outcome.Core.stored`."""
+        return self._state.stored(account, key)
 
     def request_snapshot(self) -> None:
         """See `outcome.Core.request_snapshot`."""

@@ -15,6 +15,7 @@ import msgspec
 
 from raft_exchange.matching.messages import Event
 from raft_exchange.sequencer.codec import Request
+from raft_exchange.sequencer.idempotency import Stored
 
 
 class Refusal(StrEnum):
@@ -108,6 +109,13 @@ class Core(Protocol):
 
     async def wait_for_sequence(self, sequence: int, *, timeout_s: float) -> bool:
         """Return True once this node has applied `sequence`, False if it had not by then."""
+        ...
+
+    def stored(self, account: str, key: str) -> Stored | None:
+        """Return what this node remembers under an idempotency key.
+
+        A hint: only a request that is sequenced under the key is answered with it.
+        """
         ...
 
     async def state_hash(self) -> tuple[int, str]:

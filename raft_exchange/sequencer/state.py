@@ -89,6 +89,10 @@ class ReplicatedState:
             tuple(results),
         )
 
+    def stored(self, account: str, key: str) -> Stored | None:
+        """Return the first result under an account's key, while remembered. Changes nothing."""
+        return self._window.get(account, key)
+
     def next_due_us(self) -> int | None:
         """Return the logged time at which something expires next, if anything will."""
         return self.exchange.next_expiry_us()

@@ -1,9 +1,12 @@
 """Batches, and writes that are safe to send again."""
 
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
+
 import pytest
 
 from tests.support.coroutines import in_loop
-from tests.support.gateway import gateway
+from tests.support.gateway import Answer, Gateway, gateway
 
 LIMIT = {"market": "BTC-USD", "side": "buy", "type": "limit", "quantity": "1", "price": "100"}
 CROSS = LIMIT | {"side": "sell"}
@@ -51,6 +54,72 @@ async def test_every_kind_of_write_may_be_repeated() -> None:
             again = await g.call(method, path, body, Idempotency_Key=key)
             assert (again.status, again.body) == (first.status, first.body), key
             assert again.headers["Idempotent-Replay"] == "true", key
+
+
+@asynccontextmanager
+async def amended_and_forgotten(
+    amend: dict[str, str], *, post_only: bool = False
+) -> AsyncIterator[tuple[Gateway, Answer]]:
+    """A gateway that has answered an amend of order 1 under the key k1, and forgotten the order.
+
+    Its market, ODD, has another grid than all markets before and after it.
+    """
+    async with gateway(finished_orders_max=1) as g:
+        assets = {"base": "ODD", "quote": "USD"}
+        odd = assets | {"market": "ODD-USD", "tick_size": "0.25", "lot_size": "0.5"}
+        await g.call("POST", "/v1/markets", odd)
+        await g.call("POST", "/v1/markets", odd | {"market": "LAST-USD", "lot_size": "1"})
+        order = {"market": "ODD-USD", "quantity": "2.5", "price": "10", "post_only": post_only}
+        await g.call("POST", "/v1/orders", LIMIT | order)
+        opposite = LIMIT | order | {"side": "sell", "price": "20"}
+        await g.call("POST", "/v1/orders", opposite, X_Account="ann")
+        first = await g.call("PATCH", "/v1/orders/1", amend, Idempotency_Key="k1")
+        await g.call("DELETE", "/v1/orders/1")
+        for _ in range(2):
+            await g.place(time_in_force="ioc")
+        assert (await g.call("GET", "/v1/orders/1")).status == 404
+        yield g, first
+
+
+@pytest.mark.parametrize("amend", [{"price": "10.75"}, {"quantity": "1.5", "price": "9"}])
+@in_loop
+async def test_an_amend_is_repeated_though_its_order_is_forgotten(amend: dict[str, str]) -> None:
+    """The projection keeps some finished orders, the window all keys: the answer is owed."""
+    async with amended_and_forgotten(amend) as (g, first):
+        again = await g.call("PATCH", "/v1/orders/1", amend, Idempotency_Key="k1")
+        assert first.status == 200
+        assert (again.status, again.body) == (first.status, first.body)
+        assert again.headers["Idempotent-Replay"] == "true"
+
+
+@in_loop
+async def test_a_refused_amend_is_repeated_though_its_order_is_forgotten() -> None:
+    async with amended_and_forgotten({"price": "20"}, post_only=True) as (g, first):
+        again = await g.call("PATCH", "/v1/orders/1", {"price": "20"}, Idempotency_Key="k1")
+        assert first.code == again.code == "would_take"
+        assert again.headers["Idempotent-Replay"] == "true"
+
+
+@pytest.mark.parametrize("other", [{"price": "10.5"}, {"price": "10.01"}, {"price": "0.001"}])
+@in_loop
+async def test_a_key_is_one_amends_though_its_order_is_forgotten(other: dict[str, str]) -> None:
+    """On the order's grid, on another market's, on none."""
+    async with amended_and_forgotten({"price": "10.75"}) as (g, _):
+        answer = await g.call("PATCH", "/v1/orders/1", other, Idempotency_Key="k1")
+        assert (answer.status, answer.code) == (422, "idempotency_mismatch")
+
+
+@in_loop
+async def test_a_new_amend_of_a_forgotten_order_is_refused() -> None:
+    """Without a key, under a new one, or as a dry run of the old one."""
+    async with amended_and_forgotten({"price": "10.75"}) as (g, _):
+        for path, headers in (
+            ("/v1/orders/1", {}),
+            ("/v1/orders/1", {"Idempotency_Key": "k2"}),
+            ("/v1/orders/1?dry_run=true", {"Idempotency_Key": "k1"}),
+        ):
+            answer = await g.call("PATCH", path, {"price": "10.75"}, **headers)
+            assert (answer.status, answer.code) == (422, "not_open")
 
 
 @in_loop

@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 from collections.abc import Sequence
 
+from raft_exchange.marketdata.orders import FINISHED_ORDERS_MAX
 from raft_exchange.marketdata.view import MarketData
 from raft_exchange.matching.machine import Exchange
 from raft_exchange.matching.messages import (
@@ -16,6 +17,7 @@ from raft_exchange.matching.messages import (
     SelfTradePrevention,
 )
 from raft_exchange.sequencer.codec import Batch, Request
+from raft_exchange.sequencer.idempotency import Stored
 from raft_exchange.sequencer.outcome import (
     Committed,
     Member,
@@ -41,9 +43,9 @@ class FakeCore:
         submitted: every group, in order.
     """
 
-    def __init__(self) -> None:
+    def __init__(self, *, finished_orders_max: int = FINISHED_ORDERS_MAX) -> None:
         self.state = ReplicatedState()
-        self.marketdata = MarketData()
+        self.marketdata = MarketData(finished_orders_max=finished_orders_max)
         self.answer: Refused | Unknown | None = None
         self.folding = True
         self.gate = asyncio.Event()
@@ -116,6 +118,10 @@ class FakeCore:
     async def wait_for_sequence(self, sequence: int, *, timeout_s: float) -> bool:
         """See `outcome.Core.wait_for_sequence`."""
         return self.marketdata.sequence >= sequence
+
+    def stored(self, account: str, key: str) -> Stored | None:
+        """See `outcome.Core.stored`."""
+        return self.state.stored(account, key)
 
     async def state_hash(self) -> tuple[int, str]:
         """See `outcome.Core.state_hash`."""

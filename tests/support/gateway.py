@@ -15,6 +15,7 @@ from yarl import URL
 
 from raft_exchange.gateway.app import make_app
 from raft_exchange.gateway.context import Context, Settings
+from raft_exchange.marketdata.orders import FINISHED_ORDERS_MAX
 from raft_exchange.metrics import Metrics
 from tests.support.coroutines import eventually
 from tests.support.fake_core import FakeCore
@@ -91,9 +92,11 @@ class Gateway:
 
 
 @asynccontextmanager
-async def gateway(**settings: Any) -> AsyncIterator[Gateway]:
+async def gateway(
+    *, finished_orders_max: int = FINISHED_ORDERS_MAX, **settings: Any
+) -> AsyncIterator[Gateway]:
     """A gateway with one open market, BTC-USD."""
-    core = FakeCore()
+    core = FakeCore(finished_orders_max=finished_orders_max)
     core.open_market()
     metrics = Metrics()
     context = Context(core, core.marketdata, metrics, Settings(**({"node": "n1"} | settings)))
