@@ -195,6 +195,9 @@ class _Node:
         self._pipeline = Pipeline(
             node=settings.node_id, boot=identity.boot, log=self._group, wake=self._driver.wake
         )
+        self._pipeline.restored(
+            *self._state.session_of(settings.node_id), now_s=asyncio.get_running_loop().time()
+        )
         self._core = NodeCore(
             membership=Membership(settings.cluster, settings.node_id, settings.members),
             state=self._state,
