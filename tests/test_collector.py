@@ -1,0 +1,50 @@
+"""The cycle collector looks at the young only."""
+
+from __future__ import annotations
+
+import gc
+from collections.abc import Iterator
+
+import pytest
+
+from raft_exchange import collector
+
+
+@pytest.fixture(autouse=True)
+def as_before() -> Iterator[None]:
+    callbacks = list(gc.callbacks)
+    yield
+    gc.callbacks[:] = callbacks
+    gc.unfreeze()
+
+
+def test_what_outlives_a_collection_is_not_looked_at_again() -> None:
+    collector.spare_the_old()
+    old = [[number] for number in range(1_000)]
+    gc.collect(1)
+    assert not any(found is old for found in gc.get_objects())
+    assert len(old) == 1_000
+
+
+def test_cycles_that_die_young_are_still_freed() -> None:
+    collector.spare_the_old()
+    gc.collect()
+    ring: list[object] = []
+    ring.append(ring)
+    del ring
+    assert gc.collect(0) >= 1
+
+
+def test_sparing_twice_is_sparing_once() -> None:
+    collector.spare_the_old()
+    count = len(gc.callbacks)
+    collector.spare_the_old()
+    assert len(gc.callbacks) == count
+
+
+def test_at_rest_nothing_is_collected_and_all_of_it_is_spared() -> None:
+    with collector.at_rest():
+        assert not gc.isenabled()
+        made = [[number] for number in range(1_000)]
+    assert gc.isenabled()
+    assert not any(found is made for found in gc.get_objects())
