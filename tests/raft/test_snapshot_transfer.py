@@ -5,9 +5,16 @@ from __future__ import annotations
 import msgspec
 import pytest
 
+from raft_exchange.raft.framing import FrameError, decode_message, encode_message
 from raft_exchange.raft.snapshot_receiving import RESERVE_BYTES
 from raft_exchange.raft.snapshot_sending import REFUSED_RETRY_S, STALL_S, SnapshotSending
-from raft_exchange.raft.wire import CHUNK_BYTES_MAX, SnapshotReply, SnapshotStatus
+from raft_exchange.raft.wire import (
+    CHUNK_BYTES_MAX,
+    SNAPSHOT_BYTES_MAX,
+    SnapshotChunk,
+    SnapshotReply,
+    SnapshotStatus,
+)
 from tests.support.disk import Disk, PowerCut
 from tests.support.snapshot_bench import TERM, Bench, chunks, expected
 
@@ -313,3 +320,25 @@ def test_an_acknowledgement_of_more_than_there_is_changes_no_bound(offset: int) 
     sender.answered(reply(offset), now_s=0.0)
     assert drain(sender) == []
     assert sender.sent_bytes == SIZE_BYTES
+
+
+# The decoder -------------------------------------------------------------------------------------
+
+CHUNK = SnapshotChunk(2, 50, 2, 1_000, bytes(32), 0, b"x" * 1_000)
+
+
+@pytest.mark.parametrize(
+    "changes",
+    [
+        {"data": bytes(CHUNK_BYTES_MAX + 1), "size_bytes": 2 * CHUNK_BYTES_MAX},
+        {"sha256": bytes(31)},
+        {"offset": -1},
+        {"offset": 1},  # it would end behind the end
+        {"size_bytes": SNAPSHOT_BYTES_MAX + 1},
+        {"size_bytes": -1, "data": b""},
+    ],
+)
+def test_a_chunk_over_its_bounds_never_reaches_the_group(changes: dict[str, object]) -> None:
+    assert decode_message(encode_message(CHUNK)) == CHUNK
+    with pytest.raises(FrameError):
+        decode_message(encode_message(msgspec.structs.replace(CHUNK, **changes)))

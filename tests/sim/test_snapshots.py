@@ -33,7 +33,7 @@ RATE_PER_S_MAX = 60.0
 FAULTS_S = 20.0
 CALM_S = 8.0
 SETTLE_S = 4.0
-SEEDS_SHARE = 3
+SEEDS_SHARE = 5
 """Of the simulation's seeds, one in so many is lived through again here."""
 
 
