@@ -1,7 +1,7 @@
 """`raft-exchange bench`: the load generator behind the figures in the README.
 
 A closed loop: each of N clients keeps one connection and one request in flight, spread evenly
-over the given nodes. Orders are limit orders at random prices around 100, half of them crossing.
+over the given nodes. Orders are limit orders to buy or sell at random prices from 95 to 105.
 The client speaks HTTP/1.1 on bare sockets, because it shares the machine with what it measures.
 """
 
