@@ -16,7 +16,7 @@ from typing import Final
 import msgspec
 
 from raft_exchange.matching.book import Book
-from raft_exchange.matching.machine import Exchange, Market
+from raft_exchange.matching.machine import Exchange
 from raft_exchange.matching.messages import (
     ANONYMOUS,
     MarketRules,
@@ -27,6 +27,7 @@ from raft_exchange.matching.messages import (
     TimeInForce,
 )
 from raft_exchange.matching.orders import LiveOrder
+from raft_exchange.matching.state import Market, State
 
 FORMAT_VERSION: Final = 1
 
@@ -147,26 +148,30 @@ def _order_state(order: LiveOrder) -> _Order:
     )
 
 
-def _restored(state: _State) -> Exchange:
-    exchange = Exchange()
-    exchange.sequence = state.sequence
-    exchange.time_us = state.time_us
-    exchange.order_id = state.order_id
-    for account in state.accounts:
-        if account != ANONYMOUS:  # a new exchange has it
-            exchange.live.open_account(account)
-    for held in state.markets:
-        book = Book(held.rules.market)
-        book.priority = held.priority
-        book.trade_id = held.trade_id
-        exchange.markets[held.rules.market] = Market(held.rules, held.status, book)
-        for order_state in held.orders:
-            order = _restored_order(order_state, held.rules.market)
-            if order.account not in exchange.live.accounts:
-                raise SnapshotError(f"order {order.order_id} belongs to no account")
-            book.restore(order)
-            exchange.live.add(order)
-    return exchange
+def _restored(held: _State) -> Exchange:
+    state = State()
+    state.sequence = held.sequence
+    state.time_us = held.time_us
+    state.order_id = held.order_id
+    for account in held.accounts:
+        if account != ANONYMOUS:  # a new state has it
+            state.live.open_account(account)
+    for market in held.markets:
+        _restore_market(state, market)
+    return Exchange(state)
+
+
+def _restore_market(state: State, held: _Market) -> None:
+    book = Book(held.rules.market)
+    book.priority = held.priority
+    book.trade_id = held.trade_id
+    state.markets[held.rules.market] = Market(held.rules, held.status, book)
+    for held_order in held.orders:
+        order = _restored_order(held_order, held.rules.market)
+        if order.account not in state.live.accounts:
+            raise SnapshotError(f"order {order.order_id} belongs to no account")
+        book.restore(order)
+        state.live.add(order)
 
 
 def _restored_order(state: _Order, market: str) -> LiveOrder:

@@ -95,7 +95,7 @@ class ReplicatedState:
 
     def next_due_us(self) -> int | None:
         """Return the logged time at which something expires next, if anything will."""
-        return self.exchange.next_expiry_us()
+        return self.exchange.next_due_us()
 
     def _is_next(self, batch: Batch) -> bool:
         if not batch.node:

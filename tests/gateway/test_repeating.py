@@ -261,7 +261,7 @@ async def test_no_single_order_can_have_the_key_of_a_batchs_item() -> None:
 
 @in_loop
 async def test_a_full_house_of_accounts_is_said_plainly(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("raft_exchange.matching.machine.ACCOUNTS_MAX", 1)
+    monkeypatch.setattr("raft_exchange.matching.administration.ACCOUNTS_MAX", 1)
     async with gateway() as g:
         answer = await g.call("POST", "/v1/orders", LIMIT, X_Account="ann")
         assert (answer.status, answer.code) == (422, "limit_reached")

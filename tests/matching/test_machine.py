@@ -95,9 +95,9 @@ def test_a_refused_command_changes_nothing() -> None:
         if any(isinstance(event, CommandRefused) for event in events):
             refused += 1
             assert len(events) == 1
-            exchange.sequence -= 1
+            exchange.state.sequence -= 1
             assert snapshot.encode(exchange) == before
-            exchange.sequence += 1
+            exchange.state.sequence += 1
     assert refused > 500
 
 
@@ -108,7 +108,7 @@ def test_every_command_takes_one_place_in_the_sequence() -> None:
     hash_before = snapshot.state_hash(exchange)
     exchange.count_command()
     assert exchange.sequence == 101
-    exchange.sequence -= 1
+    exchange.state.sequence -= 1
     assert snapshot.state_hash(exchange) == hash_before, "a replay does nothing else"
 
 
@@ -236,12 +236,12 @@ def test_filled_value_is_exact_beyond_64_bits() -> None:
 
 def test_the_next_expiry_is_the_earliest_of_the_live_orders() -> None:
     """None without one; after each command the earliest there is."""
-    assert Exchange().next_expiry_us() is None
+    assert Exchange().next_due_us() is None
     seen = set()
     for exchange, _, _ in applied(10, 3_000):
         times = [o.expires_at_us for o in exchange.live.by_id.values() if o.expires_at_us]
-        assert exchange.next_expiry_us() == min(times, default=None)
-        seen.add(exchange.next_expiry_us())
+        assert exchange.next_due_us() == min(times, default=None)
+        seen.add(exchange.next_due_us())
     assert len(seen) > 20
 
 
@@ -299,7 +299,7 @@ def forget_a_label(exchange: Exchange) -> None:
 
 
 def rewind(exchange: Exchange) -> None:
-    exchange.order_id = 1
+    exchange.state.order_id = 1
 
 
 @pytest.mark.parametrize(

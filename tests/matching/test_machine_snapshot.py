@@ -61,8 +61,8 @@ def test_the_hash_is_of_every_part_of_the_state() -> None:
     """A machine that differs in one thing only has another hash."""
     changes: list[Callable[[Exchange], object]] = [
         lambda exchange: exchange.count_command(),
-        lambda exchange: setattr(exchange, "time_us", exchange.time_us + 1),
-        lambda exchange: setattr(exchange, "order_id", exchange.order_id + 1),
+        lambda exchange: setattr(exchange.state, "time_us", exchange.time_us + 1),
+        lambda exchange: setattr(exchange.state, "order_id", exchange.order_id + 1),
         lambda exchange: exchange.live.open_account("another"),
         lambda exchange: setattr(exchange.markets["BTC-USD"].book, "trade_id", 10**6),
         lambda exchange: setattr(exchange.markets["BTC-USD"].book, "priority", 10**6),

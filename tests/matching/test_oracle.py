@@ -7,7 +7,7 @@ from itertools import islice
 
 import pytest
 
-from raft_exchange.matching import machine, matcher
+from raft_exchange.matching import administration, entry, limits, matcher
 from raft_exchange.matching.book import Book, BookSide
 from raft_exchange.matching.machine import Exchange
 from raft_exchange.matching.messages import (
@@ -74,8 +74,10 @@ def test_small_limits_are_refused_alike(monkeypatch: pytest.MonkeyPatch) -> None
         "MARKETS_MAX": 3,
     }
     for name, value in small.items():
-        monkeypatch.setattr(machine, name, value)
-        monkeypatch.setattr(f"raft_exchange.matching.limits.{name}", value)
+        users = [module for module in (limits, administration, entry) if hasattr(module, name)]
+        assert len(users) == 2, name
+        for module in users:
+            monkeypatch.setattr(module, name, value)
     compare(seed=8, count=5_000)
     exchange = Exchange()
     answers = (event for command in commands(8, 5_000) for event in exchange.apply(command))
@@ -143,7 +145,7 @@ BROKEN_RULES = {
     "cancel-all is oldest first": (LiveOrders, "of_account", unsorted),
     "fill-or-kill": (matcher, "_is_fillable", lambda taker, book: True),
     "post-only": (BookSide, "reached_by", lambda side, price_ticks: False),
-    "filters": (machine, "refuse_terms", lambda *args, **terms: None),
+    "filters": (entry, "refuse_terms", lambda *args, **terms: None),
 }
 
 
