@@ -1,354 +1,77 @@
-"""The vocabulary: commands in, events out, and the closed lists they use.
-
-Commands are imperatives, events are past tense; both are frozen and hold integers with the unit
-in the name. They are `array_like` msgspec structs: a field's *position* is its name on the wire
-and in the log, so fields are only ever appended, with a default that means "as before".
-
-Amounts of the quote asset are price_ticks x quantity_lots and may exceed 64 bits: they travel as
-decimal text (`filled_value`).
-"""
-
-from __future__ import annotations
-
-from enum import IntEnum, StrEnum
-from typing import Final
-
-import msgspec
-
-ANONYMOUS: Final = "anonymous"
-"""The account of everybody in open mode: unlimited funds, self-trade prevention `none`."""
-
-
-class Side(IntEnum):
-    """Which way an order trades."""
-
-    BUY = 0
-    SELL = 1
-
-
-class OrderType(IntEnum):
-    """How an order is priced."""
-
-    LIMIT = 0
-    MARKET = 1
-
-
-class TimeInForce(IntEnum):
-    """How long an order lives."""
-
-    GTC = 0
-    IOC = 1
-    FOK = 2
-    GTD = 3
-
-
-class SelfTradePrevention(IntEnum):
-    """What happens when a taker meets an order of its own account; the taker's mode decides."""
-
-    EXPIRE_TAKER = 0
-    EXPIRE_MAKER = 1
-    EXPIRE_BOTH = 2
-    DECREMENT = 3
-    NONE = 4
-
-
-class MarketStatus(IntEnum):
-    """Whether a market takes orders. `HALT` and `CANCEL_ONLY` differ in what they tell people."""
-
-    TRADING = 0
-    HALT = 1
-    CANCEL_ONLY = 2
-
-
-class OrderStatus(IntEnum):
-    """The life of an order. Everything from `FILLED` on is final."""
-
-    OPEN = 0
-    PARTIALLY_FILLED = 1
-    FILLED = 2
-    CANCELED = 3
-    EXPIRED = 4
-
-
-class EndReason(IntEnum):
-    """Why an order ended."""
-
-    FILLED = 0
-    CANCELED_BY_OWNER = 1
-    REMAINDER_EXPIRED = 2  # IOC, FOK and market orders never rest
-    TIME_EXPIRED = 3  # GTD
-    SELF_TRADE = 4
-    AMENDED_DOWN = 5  # the new total was at or below what had been filled
-
-
-class RejectCode(StrEnum):
-    """Why a command was refused: the part of the public error list the state machine decides."""
-
-    UNKNOWN_MARKET = "unknown_market"
-    UNKNOWN_ORDER = "unknown_order"
-    UNKNOWN_ACCOUNT = "unknown_account"
-    DUPLICATE_CLIENT_ORDER_ID = "duplicate_client_order_id"
-    ALREADY_EXISTS = "already_exists"
-    BAD_FIELD = "bad_field"
-    OUT_OF_RANGE = "out_of_range"
-    MIN_NOTIONAL = "min_notional"
-    WOULD_TAKE = "would_take"
-    UNFILLABLE = "unfillable"
-    MARKET_HALTED = "market_halted"
-    NOT_OPEN = "not_open"
-    IDEMPOTENCY_MISMATCH = "idempotency_mismatch"
-    INVALID_COMBINATION = "invalid_combination"
-    DEADLINE_PASSED = "deadline_passed"
-    TOO_MANY_ORDERS = "too_many_orders"
-    LIMIT_REACHED = "limit_reached"
-
-
-class Order(msgspec.Struct, frozen=True, array_like=True, forbid_unknown_fields=True):
-    """An order as it stood right after one command; immutable.
-
-    `price_ticks` is 0 for market orders, `expires_at_us` 0 for none, `client_order_id` "" for
-    none. `quantity_lots` is the total, the filled part included. `filled_value` is the exact sum
-    of price_ticks x quantity_lots over the fills, as decimal text. `sequence` is that of the
-    command which changed the order last.
-    """
-
-    order_id: int
-    client_order_id: str
-    account: str
-    market: str
-    side: Side
-    type: OrderType
-    time_in_force: TimeInForce
-    price_ticks: int
-    quantity_lots: int
-    filled_lots: int
-    filled_value: str
-    expires_at_us: int
-    post_only: bool
-    self_trade_prevention: SelfTradePrevention
-    status: OrderStatus
-    created_at_us: int
-    updated_at_us: int
-    sequence: int
-
-
-class MarketRules(msgspec.Struct, frozen=True, array_like=True, forbid_unknown_fields=True):
-    """What a market trades and which orders it takes.
-
-    `tick_size_e18` and `lot_size_e18` are sizes in units of 10^-18 of the quote and base asset.
-    `notional_min` counts price_ticks x quantity_lots; bounds are inclusive.
-    """
-
-    market: str
-    base: str
-    quote: str
-    tick_size_e18: int
-    lot_size_e18: int
-    price_ticks_min: int
-    price_ticks_max: int
-    quantity_lots_min: int
-    quantity_lots_max: int
-    notional_min: int
-    self_trade_prevention: SelfTradePrevention
-
-
-class Message(
-    msgspec.Struct, frozen=True, array_like=True, tag_field="kind", forbid_unknown_fields=True
-):
-    """A command or an event: an array of its tag and its fields, in order.
-
-    A field of a later release is refused, not ignored: the replica stops rather than apply half.
-    """
-
-
-# Commands -----------------------------------------------------------------------------------
-
-
-class AdvanceTime(Message, frozen=True, tag="time"):
-    """Move the logged clock to `time_us` (never back) and expire what is due."""
-
-    time_us: int
-
-
-class CreateAccount(Message, frozen=True, tag="account"):
-    """Open the account `account`."""
-
-    account: str
-
-
-class CreateMarket(Message, frozen=True, tag="market"):
-    """Open a market, trading at once."""
-
-    rules: MarketRules
-
-
-class ChangeMarket(Message, frozen=True, tag="change_market"):
-    """Change the status and the limits of a market; `None` leaves a thing as it is.
-
-    Limits bind new and amended orders, never resting ones.
-    """
-
-    market: str
-    status: MarketStatus | None
-    price_ticks_min: int | None
-    price_ticks_max: int | None
-    quantity_lots_min: int | None
-    quantity_lots_max: int | None
-    notional_min: int | None
-    self_trade_prevention: SelfTradePrevention | None
-
-
-class PlaceOrder(Message, frozen=True, tag="place"):
-    """Ask to trade `quantity_lots`, at `price_ticks` or better unless it is a market order.
-
-    `self_trade_prevention` None takes the default: `NONE` for `anonymous`, else the market's.
-    """
-
-    account: str
-    market: str
-    side: Side
-    type: OrderType
-    time_in_force: TimeInForce
-    price_ticks: int
-    quantity_lots: int
-    expires_at_us: int
-    post_only: bool
-    self_trade_prevention: SelfTradePrevention | None
-    client_order_id: str
-
-
-class AmendOrder(Message, frozen=True, tag="amend"):
-    """Change price, total quantity or both of a live order, in one step."""
-
-    account: str
-    order_id: int
-    price_ticks: int | None
-    quantity_lots: int | None
-
-
-class CancelOrder(Message, frozen=True, tag="cancel"):
-    """End a live order, named by `order_id`, or by `client_order_id` where `order_id` is 0."""
-
-    account: str
-    order_id: int
-    client_order_id: str
-
-
-class CancelAll(Message, frozen=True, tag="cancel_all"):
-    """End all live orders of an account, optionally of one market and one side, oldest first."""
-
-    account: str
-    market: str | None
-    side: Side | None
-
-
-Command = (
-    AdvanceTime
-    | CreateAccount
-    | CreateMarket
-    | ChangeMarket
-    | PlaceOrder
-    | AmendOrder
-    | CancelOrder
-    | CancelAll
+"""The vocabulary in one place: commands in, events out, and the closed lists they use."""
+
+from raft_exchange.matching.commands import (
+    AdvanceTime,
+    AmendOrder,
+    CancelAll,
+    CancelOrder,
+    ChangeMarket,
+    Command,
+    CreateAccount,
+    CreateMarket,
+    PlaceOrder,
+)
+from raft_exchange.matching.events import (
+    AccountCreated,
+    AllCanceled,
+    CommandRefused,
+    Event,
+    MarketChanged,
+    OrderAccepted,
+    OrderAmended,
+    OrderEnded,
+    OrderReduced,
+    OrderRested,
+    TimeAdvanced,
+    TradeExecuted,
+)
+from raft_exchange.matching.terms import (
+    ANONYMOUS,
+    EndReason,
+    MarketRules,
+    MarketStatus,
+    Message,
+    Order,
+    OrderStatus,
+    OrderType,
+    RejectCode,
+    SelfTradePrevention,
+    Side,
+    TimeInForce,
 )
 
-
-# Events -------------------------------------------------------------------------------------
-
-
-class TimeAdvanced(Message, frozen=True, tag="time_advanced"):
-    """The logged clock stands at `time_us`; the ends of expired orders follow."""
-
-    time_us: int
-
-
-class CommandRefused(Message, frozen=True, tag="refused"):
-    """Nothing changed. `field` names what was wrong with the command, "" where no field was."""
-
-    code: RejectCode
-    field: str
-
-
-class AccountCreated(Message, frozen=True, tag="account_created"):
-    """An account was opened."""
-
-    account: str
-
-
-class MarketChanged(Message, frozen=True, tag="market_changed"):
-    """A market was opened or changed; these are its rules and status from now on."""
-
-    rules: MarketRules
-    status: MarketStatus
-
-
-class OrderAccepted(Message, frozen=True, tag="accepted"):
-    """An order passed every check. Its trades follow, then `OrderRested` or `OrderEnded`."""
-
-    order: Order
-
-
-class TradeExecuted(Message, frozen=True, tag="trade"):
-    """A taker met a maker, at the maker's price."""
-
-    market: str
-    trade_id: int
-    price_ticks: int
-    quantity_lots: int
-    taker_side: Side
-    maker_order_id: int
-    taker_order_id: int
-    maker_account: str
-    taker_account: str
-
-
-class OrderReduced(Message, frozen=True, tag="reduced"):
-    """Self-trade prevention (`decrement`) took from the order's total; it keeps its place."""
-
-    order: Order
-
-
-class OrderAmended(Message, frozen=True, tag="amended"):
-    """A live order has new terms.
-
-    With `kept_place` it stands where it stood; else it has left the book, its trades follow,
-    then `OrderRested` or `OrderEnded`.
-    """
-
-    order: Order
-    kept_place: bool
-
-
-class OrderRested(Message, frozen=True, tag="rested"):
-    """An order joined the book, at the back of its price level."""
-
-    order: Order
-
-
-class OrderEnded(Message, frozen=True, tag="ended"):
-    """An order is final; where it rested, it left the book."""
-
-    order: Order
-    reason: EndReason
-
-
-class AllCanceled(Message, frozen=True, tag="all_canceled"):
-    """`count` orders were canceled; their ends precede this event."""
-
-    count: int
-
-
-Event = (
-    TimeAdvanced
-    | CommandRefused
-    | AccountCreated
-    | MarketChanged
-    | OrderAccepted
-    | TradeExecuted
-    | OrderReduced
-    | OrderAmended
-    | OrderRested
-    | OrderEnded
-    | AllCanceled
-)
+__all__ = [
+    "ANONYMOUS",
+    "AccountCreated",
+    "AdvanceTime",
+    "AllCanceled",
+    "AmendOrder",
+    "CancelAll",
+    "CancelOrder",
+    "ChangeMarket",
+    "Command",
+    "CommandRefused",
+    "CreateAccount",
+    "CreateMarket",
+    "EndReason",
+    "Event",
+    "MarketChanged",
+    "MarketRules",
+    "MarketStatus",
+    "Message",
+    "Order",
+    "OrderAccepted",
+    "OrderAmended",
+    "OrderEnded",
+    "OrderReduced",
+    "OrderRested",
+    "OrderStatus",
+    "OrderType",
+    "PlaceOrder",
+    "RejectCode",
+    "SelfTradePrevention",
+    "Side",
+    "TimeAdvanced",
+    "TimeInForce",
+    "TradeExecuted",
+]

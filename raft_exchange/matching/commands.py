@@ -1,0 +1,106 @@
+"""Commands: what the exchange may be told, in the imperative.
+
+Frozen, integers with the unit in the name; fields are only ever appended (see `terms`).
+"""
+
+from __future__ import annotations
+
+from raft_exchange.matching.terms import (
+    MarketRules,
+    MarketStatus,
+    Message,
+    OrderType,
+    SelfTradePrevention,
+    Side,
+    TimeInForce,
+)
+
+
+class AdvanceTime(Message, frozen=True, tag="time"):
+    """Move the logged clock to `time_us` (never back) and expire what is due."""
+
+    time_us: int
+
+
+class CreateAccount(Message, frozen=True, tag="account"):
+    """Open the account `account`."""
+
+    account: str
+
+
+class CreateMarket(Message, frozen=True, tag="market"):
+    """Open a market, trading at once."""
+
+    rules: MarketRules
+
+
+class ChangeMarket(Message, frozen=True, tag="change_market"):
+    """Change the status and the limits of a market; `None` leaves a thing as it is.
+
+    Limits bind new and amended orders, never resting ones.
+    """
+
+    market: str
+    status: MarketStatus | None
+    price_ticks_min: int | None
+    price_ticks_max: int | None
+    quantity_lots_min: int | None
+    quantity_lots_max: int | None
+    notional_min: int | None
+    self_trade_prevention: SelfTradePrevention | None
+
+
+class PlaceOrder(Message, frozen=True, tag="place"):
+    """Ask to trade `quantity_lots`, at `price_ticks` or better unless it is a market order.
+
+    `self_trade_prevention` None takes the default: `NONE` for `anonymous`, else the market's.
+    """
+
+    account: str
+    market: str
+    side: Side
+    type: OrderType
+    time_in_force: TimeInForce
+    price_ticks: int
+    quantity_lots: int
+    expires_at_us: int
+    post_only: bool
+    self_trade_prevention: SelfTradePrevention | None
+    client_order_id: str
+
+
+class AmendOrder(Message, frozen=True, tag="amend"):
+    """Change price, total quantity or both of a live order, in one step."""
+
+    account: str
+    order_id: int
+    price_ticks: int | None
+    quantity_lots: int | None
+
+
+class CancelOrder(Message, frozen=True, tag="cancel"):
+    """End a live order, named by `order_id`, or by `client_order_id` where `order_id` is 0."""
+
+    account: str
+    order_id: int
+    client_order_id: str
+
+
+class CancelAll(Message, frozen=True, tag="cancel_all"):
+    """End all live orders of an account, optionally of one market and one side, oldest first."""
+
+    account: str
+    market: str | None
+    side: Side | None
+
+
+Command = (
+    AdvanceTime
+    | CreateAccount
+    | CreateMarket
+    | ChangeMarket
+    | PlaceOrder
+    | AmendOrder
+    | CancelOrder
+    | CancelAll
+)

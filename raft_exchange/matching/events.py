@@ -1,0 +1,113 @@
+"""Events: what a command did, in the past tense.
+
+Frozen, integers with the unit in the name; fields are only ever appended (see `terms`).
+"""
+
+from __future__ import annotations
+
+from raft_exchange.matching.terms import (
+    EndReason,
+    MarketRules,
+    MarketStatus,
+    Message,
+    Order,
+    RejectCode,
+    Side,
+)
+
+
+class TimeAdvanced(Message, frozen=True, tag="time_advanced"):
+    """The logged clock stands at `time_us`; the ends of expired orders follow."""
+
+    time_us: int
+
+
+class CommandRefused(Message, frozen=True, tag="refused"):
+    """Nothing changed. `field` names what was wrong with the command, "" where no field was."""
+
+    code: RejectCode
+    field: str
+
+
+class AccountCreated(Message, frozen=True, tag="account_created"):
+    """An account was opened."""
+
+    account: str
+
+
+class MarketChanged(Message, frozen=True, tag="market_changed"):
+    """A market was opened or changed; these are its rules and status from now on."""
+
+    rules: MarketRules
+    status: MarketStatus
+
+
+class OrderAccepted(Message, frozen=True, tag="accepted"):
+    """An order passed every check. Its trades follow, then `OrderRested` or `OrderEnded`."""
+
+    order: Order
+
+
+class TradeExecuted(Message, frozen=True, tag="trade"):
+    """A taker met a maker, at the maker's price."""
+
+    market: str
+    trade_id: int
+    price_ticks: int
+    quantity_lots: int
+    taker_side: Side
+    maker_order_id: int
+    taker_order_id: int
+    maker_account: str
+    taker_account: str
+
+
+class OrderReduced(Message, frozen=True, tag="reduced"):
+    """Self-trade prevention (`decrement`) took from the order's total; it keeps its place."""
+
+    order: Order
+
+
+class OrderAmended(Message, frozen=True, tag="amended"):
+    """A live order has new terms.
+
+    With `kept_place` it stands where it stood; else it has left the book, its trades follow,
+    then `OrderRested` or `OrderEnded`.
+    """
+
+    order: Order
+    kept_place: bool
+
+
+class OrderRested(Message, frozen=True, tag="rested"):
+    """An order joined the book, at the back of its price level."""
+
+    order: Order
+
+
+class OrderEnded(Message, frozen=True, tag="ended"):
+    """An order is final; where it rested, it left the book."""
+
+    order: Order
+    reason: EndReason
+
+
+class AllCanceled(Message, frozen=True, tag="all_canceled"):
+    """`count` orders were canceled; their ends precede this event."""
+
+    count: int
+
+
+Event = (
+    TimeAdvanced
+    | CommandRefused
+    | AccountCreated
+    | MarketChanged
+    | OrderAccepted
+    | TradeExecuted
+    | OrderReduced
+    | OrderAmended
+    | OrderRested
+    | OrderEnded
+    | AllCanceled
+)
