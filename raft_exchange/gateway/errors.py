@@ -46,6 +46,7 @@ class ErrorCode(StrEnum):
     INVALID_COMBINATION = "invalid_combination"
     DEADLINE_PASSED = "deadline_passed"
     TOO_MANY_ORDERS = "too_many_orders"
+    INSUFFICIENT_FUNDS = "insufficient_funds"
     LIMIT_REACHED = "limit_reached"
     INTERNAL_ERROR = "internal_error"
     NO_LEADER = "no_leader"
@@ -89,6 +90,7 @@ KINDS: Final[Mapping[ErrorCode, Kind]] = {
     ErrorCode.INVALID_COMBINATION: Kind(422, "The fields do not go together"),
     ErrorCode.DEADLINE_PASSED: Kind(422, "The deadline passed before the request was sequenced"),
     ErrorCode.TOO_MANY_ORDERS: Kind(422, "The account has too many open orders"),
+    ErrorCode.INSUFFICIENT_FUNDS: Kind(422, "The account has too little"),
     ErrorCode.LIMIT_REACHED: Kind(422, "A limit of the exchange is reached"),
     ErrorCode.INTERNAL_ERROR: Kind(500, "The node has a bug"),
     ErrorCode.NO_LEADER: Kind(503, "The cluster has no leader at the moment"),

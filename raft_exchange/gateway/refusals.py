@@ -22,6 +22,9 @@ PUBLIC_FIELDS: Final = {
     "quantity_lots_min": "min_quantity",
     "quantity_lots_max": "max_quantity",
     "notional_min": "min_notional",
+    "maker_fee_e8": "maker_fee",
+    "taker_fee_e8": "taker_fee",
+    "transfer_id": "id",
     "deadline": "X-Deadline",
     "idempotency_key": "Idempotency-Key",
 }
@@ -44,6 +47,7 @@ DETAILS: Final[Mapping[RejectCode, str]] = {
     RejectCode.INVALID_COMBINATION: "the field does not go with the others",
     RejectCode.DEADLINE_PASSED: "the request was sequenced after its deadline and did nothing",
     RejectCode.TOO_MANY_ORDERS: "the account may have no more open orders in this market",
+    RejectCode.INSUFFICIENT_FUNDS: "the account has less free than this would hold or take",
     RejectCode.LIMIT_REACHED: "the exchange takes no more of these",
 }
 

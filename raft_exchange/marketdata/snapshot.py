@@ -15,7 +15,13 @@ from raft_exchange.marketdata.totals import Totals
 from raft_exchange.marketdata.trades import Trade
 from raft_exchange.marketdata.view import Market, MarketData
 from raft_exchange.matching.machine import Exchange
-from raft_exchange.matching.messages import Order, OrderType, RejectCode, Side
+from raft_exchange.matching.messages import (
+    BalanceChanged,
+    Order,
+    OrderType,
+    RejectCode,
+    Side,
+)
 
 FORMAT_VERSION: Final = 1
 
@@ -89,6 +95,9 @@ def restore(data: bytes, exchange: Exchange) -> MarketData:
     view.accounts = dict.fromkeys(sorted(exchange.live.accounts))
     for market in held.markets:
         view.markets[market.market] = _restored_market(market, exchange)
+    for account, asset, balance in exchange.state.ledger.entries():
+        event = BalanceChanged(account, asset, str(balance.free), str(balance.held))
+        view.balances.keep(event)
     live = [order.view() for order in exchange.live.by_id.values()]
     view.orders.restore(live, held.finished, last_id=exchange.order_id)
     _restore_totals(view.totals, held.totals)

@@ -17,6 +17,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from typing import assert_never
 
+from raft_exchange.marketdata.balances import Balances
 from raft_exchange.marketdata.depth import Depth
 from raft_exchange.marketdata.orders import FINISHED_ORDERS_MAX, OrderRegister
 from raft_exchange.marketdata.totals import Totals
@@ -25,6 +26,7 @@ from raft_exchange.matching.messages import (
     ANONYMOUS,
     AccountCreated,
     AllCanceled,
+    BalanceChanged,
     CommandRefused,
     Event,
     MarketChanged,
@@ -40,6 +42,7 @@ from raft_exchange.matching.messages import (
     Side,
     TimeAdvanced,
     TradeExecuted,
+    TransferMade,
 )
 
 
@@ -68,6 +71,7 @@ class MarketData:
         self.time_us = 0
         self.markets: dict[str, Market] = {}
         self.accounts: dict[str, None] = {ANONYMOUS: None}
+        self.balances = Balances()
         self.orders = OrderRegister(finished_max=finished_orders_max)
         self.totals = Totals()
 
@@ -95,6 +99,7 @@ class MarketData:
                 restored.markets[name] = held
         self.sequence, self.time_us = restored.sequence, restored.time_us
         self.markets, self.accounts = restored.markets, restored.accounts
+        self.balances = restored.balances
         self.orders, self.totals = restored.orders, restored.totals
 
     def check(self) -> None:
@@ -120,12 +125,31 @@ class MarketData:
                 self._amend(event.order, kept_place=event.kept_place)
             case OrderReduced():
                 self._reduce(event.order)
+            case _:
+                self._fold_other(event)
+
+    def _fold_other(
+        self,
+        event: MarketChanged
+        | AccountCreated
+        | BalanceChanged
+        | TransferMade
+        | OrderAccepted
+        | AllCanceled
+        | CommandRefused
+        | TimeAdvanced,
+    ) -> None:
+        match event:
+            case BalanceChanged():
+                self.balances.keep(event)
             case MarketChanged():
                 self._change_market(event)
             case AccountCreated():
                 self.accounts[event.account] = None
             case OrderAccepted() | AllCanceled() | CommandRefused() | TimeAdvanced():
                 pass  # what follows them, or nothing, changes the view
+            case TransferMade():
+                pass  # the balance that follows says it
             case _:
                 assert_never(event)
 

@@ -2,21 +2,32 @@
 
 from __future__ import annotations
 
-from raft_exchange.matching.book import Book
-from raft_exchange.matching.filters import changed_rules, is_name, refuse_rules
-from raft_exchange.matching.limits import ACCOUNTS_MAX, MARKETS_MAX
+from raft_exchange.matching.accounts import FEES
+from raft_exchange.matching.filters import (
+    amount_of,
+    changed_rules,
+    is_name,
+    is_transfer_id,
+    refuse_rules,
+)
+from raft_exchange.matching.limits import ACCOUNTS_MAX, AMOUNT_MAX, MARKETS_MAX
 from raft_exchange.matching.messages import (
+    ANONYMOUS,
     AccountCreated,
     ChangeMarket,
     CommandRefused,
     CreateAccount,
     CreateMarket,
+    Deposit,
     Event,
     MarketChanged,
     MarketStatus,
     RejectCode,
+    TransferMade,
+    Withdraw,
 )
-from raft_exchange.matching.state import Market, State
+from raft_exchange.matching.state import State
+from raft_exchange.matching.transfers import Transfer
 
 
 def create_account(state: State, command: CreateAccount) -> list[Event]:
@@ -40,9 +51,15 @@ def create_market(state: State, command: CreateMarket) -> list[Event]:
         return [CommandRefused(RejectCode.ALREADY_EXISTS, "market")]
     if len(state.markets) >= MARKETS_MAX:
         return [CommandRefused(RejectCode.LIMIT_REACHED, "market")]
-    market = Market(rules, MarketStatus.TRADING, Book(rules.market))
-    state.markets[rules.market] = market
-    return [MarketChanged(rules, market.status)]
+    opens_fees = rules.settles and FEES not in state.live.accounts
+    if opens_fees and len(state.live.accounts) >= ACCOUNTS_MAX:
+        return [CommandRefused(RejectCode.LIMIT_REACHED, "account")]
+    market = state.open_market(rules, MarketStatus.TRADING)
+    events: list[Event] = [MarketChanged(rules, market.status)]
+    if opens_fees:
+        state.live.open_account(FEES)
+        events.append(AccountCreated(FEES))
+    return events
 
 
 def change_market(state: State, command: ChangeMarket) -> list[Event]:
@@ -57,3 +74,60 @@ def change_market(state: State, command: ChangeMarket) -> list[Event]:
     if command.status is not None:
         market.status = command.status
     return [MarketChanged(rules, market.status)]
+
+
+def transfer(state: State, command: Deposit | Withdraw) -> list[Event]:
+    """Bring money into an account or take it out, once for each transfer id."""
+    refused = _refuse_transfer_shape(state, command)
+    if refused is not None:
+        return [refused]
+    account, asset, transfer_id = command.account, command.asset, command.transfer_id
+    is_deposit = isinstance(command, Deposit)
+    made = state.transfers.get(account, transfer_id)
+    if made is None:
+        if (refused := _refuse_transfer(state, command)) is not None:
+            return [refused]
+        move = state.ledger.enter if is_deposit else state.ledger.leave
+        move(account, asset, int(command.amount))
+        made = Transfer(
+            account,
+            transfer_id,
+            asset,
+            command.amount,
+            is_deposit,
+            state.sequence,
+            state.time_us,
+        )
+        state.transfers.add(made)
+    elif (made.asset, made.amount, made.is_deposit) != (asset, command.amount, is_deposit):
+        return [CommandRefused(RejectCode.IDEMPOTENCY_MISMATCH, "transfer_id")]
+    return [
+        TransferMade(
+            account, asset, made.amount, transfer_id, is_deposit, made.sequence, made.time_us
+        )
+    ]
+
+
+def _refuse_transfer_shape(state: State, command: Deposit | Withdraw) -> CommandRefused | None:
+    if not is_transfer_id(command.transfer_id):
+        return CommandRefused(RejectCode.BAD_FIELD, "transfer_id")
+    if amount_of(command.amount) is None:
+        return CommandRefused(RejectCode.OUT_OF_RANGE, "amount")
+    if command.account not in state.live.accounts:
+        return CommandRefused(RejectCode.UNKNOWN_ACCOUNT, "account")
+    if command.account == ANONYMOUS:
+        return CommandRefused(RejectCode.INVALID_COMBINATION, "account")
+    return None
+
+
+def _refuse_transfer(state: State, command: Deposit | Withdraw) -> CommandRefused | None:
+    asset, amount = command.asset, int(command.amount)
+    markets = state.markets.values()
+    if not any(asset in (market.rules.base, market.rules.quote) for market in markets):
+        return CommandRefused(RejectCode.BAD_FIELD, "asset")
+    if isinstance(command, Deposit):
+        if state.ledger.totals.get(asset, 0) + amount > AMOUNT_MAX:
+            return CommandRefused(RejectCode.LIMIT_REACHED, "amount")
+    elif state.ledger.free(command.account, asset) < amount:
+        return CommandRefused(RejectCode.INSUFFICIENT_FUNDS, "amount")
+    return None

@@ -32,7 +32,12 @@ def amend(state: State, command: AmendOrder) -> list[Event]:
         return [refused]
     if total <= order.filled_lots:
         return [state.end(order, EndReason.AMENDED_DOWN)]
+    amount = market.funds.needs_at(order, price_ticks=price, rest_lots=total - order.filled_lots)
+    if (refused := market.funds.refuse_hold(order, amount)) is not None:
+        return [refused]
+    # From here on nothing can fail.
     state.stamp(order)
+    market.funds.hold(order, amount)
     if price == order.price_ticks and total <= order.quantity_lots:
         order.quantity_lots = total
         return [OrderAmended(order.view(), True)]

@@ -35,9 +35,9 @@ class CreateMarket(Message, frozen=True, tag="market"):
 
 
 class ChangeMarket(Message, frozen=True, tag="change_market"):
-    """Change the status and the limits of a market; `None` leaves a thing as it is.
+    """Change the status, the limits and the fees of a market; `None` leaves a thing as it is.
 
-    Limits bind new and amended orders, never resting ones.
+    Limits bind new and amended orders, fees new ones; neither binds resting ones.
     """
 
     market: str
@@ -48,6 +48,8 @@ class ChangeMarket(Message, frozen=True, tag="change_market"):
     quantity_lots_max: int | None
     notional_min: int | None
     self_trade_prevention: SelfTradePrevention | None
+    maker_fee_e8: int | None = None
+    taker_fee_e8: int | None = None
 
 
 class PlaceOrder(Message, frozen=True, tag="place"):
@@ -94,6 +96,27 @@ class CancelAll(Message, frozen=True, tag="cancel_all"):
     side: Side | None
 
 
+class Deposit(Message, frozen=True, tag="deposit"):
+    """Bring `amount` of an asset into an account: units of 10^-36, as decimal text.
+
+    `transfer_id` makes it safe to send again: deposits and withdrawals share one memory of ids.
+    """
+
+    account: str
+    asset: str
+    amount: str
+    transfer_id: str
+
+
+class Withdraw(Message, frozen=True, tag="withdraw"):
+    """Take `amount` of an asset, which must be free, out of an account; as `Deposit`."""
+
+    account: str
+    asset: str
+    amount: str
+    transfer_id: str
+
+
 Command = (
     AdvanceTime
     | CreateAccount
@@ -103,4 +126,6 @@ Command = (
     | AmendOrder
     | CancelOrder
     | CancelAll
+    | Deposit
+    | Withdraw
 )

@@ -49,7 +49,10 @@ class OrderAccepted(Message, frozen=True, tag="accepted"):
 
 
 class TradeExecuted(Message, frozen=True, tag="trade"):
-    """A taker met a maker, at the maker's price."""
+    """A taker met a maker, at the maker's price.
+
+    The fees are in the quote asset, in units of 10^-36, as decimal text.
+    """
 
     market: str
     trade_id: int
@@ -60,6 +63,8 @@ class TradeExecuted(Message, frozen=True, tag="trade"):
     taker_order_id: int
     maker_account: str
     taker_account: str
+    maker_fee: str = "0"
+    taker_fee: str = "0"
 
 
 class OrderReduced(Message, frozen=True, tag="reduced"):
@@ -98,6 +103,34 @@ class AllCanceled(Message, frozen=True, tag="all_canceled"):
     count: int
 
 
+class TransferMade(Message, frozen=True, tag="transfer"):
+    """A deposit, or a withdrawal, of `amount` (units of 10^-36, decimal text).
+
+    `first_sequence` and `first_time_us` are those of the command that moved it; a repeat of the
+    same transfer tells of the first and moves nothing.
+    """
+
+    account: str
+    asset: str
+    amount: str
+    transfer_id: str
+    is_deposit: bool
+    first_sequence: int
+    first_time_us: int
+
+
+class BalanceChanged(Message, frozen=True, tag="balance"):
+    """What an account has of an asset now, in units of 10^-36, as decimal text.
+
+    Comes last in a command's events, once for each balance that the command touched.
+    """
+
+    account: str
+    asset: str
+    free: str
+    held: str
+
+
 Event = (
     TimeAdvanced
     | CommandRefused
@@ -110,4 +143,6 @@ Event = (
     | OrderRested
     | OrderEnded
     | AllCanceled
+    | TransferMade
+    | BalanceChanged
 )

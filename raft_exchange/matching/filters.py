@@ -13,13 +13,16 @@ from typing import Final
 import msgspec
 
 from raft_exchange.matching.limits import (
+    AMOUNT_MAX,
     CLIENT_ORDER_ID_BYTES_MAX,
+    FEE_E8_MAX,
     INT64_MAX,
     NAME_BYTES_MAX,
     PRICE_TICKS_MAX,
     QUANTITY_LOTS_MAX,
     SIZE_E18_MAX,
     TIME_US_MAX,
+    TRANSFER_ID_BYTES_MAX,
 )
 from raft_exchange.matching.messages import (
     ChangeMarket,
@@ -32,6 +35,7 @@ from raft_exchange.matching.messages import (
 )
 
 _NAME: Final = re.compile(rf"[A-Za-z0-9][A-Za-z0-9._-]{{0,{NAME_BYTES_MAX - 1}}}")
+_AMOUNT: Final = re.compile(rf"[1-9][0-9]{{0,{len(str(AMOUNT_MAX)) - 1}}}")
 _IMMEDIATE: Final = frozenset({TimeInForce.IOC, TimeInForce.FOK})
 
 
@@ -43,6 +47,19 @@ def is_name(text: str) -> bool:
 def is_label(text: str) -> bool:
     """Say whether `text` may be a client order id: printable ASCII, or "" for none."""
     return len(text) <= CLIENT_ORDER_ID_BYTES_MAX and text.isascii() and text.isprintable()
+
+
+def is_transfer_id(text: str) -> bool:
+    """Say whether `text` may name a deposit or withdrawal: 1 to 64 printable ASCII characters."""
+    return 0 < len(text) <= TRANSFER_ID_BYTES_MAX and text.isascii() and text.isprintable()
+
+
+def amount_of(text: str) -> int | None:
+    """Return the amount that decimal text says, None for what is no amount: 1 to `AMOUNT_MAX`."""
+    if _AMOUNT.fullmatch(text) is None:
+        return None
+    amount = int(text)
+    return amount if amount <= AMOUNT_MAX else None
 
 
 def is_immediate(time_in_force: TimeInForce) -> bool:
@@ -133,6 +150,8 @@ _RANGES: Final = (
     ("quantity_lots_min", 1, QUANTITY_LOTS_MAX),
     ("quantity_lots_max", 1, QUANTITY_LOTS_MAX),
     ("notional_min", 0, INT64_MAX),
+    ("maker_fee_e8", 0, FEE_E8_MAX),
+    ("taker_fee_e8", 0, FEE_E8_MAX),
 )
 
 
@@ -151,4 +170,6 @@ _CHANGEABLE: Final = (
     "quantity_lots_max",
     "notional_min",
     "self_trade_prevention",
+    "maker_fee_e8",
+    "taker_fee_e8",
 )

@@ -12,10 +12,13 @@ PRICE_TICKS_MAX: Final = 10**15
 QUANTITY_LOTS_MAX: Final = 10**18
 SIZE_E18_MAX: Final = 10**19  # a tick or lot of at most ten units, in units of 10^-18
 TIME_US_MAX: Final = 253_402_300_799_999_999  # 9999-12-31T23:59:59.999999Z
+AMOUNT_MAX: Final = 10**72  # of one asset in the whole exchange, in units of 10^-36
+FEE_E8_MAX: Final = 10**7  # a tenth of the amount, in units of 10^-8
 
 # Names.
 NAME_BYTES_MAX: Final = 32  # markets, assets, accounts
 CLIENT_ORDER_ID_BYTES_MAX: Final = 64
+TRANSFER_ID_BYTES_MAX: Final = 64
 IDEMPOTENCY_KEY_BYTES_MAX: Final = 64
 
 # Populations.
@@ -24,6 +27,7 @@ ACCOUNTS_MAX: Final = 100_000
 ORDERS_PER_ACCOUNT_MARKET_MAX: Final = 200_000
 ORDERS_PER_MARKET_MAX: Final = 1_000_000
 ORDERS_MAX: Final = 2_000_000
+TRANSFERS_REMEMBERED_MAX: Final = 100_000
 
 # Entries of the log.
 BATCH_COMMANDS_MAX: Final = 512
@@ -44,6 +48,7 @@ UINT64_MAX: Final = 2**64 - 1
 assert PRICE_TICKS_MAX <= INT64_MAX
 assert QUANTITY_LOTS_MAX <= INT64_MAX
 assert TIME_US_MAX <= INT64_MAX
+assert PRICE_TICKS_MAX * QUANTITY_LOTS_MAX * SIZE_E18_MAX**2 < AMOUNT_MAX, "an order can be paid"
 assert SIZE_E18_MAX <= UINT64_MAX, "the widest integer that msgpack carries"
 assert ORDERS_PER_ACCOUNT_MARKET_MAX <= ORDERS_PER_MARKET_MAX <= ORDERS_MAX
 assert REQUEST_GROUP_MAX <= BATCH_COMMANDS_MAX

@@ -18,7 +18,12 @@ from __future__ import annotations
 
 from typing import assert_never
 
-from raft_exchange.matching.administration import change_market, create_account, create_market
+from raft_exchange.matching.administration import (
+    change_market,
+    create_account,
+    create_market,
+    transfer,
+)
 from raft_exchange.matching.amending import amend
 from raft_exchange.matching.canceling import advance_time, cancel, cancel_all
 from raft_exchange.matching.entry import place
@@ -31,8 +36,10 @@ from raft_exchange.matching.messages import (
     Command,
     CreateAccount,
     CreateMarket,
+    Deposit,
     Event,
     PlaceOrder,
+    Withdraw,
 )
 from raft_exchange.matching.orders import LiveOrders
 from raft_exchange.matching.state import Market, State
@@ -78,6 +85,13 @@ class Exchange:
         """
         state = self.state
         state.sequence += 1
+        events = self._dispatch(command)
+        if state.ledger.has_changes():
+            events += state.ledger.changes()
+        return events
+
+    def _dispatch(self, command: Command) -> list[Event]:
+        state = self.state
         match command:
             case PlaceOrder():
                 return place(state, command)
@@ -95,6 +109,8 @@ class Exchange:
                 return create_market(state, command)
             case ChangeMarket():
                 return change_market(state, command)
+            case Deposit() | Withdraw():
+                return transfer(state, command)
             case _:
                 assert_never(command)
 

@@ -13,6 +13,7 @@ from __future__ import annotations
 
 from typing import Final, assert_never
 
+from raft_exchange.matching.accounts import Funds
 from raft_exchange.matching.book import Book
 from raft_exchange.matching.messages import (
     CommandRefused,
@@ -59,15 +60,48 @@ def _is_fillable(taker: LiveOrder, book: Book) -> bool:
     return False
 
 
-class Match:
-    """The way of one taker, which is in no index, through the other side of a book."""
+def value_to_buy(taker: LiveOrder, book: Book) -> int:
+    """Return price_ticks x quantity_lots of all that `taker` would buy now. O(makers walked).
 
-    __slots__ = ("_book", "_events", "_live", "_taker")
+    Own makers are met as they would be: passed over, taken off the size, or the end of it.
+    """
+    missing_lots = taker.quantity_lots - taker.filled_lots
+    value = 0
+    mode = taker.self_trade_prevention
+    makers = book.opposite(taker.side)
+    for maker in makers.orders(makers.key_limit(taker)):
+        lots = min(missing_lots, maker.quantity_lots - maker.filled_lots)
+        if mode is _ALLOWED or maker.account != taker.account:
+            value += maker.price_ticks * lots
+        elif mode is SelfTradePrevention.EXPIRE_MAKER:
+            continue
+        elif mode is not SelfTradePrevention.DECREMENT:
+            break
+        missing_lots -= lots
+        if not missing_lots:
+            break
+    return value
+
+
+class Match:
+    """The way of one taker, which is in no index, through the other side of a book.
+
+    The taker holds what it needs; `funds` moves it, fill by fill.
+    """
+
+    __slots__ = ("_book", "_events", "_funds", "_live", "_taker")
 
     def __init__(
-        self, taker: LiveOrder, book: Book, *, live: LiveOrders, events: list[Event]
+        self,
+        taker: LiveOrder,
+        book: Book,
+        *,
+        funds: Funds,
+        live: LiveOrders,
+        events: list[Event],
     ) -> None:
         self._taker = taker
+        self._funds = funds
         self._book = book
         self._live = live
         self._events = events
@@ -102,6 +136,11 @@ class Match:
             order.filled_lots += lots
             order.filled_value += value
         self._stamp(maker)
+        maker_fee = taker_fee = 0
+        if self._funds.is_on or maker.maker_fee_e8 or taker.taker_fee_e8:
+            maker_fee, taker_fee = self._funds.settle(
+                maker, taker, price_ticks=maker.price_ticks, lots=lots
+            )
         book.trade_id += 1
         self._events.append(
             TradeExecuted(
@@ -114,6 +153,8 @@ class Match:
                 taker.order_id,
                 maker.account,
                 taker.account,
+                str(maker_fee),
+                str(taker_fee),
             )
         )
         if lots == maker_lots:
@@ -154,6 +195,7 @@ class Match:
 
     def _reduce(self, order: LiveOrder, lots: int) -> None:
         order.quantity_lots -= lots
+        self._funds.hold(order, self._funds.needs(order))
         self._stamp(order)
         self._events.append(OrderReduced(order.view()))
 
@@ -161,6 +203,7 @@ class Match:
         self._stamp(maker)
         self._book.remove(maker)
         self._live.remove(maker)
+        self._funds.release(maker)
         self._events.append(OrderEnded(maker.view(STATUS_OF_REASON[reason]), reason))
 
     def _stamp(self, order: LiveOrder) -> None:

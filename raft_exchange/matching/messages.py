@@ -9,11 +9,14 @@ from raft_exchange.matching.commands import (
     Command,
     CreateAccount,
     CreateMarket,
+    Deposit,
     PlaceOrder,
+    Withdraw,
 )
 from raft_exchange.matching.events import (
     AccountCreated,
     AllCanceled,
+    BalanceChanged,
     CommandRefused,
     Event,
     MarketChanged,
@@ -24,6 +27,7 @@ from raft_exchange.matching.events import (
     OrderRested,
     TimeAdvanced,
     TradeExecuted,
+    TransferMade,
 )
 from raft_exchange.matching.terms import (
     ANONYMOUS,
@@ -46,6 +50,7 @@ __all__ = [
     "AdvanceTime",
     "AllCanceled",
     "AmendOrder",
+    "BalanceChanged",
     "CancelAll",
     "CancelOrder",
     "ChangeMarket",
@@ -53,6 +58,7 @@ __all__ = [
     "CommandRefused",
     "CreateAccount",
     "CreateMarket",
+    "Deposit",
     "EndReason",
     "Event",
     "MarketChanged",
@@ -74,4 +80,6 @@ __all__ = [
     "TimeAdvanced",
     "TimeInForce",
     "TradeExecuted",
+    "TransferMade",
+    "Withdraw",
 ]

@@ -48,8 +48,9 @@ class LiveOrder(msgspec.Struct, eq=False):
     """An order inside the machine: mutable, never handed out; `view` makes what leaves.
 
     `filled_value` is the exact sum of price_ticks x quantity_lots over the fills. `priority` is
-    the place in the market's queue, the smaller the earlier. `ahead` and `behind` are the
-    neighbours at the same price, None outside a book.
+    the place in the market's queue, the smaller the earlier. The fee rates are those of its
+    acceptance; `held` is what it holds of its owner's balance (`accounts.py`). `ahead` and
+    `behind` are the neighbours at the same price, None outside a book.
     """
 
     order_id: int
@@ -70,6 +71,9 @@ class LiveOrder(msgspec.Struct, eq=False):
     updated_at_us: int
     sequence: int
     priority: int = 0
+    maker_fee_e8: int = 0
+    taker_fee_e8: int = 0
+    held: int = 0
     ahead: LiveOrder | None = None
     behind: LiveOrder | None = None
 
@@ -193,7 +197,7 @@ class LiveOrders:
         assert owned == len(self.by_id), "every live order has one owner"
         assert all(order_id == order.order_id for order_id, order in self.by_id.items())
         assert all(
-            order_id in self.accounts[order.account].by_market[order.market]
+            order_id in self.accounts[order.account].by_market.get(order.market, ())
             for order_id, order in self.by_id.items()
         )
         with_expiry = (

@@ -4,8 +4,10 @@ Canonical means one state, one byte string, both ways: lists are sorted by what 
 then queue priority), never by how they came to be, and `decode` refuses every byte string that
 `encode` would not have written. So equal hashes are equal states, whatever their histories.
 
-Layout: one byte format version, then the msgpack of `_State`. A release decodes version N and
-N-1 and encodes N only once every node reads it.
+Layout: one byte format version, then the msgpack of `_State`. Format 2 appends to the records of
+format 1: what a record does not have of it is left out, and a state without any of it is written
+in format 1, byte for byte. So a release that reads format 1 only reads every state it could have
+made itself, and an old log gives the hash it always gave.
 """
 
 from __future__ import annotations
@@ -15,54 +17,25 @@ from typing import Final
 
 import msgspec
 
-from raft_exchange.matching.book import Book
 from raft_exchange.matching.machine import Exchange
-from raft_exchange.matching.messages import (
-    ANONYMOUS,
-    MarketRules,
-    MarketStatus,
-    OrderType,
-    SelfTradePrevention,
-    Side,
-    TimeInForce,
+from raft_exchange.matching.messages import ANONYMOUS
+from raft_exchange.matching.records import (
+    FundsRecord,
+    MarketRecord,
+    funds_record,
+    market_record,
+    restore_funds,
+    restore_market,
 )
-from raft_exchange.matching.orders import LiveOrder
-from raft_exchange.matching.state import Market, State
+from raft_exchange.matching.state import State
+from raft_exchange.matching.versions import short
 
-FORMAT_VERSION: Final = 1
+FORMAT_VERSION: Final = 2
+FIRST_VERSION: Final = 1
 
 
 class SnapshotError(ValueError):
     """The bytes are not a state of this machine in this format; the message says why."""
-
-
-class _Order(msgspec.Struct, array_like=True, gc=False):
-    # Only limit orders rest, so the type needs no field; `filled_value` is decimal text because
-    # it may exceed 64 bits.
-    priority: int
-    order_id: int
-    client_order_id: str
-    account: str
-    side: Side
-    time_in_force: TimeInForce
-    price_ticks: int
-    quantity_lots: int
-    filled_lots: int
-    filled_value: str
-    expires_at_us: int
-    post_only: bool
-    self_trade_prevention: SelfTradePrevention
-    created_at_us: int
-    updated_at_us: int
-    sequence: int
-
-
-class _Market(msgspec.Struct, array_like=True):
-    rules: MarketRules
-    status: MarketStatus
-    priority: int
-    trade_id: int
-    orders: list[_Order]  # ascending priority
 
 
 class _State(msgspec.Struct, array_like=True):
@@ -70,7 +43,8 @@ class _State(msgspec.Struct, array_like=True):
     time_us: int
     order_id: int
     accounts: list[str]  # sorted; `anonymous` is one of them
-    markets: list[_Market]  # sorted by name
+    markets: list[MarketRecord]  # sorted by name
+    funds: FundsRecord | None = None
 
 
 _encoder = msgspec.msgpack.Encoder()
@@ -79,14 +53,27 @@ _decoder = msgspec.msgpack.Decoder(_State)
 
 def encode(exchange: Exchange) -> bytes:
     """Return the canonical bytes of the whole state. O(n log n)."""
-    state = _State(
-        exchange.sequence,
-        exchange.time_us,
-        exchange.order_id,
-        sorted(exchange.live.accounts),
-        [_market_state(exchange.markets[name]) for name in sorted(exchange.markets)],
-    )
-    return bytes([FORMAT_VERSION]) + _encoder.encode(state)
+    state = exchange.state
+    markets = [market_record(state.markets[name]) for name in sorted(state.markets)]
+    funds = funds_record(state)
+    version = FIRST_VERSION
+    fields: list[object] = [
+        state.sequence,
+        state.time_us,
+        state.order_id,
+        sorted(state.live.accounts),
+        [_shortened(market) for market in markets],
+    ]
+    if funds is not None:
+        fields.append(funds)
+        version = FORMAT_VERSION
+    elif not all(market.is_of_version_1() for market in markets):
+        version = FORMAT_VERSION
+    return bytes([version]) + _encoder.encode(fields)
+
+
+def _shortened(market: MarketRecord) -> list[object]:
+    return [short(market.rules), *msgspec.structs.astuple(market)[1:]]
 
 
 def decode(data: bytes) -> Exchange:
@@ -96,11 +83,10 @@ def decode(data: bytes) -> Exchange:
         SnapshotError: another version, not a state, a state that breaks an invariant of
             `Exchange.check`, or one written in another way than `encode` writes it.
     """
-    if not data or data[0] != FORMAT_VERSION:
-        raise SnapshotError(f"snapshot format {data[:1].hex() or 'none'}; read is {FORMAT_VERSION}")
+    if not data or data[0] not in (FIRST_VERSION, FORMAT_VERSION):
+        raise SnapshotError(f"snapshot format {data[:1].hex() or 'none'}; read are 01 and 02")
     try:
-        state = _decoder.decode(memoryview(data)[1:])
-        exchange = _restored(state)
+        exchange = _restored(_decoder.decode(memoryview(data)[1:]))
         exchange.check()
     except (msgspec.DecodeError, ValueError, RecursionError) as error:
         raise SnapshotError(f"not a snapshot: {error}") from error
@@ -116,38 +102,6 @@ def state_hash(exchange: Exchange) -> str:
     return hashlib.sha256(encode(exchange)).hexdigest()
 
 
-def _market_state(market: Market) -> _Market:
-    book = market.book
-    orders = [_order_state(order) for side in (book.buys, book.sells) for order in side.orders()]
-    orders.sort(key=_priority)
-    return _Market(market.rules, market.status, book.priority, book.trade_id, orders)
-
-
-def _priority(order: _Order) -> int:
-    return order.priority
-
-
-def _order_state(order: LiveOrder) -> _Order:
-    return _Order(
-        order.priority,
-        order.order_id,
-        order.client_order_id,
-        order.account,
-        order.side,
-        order.time_in_force,
-        order.price_ticks,
-        order.quantity_lots,
-        order.filled_lots,
-        str(order.filled_value),
-        order.expires_at_us,
-        order.post_only,
-        order.self_trade_prevention,
-        order.created_at_us,
-        order.updated_at_us,
-        order.sequence,
-    )
-
-
 def _restored(held: _State) -> Exchange:
     state = State()
     state.sequence = held.sequence
@@ -157,41 +111,7 @@ def _restored(held: _State) -> Exchange:
         if account != ANONYMOUS:  # a new state has it
             state.live.open_account(account)
     for market in held.markets:
-        _restore_market(state, market)
+        restore_market(state, market)
+    if held.funds is not None:
+        restore_funds(state, held.funds)
     return Exchange(state)
-
-
-def _restore_market(state: State, held: _Market) -> None:
-    book = Book(held.rules.market)
-    book.priority = held.priority
-    book.trade_id = held.trade_id
-    state.markets[held.rules.market] = Market(held.rules, held.status, book)
-    for held_order in held.orders:
-        order = _restored_order(held_order, held.rules.market)
-        if order.account not in state.live.accounts:
-            raise SnapshotError(f"order {order.order_id} belongs to no account")
-        book.restore(order)
-        state.live.add(order)
-
-
-def _restored_order(state: _Order, market: str) -> LiveOrder:
-    return LiveOrder(
-        state.order_id,
-        state.client_order_id,
-        state.account,
-        market,
-        state.side,
-        OrderType.LIMIT,
-        state.time_in_force,
-        state.price_ticks,
-        state.quantity_lots,
-        state.filled_lots,
-        int(state.filled_value),
-        state.expires_at_us,
-        state.post_only,
-        state.self_trade_prevention,
-        state.created_at_us,
-        state.updated_at_us,
-        state.sequence,
-        state.priority,
-    )

@@ -12,6 +12,7 @@ from __future__ import annotations
 
 import msgspec
 
+from raft_exchange.matching.accounts import Funds, Ledger
 from raft_exchange.matching.book import Book
 from raft_exchange.matching.filters import is_immediate, is_label, is_name, refuse_rules
 from raft_exchange.matching.limits import MARKETS_MAX, PRICE_TICKS_MAX, TIME_US_MAX
@@ -26,14 +27,16 @@ from raft_exchange.matching.messages import (
     TimeInForce,
 )
 from raft_exchange.matching.orders import STATUS_OF_REASON, LiveOrder, LiveOrders
+from raft_exchange.matching.transfers import Transfers
 
 
 class Market(msgspec.Struct, eq=False):
-    """One market: what it takes, whether it does so now, and what rests in it."""
+    """One market: what it takes, whether it does so now, what rests in it, and who pays."""
 
     rules: MarketRules
     status: MarketStatus
     book: Book
+    funds: Funds
 
 
 class State:
@@ -45,9 +48,11 @@ class State:
         order_id: the last order id given out.
         markets: by name.
         live: every account and every resting order.
+        ledger: every balance.
+        transfers: the last deposits and withdrawals.
     """
 
-    __slots__ = ("live", "markets", "order_id", "sequence", "time_us")
+    __slots__ = ("ledger", "live", "markets", "order_id", "sequence", "time_us", "transfers")
 
     def __init__(self) -> None:
         self.sequence = 0
@@ -56,6 +61,15 @@ class State:
         self.markets: dict[str, Market] = {}
         self.live = LiveOrders()
         self.live.open_account(ANONYMOUS)
+        self.ledger = Ledger()
+        self.transfers = Transfers()
+
+    def open_market(self, rules: MarketRules, status: MarketStatus) -> Market:
+        """Open a market that does not exist yet, with an empty book."""
+        assert rules.market not in self.markets, rules.market
+        market = Market(rules, status, Book(rules.market), Funds(rules, self.ledger))
+        self.markets[rules.market] = market
+        return market
 
     def owned(self, account: str, order_id: int) -> LiveOrder | CommandRefused:
         """Find a live order of `account`; somebody else's is as unknown as none. O(1)."""
@@ -80,8 +94,10 @@ class State:
     def end(self, order: LiveOrder, reason: EndReason) -> OrderEnded:
         """Take a live order out of its book and of every index. O(log n)."""
         self.stamp(order)
-        self.markets[order.market].book.remove(order)
+        market = self.markets[order.market]
+        market.book.remove(order)
         self.live.remove(order)
+        market.funds.release(order)
         return OrderEnded(order.view(STATUS_OF_REASON[reason]), reason)
 
     def stamp(self, order: LiveOrder) -> None:
@@ -111,6 +127,20 @@ class State:
         assert resting == len(in_books), "an order rests once"
         for order in in_books.values():
             self._check_order(order)
+        self._check_funds()
+
+    def _check_funds(self) -> None:
+        self.transfers.check()
+        accounts = self.live.accounts
+        assert all(made.account in accounts for made in self.transfers.entries())
+        assert all(made.sequence <= self.sequence for made in self.transfers.entries())
+        assert all(account in accounts for account, _, _ in self.ledger.entries())
+        holding = []
+        for order in self.live.by_id.values():
+            funds = self.markets[order.market].funds
+            assert order.held == funds.needs(order), "a resting order holds what it needs"
+            holding.append((funds.asset(order.side), order))
+        self.ledger.check(holding)
 
     def _check_order(self, order: LiveOrder) -> None:
         assert 0 < order.order_id <= self.order_id

@@ -99,6 +99,7 @@ class RejectCode(StrEnum):
     INVALID_COMBINATION = "invalid_combination"
     DEADLINE_PASSED = "deadline_passed"
     TOO_MANY_ORDERS = "too_many_orders"
+    INSUFFICIENT_FUNDS = "insufficient_funds"
     LIMIT_REACHED = "limit_reached"
 
 
@@ -135,7 +136,9 @@ class MarketRules(msgspec.Struct, frozen=True, array_like=True, forbid_unknown_f
     """What a market trades and which orders it takes.
 
     `tick_size_e18` and `lot_size_e18` are sizes in units of 10^-18 of the quote and base asset.
-    `notional_min` counts price_ticks x quantity_lots; bounds are inclusive.
+    `notional_min` counts price_ticks x quantity_lots; bounds are inclusive. Where `settles` is
+    True, orders are backed by balances and trades move them; it never changes. Fees are parts of
+    the quote amount, in units of 10^-8.
     """
 
     market: str
@@ -149,6 +152,9 @@ class MarketRules(msgspec.Struct, frozen=True, array_like=True, forbid_unknown_f
     quantity_lots_max: int
     notional_min: int
     self_trade_prevention: SelfTradePrevention
+    settles: bool = False
+    maker_fee_e8: int = 0
+    taker_fee_e8: int = 0
 
 
 class Message(

@@ -120,8 +120,8 @@ def test_nesting_and_huge_counts_are_refused() -> None:
 
 def test_another_version_is_refused() -> None:
     """The first byte says which format it is."""
-    with pytest.raises(snapshot.SnapshotError, match="format 02"):
-        snapshot.decode(b"\x02" + SMALL[1:])
+    with pytest.raises(snapshot.SnapshotError, match="format 03"):
+        snapshot.decode(b"\x03" + SMALL[1:])
     with pytest.raises(snapshot.SnapshotError, match="format none"):
         snapshot.decode(b"")
 

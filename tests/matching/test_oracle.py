@@ -29,7 +29,7 @@ def compare(seed: int, count: int) -> None:
     exchange, oracle = Exchange(), Oracle()
     for number, command in enumerate(commands(seed, count)):
         events, expected = exchange.apply(command), oracle.apply(command)
-        assert events == expected, f"seed {seed}, command {number}: {command}"
+        assert oracle.agrees(events, expected), f"seed {seed}, command {number}: {command}"
         exchange.check()
     assert exchange.sequence == count
 
@@ -53,12 +53,10 @@ def test_the_stream_reaches_every_answer() -> None:
                 codes[event.code] += 1
             if isinstance(event, OrderEnded):
                 reasons[event.reason] += 1
-    assert len(kinds) == 11
+    assert len(kinds) == 13
     assert set(reasons) == set(EndReason)
     limits_and_sequencer = {
         RejectCode.TOO_MANY_ORDERS,
-        RejectCode.LIMIT_REACHED,
-        RejectCode.IDEMPOTENCY_MISMATCH,
         RejectCode.DEADLINE_PASSED,
     }
     assert set(codes) == set(RejectCode) - limits_and_sequencer
@@ -156,4 +154,6 @@ def test_a_broken_rule_is_noticed(rule: str, monkeypatch: pytest.MonkeyPatch) ->
     where, name, broken = BROKEN_RULES[rule]
     monkeypatch.setattr(where, name, broken)
     exchange, oracle = Exchange(), Oracle()
-    assert any(exchange.apply(command) != oracle.apply(command) for command in stream)
+    assert not all(
+        oracle.agrees(exchange.apply(command), oracle.apply(command)) for command in stream
+    )

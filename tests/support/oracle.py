@@ -2,7 +2,10 @@
 
 It shares nothing with the real one but the vocabulary and the limits. It keeps the public `Order`
 of each live order and its place in the queue, sorts the makers anew before every single trade,
-and decides fill-or-kill by *trying* on a copy. Slow, and easy to believe.
+and decides fill-or-kill, and what a market buy costs, by *trying* on a copy. Slow, and easy to
+believe.
+
+It tells no `BalanceChanged`: `balances` counts them all anew, and `agrees` compares.
 """
 
 from __future__ import annotations
@@ -19,6 +22,7 @@ from raft_exchange.matching.messages import (
     AdvanceTime,
     AllCanceled,
     AmendOrder,
+    BalanceChanged,
     CancelAll,
     CancelOrder,
     ChangeMarket,
@@ -26,6 +30,7 @@ from raft_exchange.matching.messages import (
     CommandRefused,
     CreateAccount,
     CreateMarket,
+    Deposit,
     EndReason,
     Event,
     MarketChanged,
@@ -46,7 +51,10 @@ from raft_exchange.matching.messages import (
     TimeAdvanced,
     TimeInForce,
     TradeExecuted,
+    TransferMade,
+    Withdraw,
 )
+from tests.support.oracle_funds import Balances, Purse, amount_of, money
 
 _STATUS = {
     "FILLED": OrderStatus.FILLED,
@@ -85,6 +93,26 @@ class Oracle:
         self.trades: dict[str, int] = {}
         self.live: dict[int, Order] = {}
         self.place: dict[int, int] = {}
+        self.purse = Purse()
+        self.told: Balances = {}
+        self.transfers: list[TransferMade] = []
+
+    def agrees(self, events: list[Event], expected: list[Event]) -> bool:
+        """Say whether the machine's events are the expected ones, and then tell every balance."""
+        told = [event for event in events if isinstance(event, BalanceChanged)]
+        if [*expected, *told] != events:
+            return False
+        now = self.purse.balances(self.rules, self.live.values())
+        changed = {key for key, balance in now.items() if balance != self.told.get(key, (0, 0))}
+        self.told = now
+        named = {(event.account, event.asset): (event.free, event.held) for event in told}
+        return (
+            len(named) == len(told)
+            and changed <= named.keys()
+            and all(
+                tuple(map(str, now.get(key, (0, 0)))) == balance for key, balance in named.items()
+            )
+        )
 
     def apply(self, command: Command) -> list[Event]:
         self.sequence += 1
@@ -93,6 +121,8 @@ class Oracle:
             CreateAccount: self._account,
             CreateMarket: self._market,
             ChangeMarket: self._change,
+            Deposit: self._transfer,
+            Withdraw: self._transfer,
             PlaceOrder: self._place,
             AmendOrder: self._amend,
             CancelOrder: self._cancel,
@@ -126,7 +156,46 @@ class Oracle:
         _require(len(self.rules) < limits.MARKETS_MAX, "limit_reached", "market")
         self.rules[name], self.trades[name] = command.rules, 0
         self.status[name] = MarketStatus.TRADING
-        return [MarketChanged(command.rules, MarketStatus.TRADING)]
+        opened = MarketChanged(command.rules, MarketStatus.TRADING)
+        if command.rules.settles and "fees" not in self.accounts:
+            self.accounts.append("fees")
+            return [opened, AccountCreated("fees")]
+        return [opened]
+
+    def _transfer(self, c: Deposit | Withdraw) -> list[Event]:
+        _require(
+            re.fullmatch(r"[ -~]{1,64}", c.transfer_id) is not None, "bad_field", "transfer_id"
+        )
+        amount = amount_of(c.amount)
+        _require(amount > 0, "out_of_range", "amount")
+        _require(c.account in self.accounts, "unknown_account", "account")
+        _require(c.account != ANONYMOUS, "invalid_combination", "account")
+        comes = isinstance(c, Deposit)
+        now = self.sequence, self.time_us
+        made = TransferMade(c.account, c.asset, c.amount, c.transfer_id, comes, *now)
+        for earlier in self.transfers[-limits.TRANSFERS_REMEMBERED_MAX :]:
+            if (earlier.account, earlier.transfer_id) == (c.account, c.transfer_id):
+                then = earlier.first_sequence, earlier.first_time_us
+                again = replace(made, first_sequence=then[0], first_time_us=then[1])
+                _require(again == earlier, "idempotency_mismatch", "transfer_id")
+                return [earlier]
+        known = [asset for rules in self.rules.values() for asset in (rules.base, rules.quote)]
+        _require(c.asset in known, "bad_field", "asset")
+        units = amount
+        if comes:
+            inside = self.purse.inside.get(c.asset, 0)
+            _require(inside + amount <= 10**72, "limit_reached", "amount")
+        else:
+            _require(self._free(c.account, c.asset) >= units, "insufficient_funds", "amount")
+            units = -units
+        self.purse.give(c.account, c.asset, units)
+        self.purse.inside[c.asset] = self.purse.inside.get(c.asset, 0) + units
+        self.transfers.append(made)
+        return [made]
+
+    def _free(self, account: str, asset: str) -> int:
+        balances = self.purse.balances(self.rules, self.live.values())
+        return balances.get((account, asset), (0, 0))[0]
 
     def _change(self, command: ChangeMarket) -> list[Event]:
         _require(command.market in self.rules, "unknown_market", "market")
@@ -140,6 +209,8 @@ class Oracle:
             quantity_lots_max=_or(command.quantity_lots_max, old.quantity_lots_max),
             notional_min=_or(command.notional_min, old.notional_min),
             self_trade_prevention=old.self_trade_prevention if stp is None else stp,
+            maker_fee_e8=_or(command.maker_fee_e8, old.maker_fee_e8),
+            taker_fee_e8=_or(command.taker_fee_e8, old.taker_fee_e8),
         )
         _require_rules(new)
         self.rules[command.market] = new
@@ -187,17 +258,38 @@ class Oracle:
             updated_at_us=self.time_us,
             sequence=self.sequence,
         )
+        self.purse.note_rates(order.order_id, rules)
         _require(not (c.post_only and self._makers(order)), "would_take", "price_ticks")
         if c.time_in_force == TimeInForce.FOK:
             _require(self._would_fill(order), "unfillable", "quantity_lots")
+        self._require_funds(order)
         self.last_order_id += 1
         return [OrderAccepted(order), *self._enter(order)]
 
-    def _would_fill(self, order: Order) -> bool:
-        trial = copy(self)  # shallow, then the three things that trading writes to
+    def _require_funds(self, order: Order) -> None:
+        rules = self.rules[order.market]
+        if not rules.settles or order.account == ANONYMOUS:
+            return
+        asset = rules.quote if order.side == Side.BUY else rules.base
+        if order.type == OrderType.MARKET and order.side == Side.BUY:
+            trades = [e for e in self._trial()._enter(order) if isinstance(e, TradeExecuted)]
+            paid = sum((money(rules, t.price_ticks, t.quantity_lots) for t in trades), 0)
+            needed = self.purse.price(rules, order, paid)
+        else:
+            needed = self.purse.needs(rules, order)
+        before = self.live.get(order.order_id)
+        held = 0 if before is None else self.purse.needs(rules, before)
+        enough = needed <= self._free(order.account, asset) + held
+        _require(enough, "insufficient_funds", "quantity_lots")
+
+    def _trial(self) -> Oracle:
+        trial = copy(self)  # shallow, then what trading writes to
         trial.live, trial.place = dict(self.live), dict(self.place)
-        trial.trades = dict(self.trades)
-        last = trial._enter(order)[-1]
+        trial.trades, trial.purse = dict(self.trades), self.purse.copy()
+        return trial
+
+    def _would_fill(self, order: Order) -> bool:
+        last = self._trial()._enter(order)[-1]
         if not isinstance(last, OrderEnded) or last.reason != EndReason.FILLED:
             return False
         return last.order.quantity_lots == order.quantity_lots
@@ -230,6 +322,7 @@ class Oracle:
         if (new.price_ticks, new.quantity_lots) != (order.price_ticks, order.quantity_lots):
             _require_terms(self.rules[order.market], order.type, new.price_ticks, new.quantity_lots)
             _require(not (order.post_only and self._makers(new)), "would_take", "price_ticks")
+            self._require_funds(new)
         if new.price_ticks == order.price_ticks and new.quantity_lots <= order.quantity_lots:
             self.live[order.order_id] = new
             return [OrderAmended(new, True)]
@@ -318,6 +411,10 @@ class Oracle:
             maker_account=maker.account,
             taker_account=taker.account,
         )
+        rules = self.rules[maker.market]
+        fees = [str(fee) for fee in self.purse.fees(rules, trade)]
+        trade = replace(trade, maker_fee=fees[0], taker_fee=fees[1])
+        self.purse.trade(rules, trade)
         events.append(trade)
         maker = self.live[maker.order_id] = self._filled(maker, trade)
         if _rest(maker) == 0:
@@ -382,6 +479,8 @@ def _require_rules(rules: MarketRules) -> None:
         for field in (noun + "_min", noun + "_max"):
             _require(1 <= getattr(rules, field) <= largest, "out_of_range", field)
     _require(0 <= rules.notional_min < 2**63, "out_of_range", "notional_min")
+    for field in ("maker_fee_e8", "taker_fee_e8"):
+        _require(0 <= getattr(rules, field) <= 10**7, "out_of_range", field)
     for noun in ("price_ticks", "quantity_lots"):
         ordered = getattr(rules, noun + "_min") <= getattr(rules, noun + "_max")
         _require(ordered, "invalid_combination", noun + "_max")

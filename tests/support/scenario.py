@@ -5,6 +5,7 @@ Times are microseconds, prices ticks, quantities lots; `#3` is order 3. Commands
 
     account NAME...
     market NAME [limits]
+    deposit|withdraw ACCOUNT AMOUNT ASSET TRANSFER
     change NAME [status=STATUS] [limits]
     buy|sell ACCOUNT LOTS [@ PRICE] [gtc|ioc|fok] [gtd=TIME] [post] [stp=MODE] [id=LABEL]
     amend ACCOUNT #ORDER [LOTS] [@ PRICE]
@@ -14,8 +15,10 @@ Times are microseconds, prices ticks, quantities lots; `#3` is order 3. Commands
     book [NAME]
 
 Limits are min_price= max_price= min_quantity= max_quantity= min_notional= stp=. The market is
-BTC-USD unless `on=MARKET` says otherwise. An order without a price is a market order, `ioc`
-unless told. `book` prints the ladder, worst sell first; it is a look, not a command.
+BTC-USD unless `on=MARKET` says otherwise. A market that `settles` has a tick and a lot of 1; fees
+(maker_fee= taker_fee=) are in percent, amounts in whole units of the asset. An order without a
+price is a market order, `ioc` unless told. `book` prints the ladder, worst sell
+first; it is a look, not a command.
 """
 
 from __future__ import annotations
@@ -23,6 +26,7 @@ from __future__ import annotations
 import shlex
 from collections.abc import Callable
 from dataclasses import dataclass
+from decimal import Decimal, localcontext
 from typing import Final
 
 from raft_exchange.matching.book import BookSide
@@ -32,6 +36,7 @@ from raft_exchange.matching.messages import (
     AdvanceTime,
     AllCanceled,
     AmendOrder,
+    BalanceChanged,
     CancelAll,
     CancelOrder,
     ChangeMarket,
@@ -39,8 +44,10 @@ from raft_exchange.matching.messages import (
     CommandRefused,
     CreateAccount,
     CreateMarket,
+    Deposit,
     Event,
     MarketChanged,
+    MarketRules,
     MarketStatus,
     OrderAccepted,
     OrderAmended,
@@ -54,6 +61,8 @@ from raft_exchange.matching.messages import (
     TimeAdvanced,
     TimeInForce,
     TradeExecuted,
+    TransferMade,
+    Withdraw,
 )
 from tests.support.workload import rules
 
@@ -66,6 +75,7 @@ LIMITS: Final = {
     "max_quantity": "quantity_lots_max",
     "min_notional": "notional_min",
 }
+FEES: Final = ("maker_fee_e8", "taker_fee_e8")
 
 
 @dataclass
@@ -130,7 +140,9 @@ def read(words: list[str]) -> list[Command]:
         "cancel": lambda: _cancel(plain, options),
         "cancel-all": lambda: _cancel_all(plain, options),
         "time": lambda: AdvanceTime(int(plain[0])),
-        "market": lambda: CreateMarket(rules(plain[0], **_limits(options))),
+        "market": lambda: CreateMarket(_rules(plain, options)),
+        "deposit": lambda: _transfer(Deposit, plain),
+        "withdraw": lambda: _transfer(Withdraw, plain),
         "change": lambda: _change(plain[0], options),
     }
     return [readers[verb]()]
@@ -179,10 +191,21 @@ def _cancel_all(plain: list[str], options: dict[str, str]) -> CancelAll:
     return CancelAll(account, options.get("on"), Side[side[0].upper()] if side else None)
 
 
+def _rules(plain: list[str], options: dict[str, str]) -> MarketRules:
+    name, *words = plain
+    whole: dict[str, object] = {"tick_size_e18": 10**18, "lot_size_e18": 10**18, "settles": True}
+    return rules(name, **(whole if "settles" in words else {}), **_limits(options))
+
+
+def _transfer(kind: type[Deposit | Withdraw], plain: list[str]) -> Deposit | Withdraw:
+    account, amount, asset, transfer_id = plain
+    return kind(account, asset, str(int(Decimal(amount) * 10**36)), transfer_id)
+
+
 def _change(market: str, options: dict[str, str]) -> ChangeMarket:
     status = options.get("status")
     changes = dict.fromkeys(
-        (*LIMITS.values(), "self_trade_prevention"),
+        (*LIMITS.values(), "self_trade_prevention", *FEES),
     ) | _limits(options)
     return ChangeMarket(
         market=market,
@@ -197,6 +220,9 @@ def _limits(options: dict[str, str]) -> dict[str, object]:
     }
     if "stp" in options:
         limits["self_trade_prevention"] = SelfTradePrevention[options["stp"].upper()]
+    for word, field in zip(("maker_fee", "taker_fee"), FEES, strict=True):
+        if word in options:
+            limits[field] = int(Decimal(options[word]) * 10**6)
     return limits
 
 
@@ -220,15 +246,28 @@ def write(event: Event) -> str:
             return f"market {event.rules.market} {event.status.name.lower()}"
         case TradeExecuted():
             sides = f"maker=#{event.maker_order_id} taker=#{event.taker_order_id}"
-            return f"trade {sides} {event.quantity_lots} @ {event.price_ticks}"
+            fees = f" fees {_amount(event.maker_fee)} {_amount(event.taker_fee)}"
+            told = "" if event.maker_fee == event.taker_fee == "0" else fees
+            return f"trade {sides} {event.quantity_lots} @ {event.price_ticks}{told}"
         case OrderAmended():
             place = "kept" if event.kept_place else "lost"
             terms = f"{event.order.quantity_lots} @ {event.order.price_ticks}"
             return f"amended #{event.order.order_id} to {terms}, {place} its place"
         case AllCanceled():
             return f"canceled {event.count} in all"
+        case TransferMade():
+            verb = "deposited" if event.is_deposit else "withdrew"
+            return f"{verb} {_amount(event.amount)} {event.asset} in {event.first_sequence}"
+        case BalanceChanged():
+            amounts = f"{_amount(event.free)} free, {_amount(event.held)} held"
+            return f"{event.account} {event.asset}: {amounts}"
         case _:
             return _write_order_event(event)
+
+
+def _amount(units: str) -> str:
+    with localcontext(prec=100):
+        return f"{Decimal(units).scaleb(-36).normalize():f}"
 
 
 def _write_order_event(

@@ -21,6 +21,7 @@ from raft_exchange.matching.messages import (
     Command,
     CreateAccount,
     CreateMarket,
+    Deposit,
     MarketRules,
     MarketStatus,
     OrderType,
@@ -28,9 +29,11 @@ from raft_exchange.matching.messages import (
     SelfTradePrevention,
     Side,
     TimeInForce,
+    Withdraw,
 )
 
 MARKETS: Final = ("BTC-USD", "ETH-USD")
+FUNDED_MARKET: Final = "ETH-USD"
 ACCOUNTS: Final = (ANONYMOUS, "ann", "bob", "cyd")
 PRICE_TICKS: Final = {Side.BUY: range(90, 103), Side.SELL: range(98, 111)}
 QUANTITY_LOTS: Final = range(1, 20)
@@ -52,6 +55,7 @@ WEIGHTS: Final = {
     "cancel_all": 4,
     "change_market": 15,
     "create": 5,
+    "transfer": 30,
     "absurd": 40,
 }
 """How often each kind of command comes in `commands`, out of their sum."""
@@ -82,7 +86,7 @@ def commands(seed: int, count: int) -> Iterator[Command]:
     The first few open the markets and accounts, so that every stream is complete in itself.
     """
     trader = _Trader(seed)
-    opening: list[Command] = [CreateMarket(rules(market)) for market in MARKETS]
+    opening: list[Command] = [CreateMarket(_opening_rules(market)) for market in MARKETS]
     opening += [CreateAccount(name) for name in ACCOUNTS if name != ANONYMOUS]
     makers: dict[str, Callable[[], Command]] = {
         "place": trader.place,
@@ -92,6 +96,7 @@ def commands(seed: int, count: int) -> Iterator[Command]:
         "cancel_all": trader.cancel_all,
         "change_market": trader.change_market,
         "create": trader.create,
+        "transfer": trader.transfer,
         "absurd": trader.absurd,
     }
     kinds = trader.random.choices(list(WEIGHTS), list(WEIGHTS.values()), k=count)
@@ -99,6 +104,14 @@ def commands(seed: int, count: int) -> Iterator[Command]:
         command = opening[number] if number < len(opening) else makers[kinds[number]]()
         trader.shadow.apply(command)
         yield command
+
+
+def _opening_rules(market: str) -> MarketRules:
+    if market != FUNDED_MARKET:
+        return rules(market)
+    # Sizes and fees that leave no amount round.
+    odd: dict[str, object] = {"tick_size_e18": 37 * 10**13, "lot_size_e18": 13 * 10**11 + 1}
+    return rules(market, settles=True, maker_fee_e8=99_999, taker_fee_e8=250_001, **odd)
 
 
 class _Trader:
@@ -119,7 +132,7 @@ class _Trader:
         gtd = time_in_force is TimeInForce.GTD
         return PlaceOrder(
             account=rng.choice(ACCOUNTS),
-            market=rng.choices(MARKETS, (3, 1))[0],
+            market=rng.choices(MARKETS, (1, 1))[0],
             side=side,
             type=OrderType.MARKET if market_order else OrderType.LIMIT,
             time_in_force=time_in_force,
@@ -165,7 +178,17 @@ class _Trader:
             quantity_lots_max=rng.choice((None, 15, 10**18, 10**18)),
             notional_min=rng.choice((None, 0, 0, 0, 300)),
             self_trade_prevention=rng.choice((None, *SelfTradePrevention)),
+            maker_fee_e8=rng.choice((None, None, 0, 150_000)),
+            taker_fee_e8=rng.choice((None, None, 0, 100_000)),
         )
+
+    def transfer(self) -> Command:
+        rng = self.random
+        kind = Deposit if rng.random() < 0.7 else Withdraw
+        asset = rng.choice(("ETH", "USD", "USD", "DOGE"))
+        unit = 13 * 10**29 if asset == "ETH" else 37 * 10**27
+        amount = str(rng.choice((1, 5, 40, 800)) * unit + rng.randint(0, 1))
+        return kind(rng.choice(ACCOUNTS), asset, amount, f"transfer {rng.randint(0, 3_000)}")
 
     def create(self) -> Command:
         if self.random.random() < 0.5:
@@ -175,7 +198,7 @@ class _Trader:
     def absurd(self) -> Command:
         """A command of a valid shape, any field of which may hold nonsense."""
         integer, text, rng = self._integer, self._text, self.random
-        kind = rng.randrange(8)
+        kind = rng.randrange(9)
         if kind == 0:
             # The clock is left near now: nothing would be live ten thousand years on.
             return AdvanceTime(rng.choice([n for n in ABSURD_INTEGERS if n < 10**9 or n > 10**18]))
@@ -191,6 +214,11 @@ class _Trader:
             return CancelOrder(text(), integer(), text())
         if kind == 6:
             return CancelAll(text(), text(), None)
+        if kind == 7:
+            amount = rng.choice(("0", "-1", "1", "1e3", "9" * 73, "9" * 72, "1" * 5_000, text()))
+            transfer_id = rng.choice(("x", text()))
+            account = rng.choice((*ACCOUNTS, text()))
+            return rng.choice((Deposit, Withdraw))(account, "USD", amount, transfer_id)
         return PlaceOrder(
             account=rng.choice((*ACCOUNTS, text())),
             market=rng.choice((*MARKETS, text())),

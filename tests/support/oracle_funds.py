@@ -1,0 +1,109 @@
+"""The oracle's purse: what everybody owns, and what is held of it by counting all live orders.
+
+Nothing is ever held or released here. An account's `held` is the sum, made anew each time, of what
+its live orders need; its `free` is what it owns less that.
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Iterable
+
+from raft_exchange.matching.messages import (
+    ANONYMOUS,
+    MarketRules,
+    Order,
+    OrderType,
+    Side,
+    TradeExecuted,
+)
+
+Balances = dict[tuple[str, str], tuple[int, int]]
+
+
+def amount_of(text: str) -> int:
+    """Return the amount, 0 for what is none."""
+    if re.fullmatch(r"[1-9][0-9]*", text) is None or len(text) > 73:
+        return 0
+    return int(text) if int(text) <= 10**72 else 0
+
+
+class Purse:
+    """Who owns how much of what, in units of 10^-36."""
+
+    def __init__(self) -> None:
+        self.owned: dict[tuple[str, str], int] = {}
+        self.rates: dict[int, tuple[int, int]] = {}
+        self.inside: dict[str, int] = {}
+
+    def copy(self) -> Purse:
+        other = Purse()
+        other.owned, other.rates = dict(self.owned), dict(self.rates)
+        other.inside = dict(self.inside)
+        return other
+
+    def give(self, account: str, asset: str, amount: int) -> None:
+        """Give, or take where negative; nobody's purse but `anonymous`'s is counted."""
+        if account == ANONYMOUS:
+            self.inside[asset] = self.inside.get(asset, 0) - amount
+        else:
+            self.owned[account, asset] = self.owned.get((account, asset), 0) + amount
+
+    def note_rates(self, order_id: int, rules: MarketRules) -> None:
+        self.rates[order_id] = rules.maker_fee_e8, rules.taker_fee_e8
+
+    def fees(self, rules: MarketRules, trade: TradeExecuted) -> tuple[int, int]:
+        """Return what maker and taker owe for a trade."""
+        paid = money(rules, trade.price_ticks, trade.quantity_lots)
+        maker_rate = self.rates[trade.maker_order_id][0]
+        taker_rate = self.rates[trade.taker_order_id][1]
+        return paid * maker_rate // 10**8, paid * taker_rate // 10**8
+
+    def trade(self, rules: MarketRules, trade: TradeExecuted) -> None:
+        """Move what a trade moves."""
+        if not rules.settles:
+            return
+        maker_fee, taker_fee = self.fees(rules, trade)
+        paid = money(rules, trade.price_ticks, trade.quantity_lots)
+        things = goods(rules, trade.quantity_lots)
+        sign = 1 if trade.taker_side == Side.BUY else -1
+        self.give(trade.taker_account, rules.base, sign * things)
+        self.give(trade.taker_account, rules.quote, -sign * paid - taker_fee)
+        self.give(trade.maker_account, rules.base, -sign * things)
+        self.give(trade.maker_account, rules.quote, sign * paid - maker_fee)
+        self.give("fees", rules.quote, maker_fee + taker_fee)
+
+    def needs(self, rules: MarketRules, order: Order) -> int:
+        """Return what an order with a price, or a sell, needs for what is left of it."""
+        rest = order.quantity_lots - order.filled_lots
+        if not rules.settles or order.account == ANONYMOUS:
+            return 0
+        if order.side == Side.SELL:
+            return goods(rules, rest)
+        assert order.type == OrderType.LIMIT
+        return self.price(rules, order, money(rules, order.price_ticks, rest))
+
+    def price(self, rules: MarketRules, order: Order, paid: int) -> int:
+        """Return what buying for `paid` may cost an order at most."""
+        maker_rate, taker_rate = self.rates[order.order_id]
+        rate = maker_rate if order.post_only else max(maker_rate, taker_rate)
+        return paid + paid * rate // 10**8
+
+    def balances(self, rules: dict[str, MarketRules], live: Iterable[Order]) -> Balances:
+        """Return (free, held) of each account and asset, in units of 10^-36."""
+        held: dict[tuple[str, str], int] = {}
+        for order in live:
+            market = rules[order.market]
+            key = order.account, market.quote if order.side == Side.BUY else market.base
+            held[key] = held.get(key, 0) + self.needs(market, order)
+        return {
+            key: (owned - held.get(key, 0), held.get(key, 0)) for key, owned in self.owned.items()
+        }
+
+
+def money(rules: MarketRules, price_ticks: int, lots: int) -> int:
+    return price_ticks * lots * rules.tick_size_e18 * rules.lot_size_e18
+
+
+def goods(rules: MarketRules, lots: int) -> int:
+    return lots * rules.lot_size_e18 * 10**18
