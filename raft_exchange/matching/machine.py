@@ -54,6 +54,15 @@ class Exchange:
         self.state = State() if state is None else state
 
     @property
+    def version(self) -> int:
+        """The active version (`versions.py`); moved by the sequencer, between two commands."""
+        return self.state.version
+
+    @version.setter
+    def version(self, version: int) -> None:
+        self.state.version = version
+
+    @property
     def sequence(self) -> int:
         """Commands applied, the refused and the replayed ones included."""
         return self.state.sequence

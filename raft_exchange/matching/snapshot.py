@@ -4,10 +4,7 @@ Canonical means one state, one byte string, both ways: lists are sorted by what 
 then queue priority), never by how they came to be, and `decode` refuses every byte string that
 `encode` would not have written. So equal hashes are equal states, whatever their histories.
 
-Layout: one byte format version, then the msgpack of `_State`. Format 2 appends to the records of
-format 1: what a record does not have of it is left out, and a state without any of it is written
-in format 1, byte for byte. So a release that reads format 1 only reads every state it could have
-made itself, and an old log gives the hash it always gave.
+Layout: one byte, the active version (`versions.py`), then the msgpack of a `StateRecord` as of it.
 """
 
 from __future__ import annotations
@@ -17,82 +14,63 @@ from typing import Final
 
 import msgspec
 
+from raft_exchange.matching.accounts import Balance
 from raft_exchange.matching.machine import Exchange
-from raft_exchange.matching.messages import ANONYMOUS
+from raft_exchange.matching.messages import ANONYMOUS, OrderType
+from raft_exchange.matching.orders import LiveOrder
 from raft_exchange.matching.records import (
-    FundsRecord,
+    BalanceRecord,
     MarketRecord,
-    funds_record,
-    market_record,
-    restore_funds,
-    restore_market,
+    OrderRecord,
+    StateRecord,
 )
-from raft_exchange.matching.state import State
-from raft_exchange.matching.versions import short
-
-FORMAT_VERSION: Final = 2
-FIRST_VERSION: Final = 1
+from raft_exchange.matching.state import Market, State
+from raft_exchange.matching.versions import VERSIONS, Versions, refuse_newer
 
 
 class SnapshotError(ValueError):
     """The bytes are not a state of this machine in this format; the message says why."""
 
 
-class _State(msgspec.Struct, array_like=True):
-    sequence: int
-    time_us: int
-    order_id: int
-    accounts: list[str]  # sorted; `anonymous` is one of them
-    markets: list[MarketRecord]  # sorted by name
-    funds: FundsRecord | None = None
+_decoder: Final = msgspec.msgpack.Decoder(StateRecord)
 
 
-_encoder = msgspec.msgpack.Encoder()
-_decoder = msgspec.msgpack.Decoder(_State)
-
-
-def encode(exchange: Exchange) -> bytes:
-    """Return the canonical bytes of the whole state. O(n log n)."""
+def encode(exchange: Exchange, versions: Versions = VERSIONS) -> bytes:
+    """Return the canonical bytes of the whole state, as of its active version. O(n log n)."""
     state = exchange.state
-    markets = [market_record(state.markets[name]) for name in sorted(state.markets)]
-    funds = funds_record(state)
-    version = FIRST_VERSION
-    fields: list[object] = [
+    record = StateRecord(
         state.sequence,
         state.time_us,
         state.order_id,
         sorted(state.live.accounts),
-        [_shortened(market) for market in markets],
-    ]
-    if funds is not None:
-        fields.append(funds)
-        version = FORMAT_VERSION
-    elif not all(market.is_of_version_1() for market in markets):
-        version = FORMAT_VERSION
-    return bytes([version]) + _encoder.encode(fields)
+        [_market_record(state.markets[name]) for name in sorted(state.markets)],
+        _balance_records(state),
+        tuple(state.transfers.entries()),
+    )
+    return bytes([state.version]) + versions.encode(record, state.version)
 
 
-def _shortened(market: MarketRecord) -> list[object]:
-    return [short(market.rules), *msgspec.structs.astuple(market)[1:]]
-
-
-def decode(data: bytes) -> Exchange:
+def decode(data: bytes, versions: Versions = VERSIONS) -> Exchange:
     """Return the machine whose `encode` is `data`. O(n log n).
 
     Raises:
-        SnapshotError: another version, not a state, a state that breaks an invariant of
-            `Exchange.check`, or one written in another way than `encode` writes it.
+        SnapshotError: not a state, a state that breaks an invariant of `Exchange.check`, or one
+            written in another way than `encode` writes it.
+        NewerVersion: of a later release.
     """
-    if not data or data[0] not in (FIRST_VERSION, FORMAT_VERSION):
-        raise SnapshotError(f"snapshot format {data[:1].hex() or 'none'}; read are 01 and 02")
+    if not data or data[0] < 1:
+        raise SnapshotError(f"state version {data[:1].hex() or 'none'}")
+    refuse_newer("the state of the exchange", data[0], versions.newest)
     try:
         exchange = _restored(_decoder.decode(memoryview(data)[1:]))
+        exchange.version = data[0]
         exchange.check()
+        canonical = encode(exchange, versions) == data
     except (msgspec.DecodeError, ValueError, RecursionError) as error:
         raise SnapshotError(f"not a snapshot: {error}") from error
     except AssertionError as error:
         raise SnapshotError(f"a state that cannot be: {error}") from error
-    if encode(exchange) != data:
+    if not canonical:
         raise SnapshotError("not the canonical bytes of this state")
     return exchange
 
@@ -102,7 +80,7 @@ def state_hash(exchange: Exchange) -> str:
     return hashlib.sha256(encode(exchange)).hexdigest()
 
 
-def _restored(held: _State) -> Exchange:
+def _restored(held: StateRecord) -> Exchange:
     state = State()
     state.sequence = held.sequence
     state.time_us = held.time_us
@@ -111,7 +89,98 @@ def _restored(held: _State) -> Exchange:
         if account != ANONYMOUS:  # a new state has it
             state.live.open_account(account)
     for market in held.markets:
-        restore_market(state, market)
-    if held.funds is not None:
-        restore_funds(state, held.funds)
+        _restore_market(state, market)
+    for balance in held.balances:
+        _restore_balance(state, balance)
+    for transfer in held.transfers:
+        state.transfers.add(transfer)
     return Exchange(state)
+
+
+def _market_record(market: Market) -> MarketRecord:
+    """Return the record of a market. O(n log n)."""
+    book = market.book
+    orders = [_order_record(order) for side in (book.buys, book.sells) for order in side.orders()]
+    orders.sort(key=_priority)
+    return MarketRecord(market.rules, market.status, book.priority, book.trade_id, orders)
+
+
+def _priority(order: OrderRecord) -> int:
+    return order.priority
+
+
+def _order_record(order: LiveOrder) -> OrderRecord:
+    return OrderRecord(
+        order.priority,
+        order.order_id,
+        order.client_order_id,
+        order.account,
+        order.side,
+        order.time_in_force,
+        order.price_ticks,
+        order.quantity_lots,
+        order.filled_lots,
+        str(order.filled_value),
+        order.expires_at_us,
+        order.post_only,
+        order.self_trade_prevention,
+        order.created_at_us,
+        order.updated_at_us,
+        order.sequence,
+        order.maker_fee_e8,
+        order.taker_fee_e8,
+        str(order.held),
+    )
+
+
+def _balance_records(state: State) -> tuple[BalanceRecord, ...]:
+    """Return every balance that is not empty, by account and asset. O(n log n)."""
+    return tuple(
+        BalanceRecord(account, asset, str(balance.free), str(balance.held))
+        for account, asset, balance in state.ledger.entries()
+    )
+
+
+def _restore_balance(state: State, held: BalanceRecord) -> None:
+    """Put a balance back."""
+    balance = Balance(int(held.free), int(held.held))
+    state.ledger.restore(held.account, held.asset, balance)
+
+
+def _restore_market(state: State, held: MarketRecord) -> None:
+    """Open a market again, with its orders."""
+    market = state.open_market(held.rules, held.status)
+    market.book.priority = held.priority
+    market.book.trade_id = held.trade_id
+    for record in held.orders:
+        order = _restored_order(record, held.rules.market)
+        if order.account not in state.live.accounts:
+            raise ValueError(f"order {order.order_id} belongs to no account")
+        market.book.restore(order)
+        state.live.add(order)
+
+
+def _restored_order(held: OrderRecord, market: str) -> LiveOrder:
+    return LiveOrder(
+        held.order_id,
+        held.client_order_id,
+        held.account,
+        market,
+        held.side,
+        OrderType.LIMIT,
+        held.time_in_force,
+        held.price_ticks,
+        held.quantity_lots,
+        held.filled_lots,
+        int(held.filled_value),
+        held.expires_at_us,
+        held.post_only,
+        held.self_trade_prevention,
+        held.created_at_us,
+        held.updated_at_us,
+        held.sequence,
+        held.priority,
+        held.maker_fee_e8,
+        held.taker_fee_e8,
+        int(held.held),
+    )

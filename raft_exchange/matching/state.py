@@ -50,11 +50,16 @@ class State:
         live: every account and every resting order.
         ledger: every balance.
         transfers: the last deposits and withdrawals.
+        version: the active one (`versions.py`); moved by the sequencer, between two commands.
     """
 
-    __slots__ = ("ledger", "live", "markets", "order_id", "sequence", "time_us", "transfers")
+    __slots__ = (
+        *("ledger", "live", "markets", "order_id", "sequence", "time_us", "transfers"),
+        "version",
+    )
 
     def __init__(self) -> None:
+        self.version = 1
         self.sequence = 0
         self.time_us = 0
         self.order_id = 0

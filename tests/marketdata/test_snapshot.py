@@ -10,7 +10,7 @@ from raft_exchange.marketdata.snapshot import SnapshotError
 from raft_exchange.marketdata.view import MarketData
 from raft_exchange.matching.machine import Exchange
 from raft_exchange.matching.messages import Command, OrderStatus, Side
-from tests.support.workload import commands
+from tests.support.workload import commands, new_exchange
 
 COMMANDS = 3_000
 
@@ -19,7 +19,7 @@ class Twin:
     """A machine and its projection."""
 
     def __init__(self) -> None:
-        self.exchange = Exchange()
+        self.exchange = new_exchange()
         self.view = MarketData()
 
     def run(self, command: Command) -> None:

@@ -4,7 +4,6 @@ import pytest
 
 from raft_exchange.marketdata.trades import TRADES_PER_MARKET_MAX, Trade, TradeTape
 from raft_exchange.marketdata.view import MarketData
-from raft_exchange.matching.machine import Exchange
 from raft_exchange.matching.messages import (
     ANONYMOUS,
     AdvanceTime,
@@ -23,14 +22,14 @@ from raft_exchange.matching.messages import (
     TimeInForce,
     TradeExecuted,
 )
-from tests.support.workload import commands, rules
+from tests.support.workload import commands, new_exchange, rules
 
 
 class Twin:
     """A machine, and a projection that sees its events only."""
 
     def __init__(self) -> None:
-        self.exchange = Exchange()
+        self.exchange = new_exchange()
         self.view = MarketData()
 
     def run(self, command) -> list[Event]:

@@ -34,7 +34,7 @@ from raft_exchange.matching.messages import (
     TimeInForce,
     TradeExecuted,
 )
-from tests.support.workload import commands, rules
+from tests.support.workload import commands, new_exchange, rules
 
 INTEGERS = st.integers(-(2**63), 2**64 - 1) | st.integers(-2, 120)
 TEXTS = st.text(max_size=80) | st.sampled_from(["ann", "bob", "anonymous", "BTC-USD", "ETH-USD"])
@@ -56,7 +56,7 @@ def anything(kind: Any) -> st.SearchStrategy[Any]:
 
 def grown(seed: int, count: int) -> Exchange:
     """Return a machine in the middle of a busy day."""
-    exchange = Exchange()
+    exchange = new_exchange()
     for command in commands(seed, count):
         exchange.apply(command)
     return exchange
@@ -64,7 +64,7 @@ def grown(seed: int, count: int) -> Exchange:
 
 def applied(seed: int, count: int) -> Iterator[tuple[Exchange, Command, list[Event]]]:
     """Yield the machine, each command of a stream and its events."""
-    exchange = Exchange()
+    exchange = new_exchange()
     for command in commands(seed, count):
         yield exchange, command, exchange.apply(command)
 
@@ -88,7 +88,7 @@ def test_any_decodable_command_is_answered(stream: list[Command]) -> None:
 
 def test_a_refused_command_changes_nothing() -> None:
     """Its only event is the refusal, and the state is the same byte for byte but the sequence."""
-    exchange = Exchange()
+    exchange = new_exchange()
     refused = 0
     for command in commands(2, 3_000):
         before = snapshot.encode(exchange)
@@ -136,7 +136,7 @@ def test_an_accepted_order_rests_or_ends_in_the_same_command() -> None:
 
 def test_a_trade_that_fills_its_maker_is_followed_by_the_makers_end() -> None:
     """And by nothing of the maker otherwise: what is left of it follows from the trade."""
-    exchange = Exchange()
+    exchange = new_exchange()
     for command in commands(5, 5_000):
         rest = {
             order_id: order.quantity_lots - order.filled_lots
@@ -211,7 +211,7 @@ def test_orders_carry_the_stamp_of_the_command_that_changed_them() -> None:
 
 def test_filled_value_is_exact_beyond_64_bits() -> None:
     """The largest order at the largest price: 10^33 in units of tick x lot."""
-    exchange = Exchange()
+    exchange = new_exchange()
     for command in list(commands(9, 5)):  # the markets and accounts
         exchange.apply(command)
     for side in (Side.SELL, Side.BUY):

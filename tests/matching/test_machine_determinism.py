@@ -12,9 +12,9 @@ DIGEST = """
 import hashlib, msgspec
 from raft_exchange.matching.machine import Exchange
 from raft_exchange.matching.snapshot import state_hash
-from tests.support.workload import commands
+from tests.support.workload import commands, new_exchange
 
-exchange, digest = Exchange(), hashlib.sha256()
+exchange, digest = new_exchange(), hashlib.sha256()
 for command in commands(20, 5_000):
     digest.update(msgspec.msgpack.encode(exchange.apply(command)))
 print(digest.hexdigest(), state_hash(exchange), set(map(str, range(20))))

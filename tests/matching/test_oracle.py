@@ -9,7 +9,6 @@ import pytest
 
 from raft_exchange.matching import administration, entry, limits, matcher
 from raft_exchange.matching.book import Book, BookSide
-from raft_exchange.matching.machine import Exchange
 from raft_exchange.matching.messages import (
     CommandRefused,
     EndReason,
@@ -19,14 +18,14 @@ from raft_exchange.matching.messages import (
 )
 from raft_exchange.matching.orders import LiveOrder, LiveOrders
 from tests.support.oracle import Oracle
-from tests.support.workload import commands
+from tests.support.workload import commands, new_exchange
 
 COMMANDS_PER_SEED = 12_500
 
 
 def compare(seed: int, count: int) -> None:
     """Drive both with one stream; every event of every command must be equal."""
-    exchange, oracle = Exchange(), Oracle()
+    exchange, oracle = new_exchange(), Oracle()
     for number, command in enumerate(commands(seed, count)):
         events, expected = exchange.apply(command), oracle.apply(command)
         assert oracle.agrees(events, expected), f"seed {seed}, command {number}: {command}"
@@ -42,7 +41,7 @@ def test_the_machine_answers_like_its_dumb_twin(seed: int) -> None:
 
 def test_the_stream_reaches_every_answer() -> None:
     """A comparison proves nothing about what never happens, so everything has to happen."""
-    exchange = Exchange()
+    exchange = new_exchange()
     kinds: Counter[type] = Counter()
     codes: Counter[RejectCode] = Counter()
     reasons: Counter[EndReason] = Counter()
@@ -77,7 +76,7 @@ def test_small_limits_are_refused_alike(monkeypatch: pytest.MonkeyPatch) -> None
         for module in users:
             monkeypatch.setattr(module, name, value)
     compare(seed=8, count=5_000)
-    exchange = Exchange()
+    exchange = new_exchange()
     answers = (event for command in commands(8, 5_000) for event in exchange.apply(command))
     codes = {event.code for event in answers if isinstance(event, CommandRefused)}
     assert {RejectCode.TOO_MANY_ORDERS, RejectCode.LIMIT_REACHED} <= codes
@@ -153,7 +152,7 @@ def test_a_broken_rule_is_noticed(rule: str, monkeypatch: pytest.MonkeyPatch) ->
     stream = list(islice(commands(3, 4_000), 4_000))
     where, name, broken = BROKEN_RULES[rule]
     monkeypatch.setattr(where, name, broken)
-    exchange, oracle = Exchange(), Oracle()
+    exchange, oracle = new_exchange(), Oracle()
     assert not all(
         oracle.agrees(exchange.apply(command), oracle.apply(command)) for command in stream
     )

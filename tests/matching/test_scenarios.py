@@ -7,8 +7,8 @@ from pathlib import Path
 import pytest
 
 from raft_exchange.matching import snapshot
-from raft_exchange.matching.machine import Exchange
 from tests.support import scenario
+from tests.support.workload import new_exchange
 
 FILES = sorted((Path(__file__).parent / "scenarios").glob("*.txt"))
 
@@ -18,7 +18,7 @@ def test_the_exchange_answers_as_the_story_says(path: Path, rewrite: bool) -> No
     """Each block's answers are exactly those in the file; the machine is restored in between."""
     text = path.read_text()
     blocks = scenario.parse(text)
-    exchange = Exchange()
+    exchange = new_exchange()
     for block in blocks:
         block.answers = []
         for line in block.commands():

@@ -8,6 +8,7 @@ import msgspec
 import pytest
 
 from raft_exchange.marketdata.view import MarketData
+from raft_exchange.matching.versions import VERSIONS
 from raft_exchange.raft.snapshot_file import Image
 from raft_exchange.sequencer.codec import Batch, Request, decode_batch, encode_batch
 from raft_exchange.sequencer.outcome import Committed, Outcome, Unknown
@@ -33,6 +34,7 @@ class Log:
 
     def replica(self, entries: int) -> Replica:
         made = Replica(ReplicatedState(), MarketData(), on_applied=lambda applied: None)
+        made.state.exchange.version = VERSIONS.newest
         self.play(made, 0, entries)
         return made
 

@@ -16,6 +16,7 @@ from raft_exchange.matching.messages import (
     MarketRules,
     SelfTradePrevention,
 )
+from raft_exchange.matching.versions import VERSIONS
 from raft_exchange.sequencer.codec import Batch, Request
 from raft_exchange.sequencer.idempotency import Stored
 from raft_exchange.sequencer.outcome import (
@@ -45,6 +46,7 @@ class FakeCore:
 
     def __init__(self, *, finished_orders_max: int = FINISHED_ORDERS_MAX) -> None:
         self.state = ReplicatedState()
+        self.state.exchange.version = VERSIONS.newest
         self.marketdata = MarketData(finished_orders_max=finished_orders_max)
         self.answer: Refused | Unknown | None = None
         self.folding = True

@@ -31,6 +31,7 @@ from raft_exchange.matching.messages import (
     TimeInForce,
     Withdraw,
 )
+from raft_exchange.matching.versions import VERSIONS
 
 MARKETS: Final = ("BTC-USD", "ETH-USD")
 FUNDED_MARKET: Final = "ETH-USD"
@@ -106,6 +107,13 @@ def commands(seed: int, count: int) -> Iterator[Command]:
         yield command
 
 
+def new_exchange() -> Exchange:
+    """Return an exchange in the newest version: everything may be asked of it."""
+    exchange = Exchange()
+    exchange.version = VERSIONS.newest
+    return exchange
+
+
 def _opening_rules(market: str) -> MarketRules:
     if market != FUNDED_MARKET:
         return rules(market)
@@ -119,7 +127,7 @@ class _Trader:
 
     def __init__(self, seed: int) -> None:
         self.random = random.Random(seed)
-        self.shadow = Exchange()
+        self.shadow = new_exchange()
 
     def place(self) -> PlaceOrder:
         rng = self.random
