@@ -17,11 +17,10 @@ from typing import Any, Final
 import msgspec
 
 from raft_exchange.matching.messages import MarketRules
-from raft_exchange.raft.members import MemberAddress
+from raft_exchange.raft.members import MEMBERS_MAX, MemberAddress
 from raft_exchange.setting_values import (
     FOUNDING_MAX,
     LOOPBACK_HOSTS,
-    MEMBERS_MAX,
     one_of,
     parse_host,
     parse_loopback,

@@ -34,7 +34,7 @@ from raft_exchange.metrics import Metrics, NodeFigures
 from raft_exchange.raft.driver import Driver
 from raft_exchange.raft.group import Group, Hooks, Timing
 from raft_exchange.raft.handshake import Credentials
-from raft_exchange.raft.identity import Identity, IdentityError, claim
+from raft_exchange.raft.identity import Identity, IdentityError, IdentityFile
 from raft_exchange.raft.journal import Journal
 from raft_exchange.raft.library import check_library
 from raft_exchange.raft.members import Membership
@@ -138,13 +138,15 @@ async def _serve(settings: Settings, secret: bytes, lifeline: int | None) -> Non
 
 def _claim(settings: Settings, ids: Sequence[str]) -> Identity:
     try:
-        return claim(
+        file = IdentityFile.open(
             settings.data_dir,
             cluster=settings.cluster,
-            node=settings.node_id,
-            members=ids,
+            name=settings.node_id,
+            node_id=settings.node_id,
             now_us=_now_us(),
         )
+        file.found_with(ids)
+        return file.current
     except OSError as error:
         if error.errno not in PATH_ERRORS:
             raise

@@ -16,12 +16,11 @@ from raft_exchange.founding import founding_rules
 from raft_exchange.matching.filters import refuse_rules
 from raft_exchange.matching.limits import SIZE_E18_MAX
 from raft_exchange.matching.messages import MarketRules
-from raft_exchange.raft.members import MemberAddress
+from raft_exchange.raft.members import MEMBERS_MAX, MemberAddress
 
 LOOPBACK_HOSTS: Final = frozenset({"127.0.0.1", "localhost"})
 NAME_PATTERN: Final = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]{0,31}")
 DECIMAL_PATTERN: Final = re.compile(r"[0-9]{1,9}(?:\.[0-9]{1,18})?")
-MEMBERS_MAX: Final = 9
 FOUNDING_MAX: Final = 100
 
 
