@@ -17,6 +17,11 @@ from typing import Any, Final
 import msgspec
 
 from raft_exchange.matching.messages import MarketRules
+from raft_exchange.raft.disk_reserve import (
+    RESERVE_MIB_DEFAULT,
+    RESERVE_MIB_MAX,
+    RESERVE_MIB_MIN,
+)
 from raft_exchange.raft.members import MEMBERS_MAX, MemberAddress
 from raft_exchange.setting_values import (
     FOUNDING_MAX,
@@ -62,6 +67,7 @@ class Settings(msgspec.Struct, frozen=True, kw_only=True):
     durability: str
     snapshot_entries: int
     snapshot_mib: int
+    disk_reserve_mib: int
     auth: str
     founding_markets: tuple[MarketRules, ...]
     seed_services: bool
@@ -131,6 +137,13 @@ OPTIONS: Final = (
         "128",
         "1-4096 MiB",
         "a snapshot is written and the log shortened after so many MiB of log",
+    ),
+    Option(
+        "disk_reserve_mib",
+        whole(RESERVE_MIB_MIN, RESERVE_MIB_MAX),
+        str(RESERVE_MIB_DEFAULT),
+        f"{RESERVE_MIB_MIN}-{RESERVE_MIB_MAX} MiB",
+        "with less free disk the node is read-only: it takes cancels, but no new orders",
     ),
     Option("auth", one_of("open"), "open", "open", "open: no keys; everybody is `anonymous`"),
     Option(

@@ -56,6 +56,9 @@ class NodeFigures(NamedTuple):
     applied_index: int
     snapshot_index: int
     snapshots: Mapping[str, int]
+    read_only: bool
+    disk_free_bytes: int
+    disk_reserve_bytes: int
     peers: Mapping[str, bool]
     match_lag: Mapping[str, int]
     commands_queued: int
@@ -179,6 +182,9 @@ class _NodeCollector(Collector):
             ("raft_commit_index", "Greatest index known to be committed", figures.commit_index),
             ("raft_applied_index", "Index of the last applied entry", figures.applied_index),
             ("snapshot_index", "Last entry in the newest snapshot", figures.snapshot_index),
+            ("read_only", "1 while the disk's reserve is touched", figures.read_only),
+            ("disk_free_bytes", "Free space for the data folder", figures.disk_free_bytes),
+            ("disk_reserve_bytes", "Kept free of new orders", figures.disk_reserve_bytes),
             ("commands_queued", "Commands that wait for a batch", figures.commands_queued),
             ("batches_in_flight", "Batches on their way", figures.batches_in_flight),
             ("loop_lag_seconds", "How late the loop ran its last timer", figures.loop_lag_s),

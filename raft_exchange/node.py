@@ -31,9 +31,11 @@ from raft_exchange.gateway.context import Settings as GatewaySettings
 from raft_exchange.gateway.listener import Listener
 from raft_exchange.marketdata.view import MarketData
 from raft_exchange.metrics import Metrics, NodeFigures
+from raft_exchange.raft.disk_reserve import MIB, DiskReserve
 from raft_exchange.raft.driver import Driver
-from raft_exchange.raft.group import Group, Hooks, Timing
+from raft_exchange.raft.group import Group
 from raft_exchange.raft.handshake import Credentials
+from raft_exchange.raft.hooks import Hooks, Timing
 from raft_exchange.raft.identity import Identity, IdentityError, IdentityFile
 from raft_exchange.raft.journal import Journal
 from raft_exchange.raft.library import check_library
@@ -170,6 +172,7 @@ class _Node:
         self._transport = transport
         self._driver = driver
         self._leader_changes = 0
+        self._reserve = DiskReserve(settings.disk_reserve_mib * MIB, journal.free_bytes)
         self._metrics = Metrics()
         self._metrics.watch_node(self._figures)
         self._marketdata = MarketData()
@@ -177,22 +180,7 @@ class _Node:
         self._replica = Replica(
             self._state, self._marketdata, on_applied=lambda applied: self._core.applied(applied)
         )
-        self._group = Group(
-            self_id=settings.node_id,
-            member_ids=[member.id for member in settings.members],
-            journal=journal,
-            transport=self._transport,
-            timing=Timing(),
-            hooks=Hooks(
-                admit=LeaderClock(_now_us).admit,
-                apply=self._replica.apply,
-                leader_changed=self._on_leader_changed,
-                propose_refused=self._on_propose_refused,
-                wake=self._driver.wake,
-                fail=_fail,
-                restored=lambda: self._core.restored(),
-            ),
-        )
+        self._group = self._make_group()
         self._snapshots = self._restore()
         self._pipeline = Pipeline(
             node=settings.node_id, boot=identity.boot, log=self._group, wake=self._driver.wake
@@ -206,6 +194,26 @@ class _Node:
             pipeline=self._pipeline,
             group=self._group,
             driver=driver,
+            reserve=self._reserve,
+        )
+
+    def _make_group(self) -> Group:
+        return Group(
+            self_id=self._settings.node_id,
+            member_ids=[member.id for member in self._settings.members],
+            journal=self._journal,
+            transport=self._transport,
+            timing=Timing(),
+            hooks=Hooks(
+                admit=LeaderClock(_now_us).admit,
+                apply=self._replica.apply,
+                leader_changed=self._on_leader_changed,
+                propose_refused=self._on_propose_refused,
+                wake=self._driver.wake,
+                fail=_fail,
+                restored=lambda: self._core.restored(),
+                has_room=lambda: self._reserve.has_room,
+            ),
         )
 
     def _restore(self) -> Snapshots:
@@ -269,6 +277,8 @@ class _Node:
     def _tick(self) -> None:
         try:
             now_s = asyncio.get_running_loop().time()
+            self._reserve.observe(now_s)
+            self._pipeline.set_read_only(not self._reserve.has_room)
             self._pipeline.tick(
                 now_s=now_s, now_us=_now_us(), next_due_us=self._state.next_due_us()
             )
@@ -305,6 +315,9 @@ class _Node:
                 "installed": self._snapshots.installed,
                 "failed": self._snapshots.failures,
             },
+            read_only=status.read_only,
+            disk_free_bytes=status.disk_free_bytes,
+            disk_reserve_bytes=status.disk_reserve_bytes,
             peers={m.id: m.reachable for m in status.members if m.id != status.node},
             match_lag={m.id: m.match_lag or 0 for m in status.members if m.id != status.node},
             commands_queued=self._pipeline.commands_queued,

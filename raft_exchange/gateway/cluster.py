@@ -33,6 +33,7 @@ async def get_cluster(request: web.Request) -> web.Response:
         "sequence": sequence,
         "state_hash": state_hash,
         "draining": status.draining,
+        "read_only": status.read_only,
         "leader_contact_age_ms": status.leader_contact_age_ms,
         "members": [
             {

@@ -12,6 +12,7 @@ from raft_exchange.gateway.rendering import View, answer
 from raft_exchange.metrics import CONTENT_TYPE
 
 TICK_AGE_MS_MAX: Final = 5_000
+MIB: Final = 1024 * 1024
 
 
 class Check(NamedTuple):
@@ -54,6 +55,12 @@ def _checks(context: Context) -> list[Check]:
             f"allowed: {age_ms_max} ms",
         ),
         Check("applied", lag <= lag_max, f"entries not applied yet: {lag}; allowed: {lag_max}"),
+        Check(
+            "disk_reserve",
+            not status.read_only,
+            f"free: {status.disk_free_bytes // MIB} MiB; "
+            f"reserve: {status.disk_reserve_bytes // MIB} MiB",
+        ),
         Check(
             "not_draining", not status.draining, "shutting down" if status.draining else "serving"
         ),

@@ -22,16 +22,16 @@ Single-threaded: every method runs on the event loop's thread. `wake` asks the o
 from __future__ import annotations
 
 import logging
-from collections.abc import Callable, Iterable
-from typing import Final, NoReturn
+from collections.abc import Iterable
+from typing import Final
 
-import msgspec
 from pysyncobj import syncobj
 from pysyncobj.config import SyncObjConf
 from pysyncobj.node import Node
 from pysyncobj.transport import Transport
 
 from raft_exchange.raft.following import append_missing, conflict
+from raft_exchange.raft.hooks import Hooks, Timing
 from raft_exchange.raft.journal import Journal
 from raft_exchange.raft.leading import APPEND_BYTES_MAX, Leadership
 from raft_exchange.raft.library import (
@@ -66,34 +66,6 @@ logger = logging.getLogger(__name__)
 APPLY_ENTRIES_MAX: Final = 256
 APPLY_SLICE_S: Final = 0.02
 """How long one tick applies entries before it lets the loop and the heartbeats run."""
-
-
-class Timing(msgspec.Struct, frozen=True):
-    """The group's clockwork, in seconds. Elections need several lost heartbeats."""
-
-    election_s_min: float = 0.3
-    election_s_max: float = 0.6
-    heartbeat_s: float = 0.05
-    quorum_contact_s_max: float = 1.0
-    transfer_s_max: float = 2.0
-
-
-class Hooks(msgspec.Struct, frozen=True):
-    """What the group calls. None of them may call back into a tick.
-
-    `admit` turns a proposed payload into the bytes to append (the leader's stamp), or None where
-    it is not an entry at all. `apply` gets every committed ordinary entry once, in order. `fail`
-    does not return: the replica stops rather than diverges. `restored` says that the state has
-    been replaced by a snapshot's: entries were jumped over.
-    """
-
-    admit: Callable[[bytes], bytes | None]
-    apply: Callable[[int, int, bytes], None]
-    leader_changed: Callable[[str | None], None]
-    propose_refused: Callable[[], None]
-    wake: Callable[[], None]
-    fail: Callable[[BaseException], NoReturn]
-    restored: Callable[[], None] = lambda: None
 
 
 class Group(syncobj.SyncObj):  # type: ignore[misc]
@@ -305,10 +277,19 @@ class Group(syncobj.SyncObj):  # type: ignore[misc]
                 now_s=now_s,
                 store=None if self._snapshots is None else self._snapshots.store,
             )
+            self._make_way(lead, now_s)
             lead.pursue_hand_over(now_s)
         self._sync_and_release()
         self._pursue_snapshots(now_s)
         self._tell_leader()
+
+    def _make_way(self, lead: Leadership, now_s: float) -> None:
+        lead.make_way(
+            self._connected,
+            has_room=self._hooks.has_room(),
+            now_s=now_s,
+            deadline_s=now_s + self._timing.transfer_s_max,
+        )
 
     def _pursue_snapshots(self, now_s: float) -> None:
         if self._snapshots is not None:
@@ -578,8 +559,9 @@ class Group(syncobj.SyncObj):  # type: ignore[misc]
         # Only what was compared with the leader's log may be committed on its word.
         if min(message.commit_index, match_index) > self.commit_index:
             self._commit(min(message.commit_index, match_index))
+        has_room = self._hooks.has_room()
         self._send_after_sync(
-            node, AppendReply(self.term, message.previous_index, True, match_index)
+            node, AppendReply(self.term, message.previous_index, True, match_index, has_room)
         )
 
     def _hear_leader(self, node: Node, term: int) -> None:

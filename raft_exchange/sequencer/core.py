@@ -11,6 +11,7 @@ import heapq
 from collections.abc import Sequence
 from typing import Final
 
+from raft_exchange.raft.disk_reserve import DiskReserve
 from raft_exchange.raft.driver import Driver
 from raft_exchange.raft.group import Group
 from raft_exchange.raft.members import Membership
@@ -37,11 +38,13 @@ class NodeCore:
         pipeline: Pipeline,
         group: Group,
         driver: Driver,
+        reserve: DiskReserve,
     ) -> None:
         self._membership = membership
         self._state = state
         self._pipeline = pipeline
         self._driver = driver
+        self._reserve = reserve
         self._group = group
         self._is_draining = False
         self._loop = asyncio.get_running_loop()
@@ -153,6 +156,9 @@ class NodeCore:
             ),
             tick_age_ms=int(1000 * self._driver.tick_age_s),
             snapshot_index=raft.snapshot_index,
+            read_only=not self._reserve.has_room,
+            disk_free_bytes=self._reserve.free_bytes,
+            disk_reserve_bytes=self._reserve.reserve_bytes,
         )
 
 

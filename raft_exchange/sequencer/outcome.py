@@ -73,7 +73,7 @@ class Status(msgspec.Struct, frozen=True):
     `leader` is "" while none is known. `leader_contact_age_ms` is the time since a quorum (on the
     leader) or the leader (elsewhere) was heard; None if never. `snapshot_index` is the last entry
     in this node's newest snapshot, 0 without one. `tick_age_ms` is the time since the
-    Raft group last ran.
+    Raft group last ran. `read_only` says that the disk's reserve is touched: no new orders.
     """
 
     cluster: str
@@ -90,6 +90,9 @@ class Status(msgspec.Struct, frozen=True):
     members: tuple[Member, ...]
     tick_age_ms: int
     snapshot_index: int
+    read_only: bool
+    disk_free_bytes: int
+    disk_reserve_bytes: int
 
 
 class Core(Protocol):

@@ -19,6 +19,7 @@ from collections.abc import Callable, Sequence
 from typing import Final, Protocol
 
 from raft_exchange.matching.limits import REQUEST_GROUP_MAX
+from raft_exchange.matching.messages import AmendOrder, PlaceOrder
 from raft_exchange.sequencer.applied import Applied, Result
 from raft_exchange.sequencer.batcher import GROUP_BYTES_MAX, Batcher
 from raft_exchange.sequencer.codec import Batch, Request, encode_batch, encoded_size
@@ -30,6 +31,10 @@ RETRY_S_MAX: Final = 4.0
 REFUSED_RETRY_S: Final = 0.05
 CLOCK_ENTRY_S_MIN: Final = 0.1
 """At most one entry in this time only to move the logged clock."""
+
+_READ_ONLY_DETAIL: Final = (
+    "the disk of this node is nearly full; it takes cancels, but no new and no amended orders"
+)
 
 Resolve = Callable[[list[Outcome]], None]
 
@@ -97,6 +102,7 @@ class Pipeline:
         self._retry_at_s = float("inf")
         self._clock_entry_at_s = float("-inf")
         self._is_draining = False
+        self._is_read_only = False
 
     # Numbers for metrics ------------------------------------------------------------------------
 
@@ -122,6 +128,8 @@ class Pipeline:
         size_bytes = sum(map(encoded_size, requests))
         if self._is_draining:
             group.refuse(Refused(Refusal.DRAINING, "this node is stopping"))
+        elif self._is_read_only and any(_brings_orders(request) for request in requests):
+            group.refuse(Refused(Refusal.READ_ONLY, _READ_ONLY_DETAIL))
         elif size_bytes > GROUP_BYTES_MAX or not self._batcher.add(
             group, commands=len(requests), size_bytes=size_bytes
         ):
@@ -137,6 +145,10 @@ class Pipeline:
     def is_draining(self) -> bool:
         """Return whether requests are refused because the node stops."""
         return self._is_draining
+
+    def set_read_only(self, is_read_only: bool) -> None:
+        """Refuse new orders and amends from now on, or take them again; all else is taken."""
+        self._is_read_only = is_read_only
 
     @property
     def is_idle(self) -> bool:
@@ -267,6 +279,10 @@ class Pipeline:
 
     def _encode(self, number: int, requests: list[Request]) -> bytes:
         return encode_batch(Batch(self._node, self._boot, number, requests))
+
+
+def _brings_orders(request: Request) -> bool:
+    return isinstance(request.command, PlaceOrder | AmendOrder)
 
 
 def _requests(groups: list[_Group]) -> list[Request]:

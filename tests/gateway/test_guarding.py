@@ -161,6 +161,7 @@ async def test_readiness_names_what_is_missing() -> None:
             ({"contact_age_ms": None}, "quorum_contact"),
             ({"commit_lag": 1_001}, "applied"),
             ({"draining": True}, "not_draining"),
+            ({"read_only": True}, "disk_reserve"),
         ):
             before = {key: getattr(g.core, key) for key in change}
             for key, value in change.items():

@@ -56,6 +56,7 @@ class FakeCore:
         self.contact_age_ms: int | None = 3
         self.commit_lag = 0
         self.draining = False
+        self.read_only = False
         self.snapshot_index = 0
         self._unfolded: list[tuple[int, int, tuple[Event, ...]]] = []
         self._number = 0
@@ -148,6 +149,9 @@ class FakeCore:
             members=(Member("n1", "127.0.0.1:7081", "http://127.0.0.1:8081", True, 0),),
             tick_age_ms=0,
             snapshot_index=self.snapshot_index,
+            read_only=self.read_only,
+            disk_free_bytes=100 * 1024 * 1024,
+            disk_reserve_bytes=256 * 1024 * 1024,
         )
 
     def _sequence(self, *requests: Request) -> list[Outcome]:

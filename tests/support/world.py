@@ -88,6 +88,7 @@ class SimNode:
         self.boot = 0
         self.is_running = False
         self.is_stopped = False  # SIGSTOP: runs nothing, hears nothing, keeps its memory
+        self.has_room = True  # on its disk, above the reserve
         self.corrupt: Callable[[Applied, ReplicatedState], None] | None = None
 
     def start(self) -> None:
@@ -116,6 +117,7 @@ class SimNode:
                 wake=self.wake,
                 fail=self._fail,
                 restored=self._on_restored,
+                has_room=lambda: self.has_room,
             ),
         )
         self.snapshots = self.world.open_snapshots(self)
