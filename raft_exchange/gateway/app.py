@@ -16,6 +16,7 @@ from raft_exchange.gateway import (
 )
 from raft_exchange.gateway.bodies import BATCH_BYTES_MAX
 from raft_exchange.gateway.context import CONTEXT, Context, has_seed_surface
+from raft_exchange.gateway.grenache import GRENACHE, Grenache
 from raft_exchange.gateway.guard import Handler, guard, refuse_expectation
 from raft_exchange.marketdata.view import MarketData
 from raft_exchange.metrics import ExchangeFigures
@@ -57,7 +58,11 @@ def make_app(context: Context) -> web.Application:
     metrics, marketdata, settings = context.metrics, context.marketdata, context.settings
     app = web.Application(middlewares=[guard], client_max_size=BATCH_BYTES_MAX)
     app[CONTEXT] = context
-    routes = ROUTES + SEED_ROUTES if has_seed_surface(settings) else ROUTES
+    routes = ROUTES
+    if has_seed_surface(settings):
+        grenache = app[GRENACHE] = Grenache(context)
+        app.on_shutdown.append(grenache.server.close)
+        routes += (*SEED_ROUTES, ("POST", "/", grenache.server.handle_http))
     for method, path, handler in routes:
         if method == "GET":
             route = app.router.add_get(path, handler, expect_handler=refuse_expectation)

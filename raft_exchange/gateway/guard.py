@@ -14,6 +14,7 @@ from __future__ import annotations
 import logging
 import time
 from collections.abc import Awaitable, Callable
+from http import HTTPStatus
 from typing import Final
 
 from aiohttp import web
@@ -21,10 +22,12 @@ from aiohttp import web
 from raft_exchange.gateway.bodies import BATCH_BYTES_MAX, too_large
 from raft_exchange.gateway.context import CONTEXT, REQUEST_ID, Context, RequestIds, has_seed_surface
 from raft_exchange.gateway.errors import ErrorCode, Problem
+from raft_exchange.gateway.grenache import GRENACHE
 from raft_exchange.metrics import UNKNOWN_ROUTE
 
 Handler = Callable[[web.Request], Awaitable[web.StreamResponse]]
 
+SOCKET_PATH: Final = "/v1/ws"
 LOOPBACK_HOSTS: Final = frozenset({"localhost", "127.0.0.1", "[::1]"})
 ANY_HOST_PATHS: Final = frozenset({"/livez", "/readyz", "/metrics"})
 REQUEST_ID_CHARS_MAX: Final = 64
@@ -61,11 +64,13 @@ async def guard(request: web.Request, handler: Handler) -> web.StreamResponse:
         if request.method == "OPTIONS":
             response: web.StreamResponse = _preflight(request, cors)
         else:
-            response = await handler(request)
+            response = await (_socket_handler(request) or handler)(request)
     except Exception as error:
         response = _problem_of(error, request).response(request_id)
     finally:
         in_flight.dec()
+    if response.status == HTTPStatus.SWITCHING_PROTOCOLS:
+        return response  # its head is long gone, and how long it was open is no duration
     headers = response.headers
     headers["X-Request-Id"] = request_id
     headers["Server"] = SERVER
@@ -85,6 +90,14 @@ def _request_id(request: web.Request) -> str:
     if given and len(given) <= REQUEST_ID_CHARS_MAX and given.isascii() and given.isprintable():
         return given
     return _request_ids.next()
+
+
+def _socket_handler(request: web.Request) -> Handler | None:
+    """Return who takes a WebSocket: Grenache clients ask for one on any path but ours."""
+    if request.headers.get("Upgrade", "").lower() != "websocket" or request.path == SOCKET_PATH:
+        return None
+    grenache = request.app.get(GRENACHE)
+    return None if grenache is None else grenache.server.handle_websocket
 
 
 def _route_of(request: web.Request) -> str:

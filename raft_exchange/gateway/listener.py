@@ -131,6 +131,7 @@ class Listener:
         server = self._runner.server
         if server is not None:
             server.pre_shutdown()
+            await self._runner.shutdown()  # sockets that stay open are told to end
             # It waits twice: for handlers to end, and once more after it has cancelled them.
             await server.shutdown(max(CLOSE_S_MIN, within_s / 2))
             await self._runner.cleanup()

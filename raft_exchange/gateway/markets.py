@@ -117,12 +117,13 @@ async def get_book(request: web.Request) -> web.Response:
     await freshen(context, query)
     market = await market_named(context, request.match_info["market"])
     return answer(
-        _book_view(context, market, depth=depth, by_order=level == "3"),
+        book_view(context, market, depth=depth, by_order=level == "3"),
         headers=read_headers(context),
     )
 
 
-def _book_view(context: Context, market: Market, *, depth: int, by_order: bool) -> View:
+def book_view(context: Context, market: Market, *, depth: int, by_order: bool) -> View:
+    """Return the best `depth` levels of a book, or its first `depth` orders, best first."""
     rows: dict[Side, list[list[object]]] = {}
     for side in Side:
         if by_order:

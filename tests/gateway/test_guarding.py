@@ -89,7 +89,7 @@ async def test_the_same_origin_and_configured_ones_are_taken() -> None:
 @in_loop
 async def test_an_unknown_path_and_a_wrong_method_are_problems_too() -> None:
     async with gateway() as g:
-        for path in ("/", "/v1", "/v1/nothing", "/v1/orders/1/2", "/v1/orders/"):
+        for path in ("/v2", "/v1", "/v1/nothing", "/v1/orders/1/2", "/v1/orders/"):
             answer = await g.call("GET", path)
             assert (answer.status, answer.code) == (404, "unknown_route")
         answer = await g.call("PUT", "/v1/orders")
