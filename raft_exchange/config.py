@@ -64,6 +64,7 @@ class Settings(msgspec.Struct, frozen=True, kw_only=True):
     http_port: int
     raft_host: str
     raft_port: int
+    pubsub_port: int
     durability: str
     snapshot_entries: int
     snapshot_mib: int
@@ -85,6 +86,8 @@ class Option(msgspec.Struct, frozen=True):
     allowed: str
     help: str
 
+
+SEED_SERVICES: Final = "serve the seed projects' HTTP routes, Grenache services and events as well"
 
 OPTIONS: Final = (
     Option(
@@ -116,6 +119,13 @@ OPTIONS: Final = (
     Option("http_port", parse_port, "8081", "1-65535", "HTTP port"),
     Option("raft_host", parse_host, "127.0.0.1", "an IPv4 address or name", "where Raft listens"),
     Option("raft_port", parse_port, "7081", "1-65535", "Raft port"),
+    Option(
+        "pubsub_port",
+        parse_port,
+        "8181",
+        "1-65535",
+        "where Grenache subscribers get order and trade events; of the seed services, beside HTTP",
+    ),
     Option(
         "durability",
         one_of("fsync", "os"),
@@ -154,7 +164,7 @@ OPTIONS: Final = (
         "QUOTE; sizes above 0, up to 10, of up to 18 places",
         "markets that a new cluster opens by itself; the first is the seed surface's",
     ),
-    Option("seed_services", parse_on_off, "on", "on | off", "serve /state and /order as well"),
+    Option("seed_services", parse_on_off, "on", "on | off", SEED_SERVICES),
     Option(
         "cors_origins",
         parse_origins,

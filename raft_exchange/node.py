@@ -26,8 +26,9 @@ from raft_exchange.config import Settings
 from raft_exchange.descriptors import TooFewDescriptors, connections_affordable
 from raft_exchange.founding import founding_requests, log_founded
 from raft_exchange.gateway.app import make_app
-from raft_exchange.gateway.context import Context
+from raft_exchange.gateway.context import Context, has_seed_surface
 from raft_exchange.gateway.context import Settings as GatewaySettings
+from raft_exchange.gateway.grenache_events import EventFeed, make_events_app
 from raft_exchange.gateway.listener import Listener
 from raft_exchange.marketdata.view import MarketData
 from raft_exchange.metrics import Metrics, NodeFigures
@@ -46,6 +47,7 @@ from raft_exchange.raft.snapshot_writer import ForkedWriter
 from raft_exchange.raft.snapshots import Pace, Snapshots
 from raft_exchange.raft.storage import PATH_ERRORS, Directory, DirectoryInUse, StorageFailed
 from raft_exchange.raft.transport import PeerTransport
+from raft_exchange.sequencer.applied import Applied
 from raft_exchange.sequencer.core import NodeCore
 from raft_exchange.sequencer.pipeline import Pipeline
 from raft_exchange.sequencer.replica import LeaderClock, Replica
@@ -57,6 +59,8 @@ EXIT_USAGE: Final = 2
 EXIT_BUG: Final = 3
 EXIT_STORAGE: Final = 4
 POLL_S: Final = 0.02
+SUBSCRIBERS_SHARE: Final = 8
+"""One in so many connections may be a Grenache subscriber's."""
 
 logger = logging.getLogger(__name__)
 
@@ -176,10 +180,9 @@ class _Node:
         self._metrics = Metrics()
         self._metrics.watch_node(self._figures)
         self._marketdata = MarketData()
+        self._feed = EventFeed(self._marketdata)
         self._state = ReplicatedState()
-        self._replica = Replica(
-            self._state, self._marketdata, on_applied=lambda applied: self._core.applied(applied)
-        )
+        self._replica = Replica(self._state, self._marketdata, on_applied=self._applied)
         self._group = self._make_group()
         self._snapshots = self._restore()
         self._pipeline = Pipeline(
@@ -211,7 +214,7 @@ class _Node:
                 propose_refused=self._on_propose_refused,
                 wake=self._driver.wake,
                 fail=_fail,
-                restored=lambda: self._core.restored(),
+                restored=self._restored,
                 has_room=lambda: self._reserve.has_room,
             ),
         )
@@ -244,11 +247,24 @@ class _Node:
         context = Context(self._core, self._marketdata, self._metrics, self._gateway_settings())
         stack.callback(self._snapshots.stop)
         stack.callback(self._driver.stop)
-        self._listener = Listener(make_app(context), self._metrics, connections_max=connections_max)
+        subscribers_max = connections_max // SUBSCRIBERS_SHARE
+        self._listener = Listener(
+            make_app(context), self._metrics, connections_max=connections_max - subscribers_max
+        )
         stack.push_async_callback(self._listener.close, within_s=0)
+        self._events = Listener(
+            make_events_app(self._feed), self._metrics, connections_max=subscribers_max
+        )
+        stack.push_async_callback(self._events.close, within_s=0)
         await _bind(
             self._listener.start(settings.host, settings.http_port), host="host", port="http_port"
         )
+        if has_seed_surface(context.settings):
+            await _bind(
+                self._events.start(settings.host, settings.pubsub_port),
+                host="host",
+                port="pubsub_port",
+            )
         for member in settings.members:
             if member.id != settings.node_id:
                 self._transport.addNode(self._group.node(member.id))
@@ -268,8 +284,10 @@ class _Node:
         self._group.hand_over()
         await _until(lambda: not self._group.is_handing_over, deadline_s)
         self._listener.stop()
+        self._events.stop()
         self._pipeline.drain()
         await _until(lambda: self._pipeline.is_idle, deadline_s)
+        await self._events.close(within_s=0)
         await self._listener.close(within_s=deadline_s - asyncio.get_running_loop().time())
 
     # The wires ------------------------------------------------------------------------------------
@@ -297,6 +315,14 @@ class _Node:
                 lambda outcomes: log_founded(founding, outcomes),
                 now_s=asyncio.get_running_loop().time(),
             )
+
+    def _applied(self, applied: Applied) -> None:
+        self._feed.applied(applied)
+        self._core.applied(applied)
+
+    def _restored(self) -> None:
+        self._feed.restored()
+        self._core.restored()
 
     def _figures(self) -> NodeFigures:
         status, stats = self._core.status(), self._transport.stats

@@ -7,6 +7,7 @@ process; a start on the same folder recovers everything.
 from __future__ import annotations
 
 import argparse
+import itertools
 import os
 import signal
 import socket
@@ -65,6 +66,12 @@ def add_command(commands: Commands) -> None:
         "--raft-port", type=_base_port, default=7081, help="Raft port of the first node (7081)"
     )
     parser.add_argument(
+        "--pubsub-port",
+        type=_base_port,
+        default=8181,
+        help="pub/sub port of the first node (8181)",
+    )
+    parser.add_argument(
         "--host",
         choices=sorted(LOOPBACK_HOSTS),
         default="127.0.0.1",
@@ -78,7 +85,13 @@ def add_command(commands: Commands) -> None:
 
 def run(arguments: argparse.Namespace) -> int:
     """Start all nodes, say what to do next, stop them at a signal; return the exit code."""
-    plan = Plan(arguments.nodes, arguments.host, arguments.http_port, arguments.raft_port)
+    plan = Plan(
+        nodes=arguments.nodes,
+        host=arguments.host,
+        http_port=arguments.http_port,
+        raft_port=arguments.raft_port,
+        pubsub_port=arguments.pubsub_port,
+    )
     folder: Path = arguments.data_dir.absolute()
     stopping: list[int] = []
     for number in (signal.SIGINT, signal.SIGTERM, signal.SIGHUP):
@@ -107,15 +120,16 @@ def run(arguments: argparse.Namespace) -> int:
 
 
 def _check_overlap(plan: Plan) -> None:
-    if abs(plan.http_port - plan.raft_port) < plan.nodes:
-        raise StartError(
-            f"--http-port {plan.http_port} and --raft-port {plan.raft_port} are too near: "
-            f"{plan.nodes} nodes take {plan.nodes} ports from each on"
-        )
+    for (one, port), (other, further) in itertools.combinations(plan.base_ports().items(), 2):
+        if abs(port - further) < plan.nodes:
+            raise StartError(
+                f"{one} {port} and {other} {further} are too near: "
+                f"{plan.nodes} nodes take {plan.nodes} ports from each on"
+            )
 
 
 def _check_ports(plan: Plan) -> None:
-    for name, base in (("--http-port", plan.http_port), ("--raft-port", plan.raft_port)):
+    for name, base in plan.base_ports().items():
         for port in range(base, base + plan.nodes):
             with socket.socket() as probe:
                 probe.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
@@ -143,6 +157,7 @@ def _spawn(plan: Plan, folder: Path, durability: str) -> list[subprocess.Popen[b
             "http_port": plan.http_port + number - 1,
             "raft_host": plan.host,
             "raft_port": plan.raft_port + number - 1,
+            "pubsub_port": plan.pubsub_port + number - 1,
             "durability": durability,
             "drain_seconds": DRAIN_SECONDS,
         }

@@ -30,6 +30,15 @@ class Plan(msgspec.Struct, frozen=True):
     host: str
     http_port: int
     raft_port: int
+    pubsub_port: int = 8181
+
+    def base_ports(self) -> dict[str, int]:
+        """Return the ports of the first node by flag; each further node takes the next ones."""
+        return {
+            "--http-port": self.http_port,
+            "--raft-port": self.raft_port,
+            "--pubsub-port": self.pubsub_port,
+        }
 
     def node_id(self, number: int) -> str:
         """Return the id of node `number`, counted from 1."""

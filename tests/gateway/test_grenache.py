@@ -393,7 +393,9 @@ async def test_what_is_no_call_is_refused(body: bytes, status: int) -> None:
         assert (await call.gateway.call("POST", "/", body)).status == status
 
 
-@pytest.mark.parametrize("payload", [b"nonsense", b'{"a":1,"a":2}', b'"\xff"', b'"\\ud800"', b"NaN"])
+@pytest.mark.parametrize(
+    "payload", [b"nonsense", b'{"a":1,"a":2}', b'"\xff"', b'"\\ud800"', b"NaN"]
+)
 @in_loop
 async def test_a_malformed_payload_is_the_callers_error(payload: bytes) -> None:
     """Its rid could be read, or the whole body could not: nothing is taken for a bug of ours."""

@@ -42,11 +42,14 @@ def free_ports(count: int) -> list[int]:
 class NodeProcess:
     """One node's folder and ports, and its process while it runs."""
 
-    def __init__(self, node_id: str, folder: Path, http_port: int, raft_port: int) -> None:
+    def __init__(
+        self, node_id: str, folder: Path, http_port: int, raft_port: int, pubsub_port: int
+    ) -> None:
         self.id = node_id
         self.folder = folder
         self.http_port = http_port
         self.raft_port = raft_port
+        self.pubsub_port = pubsub_port
         self.url = f"http://127.0.0.1:{http_port}"
         self.process: subprocess.Popen[bytes] | None = None
 
@@ -69,7 +72,7 @@ class RealCluster:
         settings: dict[str, Any] | None = None,
         open_files_max: int | None = None,
     ):
-        ports = free_ports(2 * nodes)
+        ports = free_ports(3 * nodes)
         self.folder = folder
         self.settings = settings or {}
         self._limit = []
@@ -77,9 +80,7 @@ class RealCluster:
             self._limit = ["sh", "-c", f'ulimit -n {open_files_max}; exec "$@"', "sh"]
         (folder / "cluster.secret").write_text("0123456789abcdef0123456789abcdef")
         self.nodes = [
-            NodeProcess(
-                f"n{number}", folder / f"n{number}", ports[2 * number - 2], ports[2 * number - 1]
-            )
+            NodeProcess(f"n{number}", folder / f"n{number}", *ports[3 * number - 3 : 3 * number])
             for number in range(1, nodes + 1)
         ]
         for node in self.nodes:
@@ -109,6 +110,7 @@ class RealCluster:
             "cluster_secret_file": self.folder / "cluster.secret",
             "http_port": node.http_port,
             "raft_port": node.raft_port,
+            "pubsub_port": node.pubsub_port,
             **self.settings,
         }
         program = [sys.executable, "-m", "raft_exchange", "node"]

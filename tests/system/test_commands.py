@@ -53,8 +53,9 @@ def ports() -> list[str]:
     candidates = range(21_000, 29_000, 10)
     first = os.getpid() % len(candidates)
     for http_port in (*candidates[first:], *candidates[:first]):
-        if all(_is_free(port) for port in range(http_port, http_port + 8)):
-            return ["--http-port", str(http_port), "--raft-port", str(http_port + 4)]
+        if all(_is_free(port) for port in range(http_port, http_port + 9)):
+            bases = {"--http-port": 0, "--raft-port": 3, "--pubsub-port": 6}
+            return [text for flag, n in bases.items() for text in (flag, str(http_port + n))]
     raise AssertionError("no free ports")
 
 
@@ -115,7 +116,7 @@ def test_a_busy_port_is_refused_by_the_name_of_its_flag(tmp_path: Path) -> None:
         busy.bind(("127.0.0.1", 0))
         busy.listen()
         port = str(busy.getsockname()[1])
-        for flag in ("--http-port", "--raft-port"):
+        for flag in ("--http-port", "--raft-port", "--pubsub-port"):
             refused = subprocess.run(
                 [*PROGRAM, "cluster", "--nodes", "1", "--data-dir", str(tmp_path), flag, port],
                 capture_output=True,
@@ -136,7 +137,7 @@ def test_a_node_says_which_setting_is_wrong(tmp_path: Path) -> None:
 def test_a_node_is_not_started_with_another_list_of_members(tmp_path: Path) -> None:
     """Three nodes of one list and two of another could both have a majority."""
     (tmp_path / "secret").write_text("0123456789abcdef")
-    ports = free_ports(4)
+    ports = free_ports(5)
     one = f"n1=127.0.0.1:{ports[0]}=http://127.0.0.1:{ports[1]}"
     two = f"{one},n2=127.0.0.1:{ports[2]}=http://127.0.0.1:{ports[3]}"
 
@@ -145,6 +146,7 @@ def test_a_node_is_not_started_with_another_list_of_members(tmp_path: Path) -> N
             *PROGRAM, "node", "--node-id", "n1", "--data-dir", str(tmp_path / "d"),
             "--members", members, "--cluster-secret-file", str(tmp_path / "secret"),
             "--raft-port", str(ports[0]), "--http-port", str(ports[1]),
+            "--pubsub-port", str(ports[4]),
         ]  # fmt: skip
 
     first = subprocess.Popen(command(two), stderr=subprocess.PIPE, text=True)
@@ -162,7 +164,7 @@ def test_a_node_is_not_started_with_another_list_of_members(tmp_path: Path) -> N
 
 def run_node(folder: Path, **changed: object) -> subprocess.CompletedProcess[str]:
     """Run a node that is not going to start; `changed` are its unusual settings."""
-    http_port, raft_port = free_ports(2)
+    http_port, raft_port, pubsub_port = free_ports(3)
     raft_host, raft_port = (
         changed.get("raft_host", "127.0.0.1"),
         changed.get("raft_port", raft_port),
@@ -175,6 +177,7 @@ def run_node(folder: Path, **changed: object) -> subprocess.CompletedProcess[str
         "cluster_secret_file": folder / "secret",
         "http_port": http_port,
         "raft_port": raft_port,
+        "pubsub_port": pubsub_port,
         **changed,
     }
     command = [*PROGRAM, "node", *node_arguments(settings)]
