@@ -51,6 +51,8 @@ class NodeProcess:
         self.raft_port = raft_port
         self.pubsub_port = pubsub_port
         self.url = f"http://127.0.0.1:{http_port}"
+        self.raft_host = "127.0.0.1"
+        self.launcher: list[str] = []  # what the node's command is given to
         self.process: subprocess.Popen[bytes] | None = None
 
     @property
@@ -102,21 +104,26 @@ class RealCluster:
         return [node.url for node in self.nodes]
 
     def start(self, node: NodeProcess) -> None:
-        members = ",".join(f"{n.id}=127.0.0.1:{n.raft_port}={n.url}" for n in self.nodes)
+        members = ",".join(f"{n.id}={n.raft_host}:{n.raft_port}={n.url}" for n in self.nodes)
         settings = {
             "node_id": node.id,
             "members": members,
             "data_dir": node.folder,
             "cluster_secret_file": self.folder / "cluster.secret",
             "http_port": node.http_port,
+            "raft_host": node.raft_host,
             "raft_port": node.raft_port,
             "pubsub_port": node.pubsub_port,
             **self.settings,
         }
         program = [sys.executable, "-m", "raft_exchange", "node"]
-        command = [*self._limit, *program, *node_arguments(settings)]
+        command = [*node.launcher, *self._limit, *program, *node_arguments(settings)]
         with (node.folder / "node.log").open("ab") as log:
             node.process = subprocess.Popen(command, stdout=log, stderr=log)
+
+    def connector(self) -> aiohttp.TCPConnector:
+        """Return how clients reach the nodes."""
+        return aiohttp.TCPConnector(limit=0)
 
     def kill(self, node: NodeProcess) -> None:
         """kill -9, and wait until it is gone."""
@@ -164,7 +171,7 @@ class Client:
 
     async def __aenter__(self) -> Client:
         self._session = aiohttp.ClientSession(
-            timeout=aiohttp.ClientTimeout(total=30), connector=aiohttp.TCPConnector(limit=0)
+            timeout=aiohttp.ClientTimeout(total=30), connector=self.cluster.connector()
         )
         return self
 
