@@ -31,6 +31,7 @@ from raft_exchange.gateway.context import Settings as GatewaySettings
 from raft_exchange.gateway.grenache_events import EventFeed, make_events_app
 from raft_exchange.gateway.listener import Listener
 from raft_exchange.marketdata.view import MarketData
+from raft_exchange.matching.versions import NewerVersion
 from raft_exchange.metrics import Metrics, NodeFigures
 from raft_exchange.raft.disk_reserve import MIB, DiskReserve
 from raft_exchange.raft.driver import Driver
@@ -52,6 +53,7 @@ from raft_exchange.sequencer.core import NodeCore
 from raft_exchange.sequencer.pipeline import Pipeline
 from raft_exchange.sequencer.replica import LeaderClock, Replica
 from raft_exchange.sequencer.state import ReplicatedState
+from raft_exchange.sequencer.witness import Witness
 
 EXIT_OK: Final = 0
 EXIT_FAILED: Final = 1
@@ -86,7 +88,7 @@ def run_node(settings: Settings, secret: bytes, *, lifeline: int | None = None) 
     except (StorageFailed, JournalCorrupt, SnapshotsUnusable, OSError) as error:
         logger.critical("storage failed: %s", error)
         return EXIT_STORAGE
-    except RuntimeError as error:
+    except (RuntimeError, NewerVersion) as error:
         logger.critical("%s", error)
         return EXIT_FAILED
     return EXIT_OK
@@ -186,8 +188,13 @@ class _Node:
         self._group = self._make_group()
         self._snapshots = self._restore()
         self._pipeline = Pipeline(
-            node=settings.node_id, boot=identity.boot, log=self._group, wake=self._driver.wake
+            node=settings.node_id,
+            boot=identity.boot,
+            log=self._group,
+            wake=self._driver.wake,
+            encode=self._state.write,
         )
+        self._witness = Witness(node=settings.node_id, state=self._state, group=self._group)
         self._pipeline.restored(
             *self._state.session_of(settings.node_id), now_s=asyncio.get_running_loop().time()
         )
@@ -207,16 +214,19 @@ class _Node:
             journal=self._journal,
             transport=self._transport,
             timing=Timing(),
-            hooks=Hooks(
-                admit=LeaderClock(_now_us).admit,
-                apply=self._replica.apply,
-                leader_changed=self._on_leader_changed,
-                propose_refused=self._on_propose_refused,
-                wake=self._driver.wake,
-                fail=_fail,
-                restored=self._restored,
-                has_room=lambda: self._reserve.has_room,
-            ),
+            hooks=self._hooks(),
+        )
+
+    def _hooks(self) -> Hooks:
+        return Hooks(
+            admit=LeaderClock(_now_us, self._state).admit,
+            apply=self._replica.apply,
+            leader_changed=self._on_leader_changed,
+            propose_refused=self._on_propose_refused,
+            wake=self._driver.wake,
+            fail=_fail,
+            restored=self._restored,
+            has_room=lambda: self._reserve.has_room,
         )
 
     def _restore(self) -> Snapshots:
@@ -300,6 +310,7 @@ class _Node:
             self._pipeline.tick(
                 now_s=now_s, now_us=_now_us(), next_due_us=self._state.next_due_us()
             )
+            self._witness.tick(now_s=now_s)
             self._group.do_tick()
         except Exception as error:
             _fail(error)
@@ -392,6 +403,10 @@ def _now_us() -> int:
 
 def _fail(error: BaseException) -> NoReturn:
     """End the process without running anything else: no handler may serve this state."""
+    if isinstance(error, NewerVersion):
+        logger.critical("%s", error)
+        logging.shutdown()
+        os._exit(EXIT_FAILED)
     code = EXIT_STORAGE if isinstance(error, (StorageFailed, OSError)) else EXIT_BUG
     logger.critical("this replica stops itself, exit code %d", code, exc_info=error)
     logging.shutdown()

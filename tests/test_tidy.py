@@ -22,7 +22,7 @@ PUBLIC_MODULES = {"grape.link", "grape.rpc", "grape.pubsub"}  # what users of gr
 # Longer than the ceiling, and why.
 LONGER_FILES = {
     # One protocol, one state: roles, votes, replication read each other at every step.
-    "raft_exchange/raft/group.py": 640,
+    "raft_exchange/raft/group.py": 645,
 }
 
 

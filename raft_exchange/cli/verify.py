@@ -16,6 +16,7 @@ import msgspec
 
 from raft_exchange.cli import Commands
 from raft_exchange.marketdata.view import MarketData
+from raft_exchange.matching.versions import NewerVersion
 from raft_exchange.raft.library import REGULAR
 from raft_exchange.raft.recovery import Recovery, recover
 from raft_exchange.raft.segments import JournalCorrupt
@@ -70,6 +71,9 @@ def run(arguments: argparse.Namespace) -> int:
     except DirectoryInUse as error:
         print(f"raft-exchange verify: DIR: {error}; stop the node first", file=sys.stderr)
         return 2
+    except NewerVersion as error:
+        print(f"raft-exchange verify: {error}", file=sys.stderr)
+        return 1
     except _NotThere as error:
         print(f"raft-exchange verify: --index: {error}", file=sys.stderr)
         return 2

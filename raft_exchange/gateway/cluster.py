@@ -32,6 +32,8 @@ async def get_cluster(request: web.Request) -> web.Response:
         "snapshot_index": status.snapshot_index,
         "sequence": sequence,
         "state_hash": state_hash,
+        "version": status.version,
+        "version_newest": status.version_newest,
         "draining": status.draining,
         "read_only": status.read_only,
         "leader_contact_age_ms": status.leader_contact_age_ms,

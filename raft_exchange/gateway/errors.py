@@ -54,6 +54,7 @@ class ErrorCode(StrEnum):
     OUTCOME_UNKNOWN = "outcome_unknown"
     DRAINING = "draining"
     READ_ONLY = "read_only"
+    UPGRADE_PENDING = "upgrade_pending"
 
 
 class Kind(NamedTuple):
@@ -97,6 +98,7 @@ KINDS: Final[Mapping[ErrorCode, Kind]] = {
     ErrorCode.OUTCOME_UNKNOWN: Kind(503, "The request may or may not take effect"),
     ErrorCode.DRAINING: Kind(503, "The node is shutting down"),
     ErrorCode.READ_ONLY: Kind(503, "The node takes no writes"),
+    ErrorCode.UPGRADE_PENDING: Kind(503, "Not all nodes know this yet"),
 }
 
 

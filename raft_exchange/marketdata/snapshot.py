@@ -16,6 +16,7 @@ from raft_exchange.marketdata.trades import Trade
 from raft_exchange.marketdata.view import Market, MarketData
 from raft_exchange.matching.machine import Exchange
 from raft_exchange.matching.messages import Order, OrderType, RejectCode, Side
+from raft_exchange.matching.versions import refuse_newer
 
 FORMAT_VERSION: Final = 1
 
@@ -71,14 +72,14 @@ def restore(data: bytes, exchange: Exchange) -> MarketData:
     """Return the projection that wrote `data` beside this state of the exchange. O(orders).
 
     Raises:
-        SnapshotError: another format, not a projection, or not of this exchange.
+        SnapshotError: not a projection, or not of this exchange.
+        NewerVersion: of a later release.
     """
     try:
         held = _decoder.decode(data)
     except (msgspec.MsgspecError, ValueError, RecursionError) as error:
         raise SnapshotError(f"not a projection: {error}") from error
-    if held.version != FORMAT_VERSION:
-        raise SnapshotError(f"projection format {held.version}; read is {FORMAT_VERSION}")
+    refuse_newer("the projection", held.version, FORMAT_VERSION)
     if held.sequence != exchange.sequence:
         raise SnapshotError(f"a projection at {held.sequence}, not at {exchange.sequence}")
     names = [market.market for market in held.markets]

@@ -89,11 +89,13 @@ class Exchange:
         order_id: the last order id given out.
         markets: by name.
         live: every account and every resting order.
+        version: the active one (`versions.py`); moved by the sequencer, between two commands.
     """
 
-    __slots__ = ("live", "markets", "order_id", "sequence", "time_us")
+    __slots__ = ("live", "markets", "order_id", "sequence", "time_us", "version")
 
     def __init__(self) -> None:
+        self.version = 1
         self.sequence = 0
         self.time_us = 0
         self.order_id = 0
@@ -142,8 +144,7 @@ class Exchange:
             return [CommandRefused(RejectCode.OUT_OF_RANGE, "time_us")]
         self.time_us = max(self.time_us, command.time_us)
         events: list[Event] = [TimeAdvanced(self.time_us)]
-        for order in self.live.due(self.time_us):
-            events.append(self._end(order, EndReason.TIME_EXPIRED))
+        events += [self._end(o, EndReason.TIME_EXPIRED) for o in self.live.due(self.time_us)]
         return events
 
     def _create_account(self, command: CreateAccount) -> list[Event]:
@@ -277,9 +278,8 @@ class Exchange:
         market = self.markets[order.market]
         price = order.price_ticks if command.price_ticks is None else command.price_ticks
         total = order.quantity_lots if command.quantity_lots is None else command.quantity_lots
-        if (
-            refused := _refuse_amend(order, market, price_ticks=price, total_lots=total)
-        ) is not None:
+        refused = _refuse_amend(order, market, price_ticks=price, total_lots=total)
+        if refused is not None:
             return [refused]
         if total <= order.filled_lots:
             return [self._end(order, EndReason.AMENDED_DOWN)]

@@ -4,8 +4,7 @@ Canonical means one state, one byte string, both ways: lists are sorted by what 
 then queue priority), never by how they came to be, and `decode` refuses every byte string that
 `encode` would not have written. So equal hashes are equal states, whatever their histories.
 
-Layout: one byte format version, then the msgpack of `_State`. A release decodes version N and
-N-1 and encodes N only once every node reads it.
+Layout: one byte, the active version (`versions.py`), then the msgpack of `_State` as of it.
 """
 
 from __future__ import annotations
@@ -27,8 +26,7 @@ from raft_exchange.matching.messages import (
     TimeInForce,
 )
 from raft_exchange.matching.orders import LiveOrder
-
-FORMAT_VERSION: Final = 1
+from raft_exchange.matching.versions import VERSIONS, Versions, refuse_newer
 
 
 class SnapshotError(ValueError):
@@ -72,12 +70,11 @@ class _State(msgspec.Struct, array_like=True):
     markets: list[_Market]  # sorted by name
 
 
-_encoder = msgspec.msgpack.Encoder()
-_decoder = msgspec.msgpack.Decoder(_State)
+_decoder: Final = msgspec.msgpack.Decoder(_State)
 
 
-def encode(exchange: Exchange) -> bytes:
-    """Return the canonical bytes of the whole state. O(n log n)."""
+def encode(exchange: Exchange, versions: Versions = VERSIONS) -> bytes:
+    """Return the canonical bytes of the whole state, as of its active version. O(n log n)."""
     state = _State(
         exchange.sequence,
         exchange.time_us,
@@ -85,27 +82,30 @@ def encode(exchange: Exchange) -> bytes:
         sorted(exchange.live.accounts),
         [_market_state(exchange.markets[name]) for name in sorted(exchange.markets)],
     )
-    return bytes([FORMAT_VERSION]) + _encoder.encode(state)
+    return bytes([exchange.version]) + versions.encode(state, exchange.version)
 
 
-def decode(data: bytes) -> Exchange:
+def decode(data: bytes, versions: Versions = VERSIONS) -> Exchange:
     """Return the machine whose `encode` is `data`. O(n log n).
 
     Raises:
-        SnapshotError: another version, not a state, a state that breaks an invariant of
-            `Exchange.check`, or one written in another way than `encode` writes it.
+        SnapshotError: not a state, a state that breaks an invariant of `Exchange.check`, or one
+            written in another way than `encode` writes it.
+        NewerVersion: of a later release.
     """
-    if not data or data[0] != FORMAT_VERSION:
-        raise SnapshotError(f"snapshot format {data[:1].hex() or 'none'}; read is {FORMAT_VERSION}")
+    if not data or data[0] < 1:
+        raise SnapshotError(f"state version {data[:1].hex() or 'none'}")
+    refuse_newer("the state of the exchange", data[0], versions.newest)
     try:
         state = _decoder.decode(memoryview(data)[1:])
         exchange = _restored(state)
+        exchange.version = data[0]
         exchange.check()
     except (msgspec.DecodeError, ValueError, RecursionError) as error:
         raise SnapshotError(f"not a snapshot: {error}") from error
     except AssertionError as error:
         raise SnapshotError(f"a state that cannot be: {error}") from error
-    if encode(exchange) != data:
+    if encode(exchange, versions) != data:
         raise SnapshotError("not the canonical bytes of this state")
     return exchange
 

@@ -184,6 +184,11 @@ class Group(syncobj.SyncObj):  # type: ignore[misc]
         lead = self._leadership
         return lead is not None and self.commit_index >= lead.first_index
 
+    @property
+    def member_ids(self) -> list[str]:
+        """Return the ids of the members, this one included, sorted."""
+        return sorted([self.selfNode.id, *(node.id for node in self._SyncObj__otherNodes)])
+
     def is_connected(self, member_id: str) -> bool:
         """Return whether the transport holds a connection to that member."""
         return Node(member_id) in self._connected

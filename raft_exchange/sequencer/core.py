@@ -18,7 +18,7 @@ from raft_exchange.raft.members import Membership
 from raft_exchange.sequencer.applied import Applied
 from raft_exchange.sequencer.codec import Request
 from raft_exchange.sequencer.idempotency import Stored
-from raft_exchange.sequencer.outcome import Member, Outcome, Status
+from raft_exchange.sequencer.outcome import Member, Outcome, Refusal, Refused, Status
 from raft_exchange.sequencer.pipeline import Pipeline
 from raft_exchange.sequencer.state import ReplicatedState
 
@@ -77,11 +77,27 @@ class NodeCore:
 
     async def submit(self, requests: Sequence[Request]) -> list[Outcome]:
         """See `outcome.Core.submit`."""
+        if (refused := self._refuse_newer(requests)) is not None:
+            return [refused] * len(requests)
         future: asyncio.Future[list[Outcome]] = self._loop.create_future()
         self._pipeline.submit(
             requests, lambda outcomes: _resolve(future, outcomes), now_s=self._loop.time()
         )
         return await future
+
+    def _refuse_newer(self, requests: Sequence[Request]) -> Refused | None:
+        """Refuse what needs a later version than the active one: not all members could apply it."""
+        state = self._state
+        if state.version == state.versions.newest:
+            return None
+        needed = state.versions.needed_by(list(requests))
+        if needed <= state.version:
+            return None
+        return Refused(
+            Refusal.UPGRADE_PENDING,
+            f"this needs version {needed} of the exchange; version {state.version} is active until "
+            "every member runs a release that reads the later one",
+        )
 
     async def barrier(self) -> Outcome:
         """See `outcome.Core.barrier`."""
@@ -159,6 +175,8 @@ class NodeCore:
             read_only=not self._reserve.has_room,
             disk_free_bytes=self._reserve.free_bytes,
             disk_reserve_bytes=self._reserve.reserve_bytes,
+            version=self._state.version,
+            version_newest=self._state.versions.newest,
         )
 
 

@@ -25,6 +25,7 @@ class Refusal(StrEnum):
     OVERLOADED = "overloaded"
     READ_ONLY = "read_only"
     DRAINING = "draining"
+    UPGRADE_PENDING = "upgrade_pending"
 
 
 class Committed(msgspec.Struct, frozen=True):
@@ -74,6 +75,8 @@ class Status(msgspec.Struct, frozen=True):
     leader) or the leader (elsewhere) was heard; None if never. `snapshot_index` is the last entry
     in this node's newest snapshot, 0 without one. `tick_age_ms` is the time since the
     Raft group last ran. `read_only` says that the disk's reserve is touched: no new orders.
+    `version` is the active one (`matching/versions.py`), `version_newest` the
+    newest that this node reads.
     """
 
     cluster: str
@@ -93,6 +96,8 @@ class Status(msgspec.Struct, frozen=True):
     read_only: bool
     disk_free_bytes: int
     disk_reserve_bytes: int
+    version: int
+    version_newest: int
 
 
 class Core(Protocol):

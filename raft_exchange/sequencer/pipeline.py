@@ -87,13 +87,23 @@ class Pipeline:
 
     `boot` is greater than that of every earlier process of the same node, as far as the clock
     can tell; where it was not (the clock was set back), a greater one is taken when that shows.
+    `encode` writes an entry in the active version.
     """
 
-    def __init__(self, *, node: str, boot: int, log: Log, wake: Callable[[], None]) -> None:
+    def __init__(
+        self,
+        *,
+        node: str,
+        boot: int,
+        log: Log,
+        wake: Callable[[], None],
+        encode: Callable[[Batch], bytes] = encode_batch,
+    ) -> None:
         self._node = node
         self._boot = boot
         self._log = log
         self._wake = wake
+        self._encode_batch = encode
         self._batcher: Batcher[_Group] = Batcher()
         self._in_flight: dict[int, _InFlight] = {}
         self._number = 0
@@ -232,7 +242,7 @@ class Pipeline:
         is_due = next_due_us is not None and next_due_us <= now_us
         if is_due and self._log.is_leader and now_s >= self._clock_entry_at_s + CLOCK_ENTRY_S_MIN:
             self._clock_entry_at_s = now_s
-            self._log.propose(encode_batch(Batch("", 0, 0, [])))
+            self._log.propose(self._encode_batch(Batch("", 0, 0, [])))
 
     def _give_up_overdue(self, now_s: float) -> None:
         while (group := self._batcher.oldest()) is not None and now_s >= group.deadline_s:
@@ -278,7 +288,7 @@ class Pipeline:
         return has_left
 
     def _encode(self, number: int, requests: list[Request]) -> bytes:
-        return encode_batch(Batch(self._node, self._boot, number, requests))
+        return self._encode_batch(Batch(self._node, self._boot, number, requests))
 
 
 def _brings_orders(request: Request) -> bool:

@@ -6,8 +6,9 @@ import pytest
 
 from raft_exchange.marketdata.view import MarketData
 from raft_exchange.matching.messages import CreateAccount
+from raft_exchange.matching.versions import NewerVersion
 from raft_exchange.sequencer.applied import Applied
-from raft_exchange.sequencer.codec import Batch, CodecError, Request, encode_batch, time_of
+from raft_exchange.sequencer.codec import Batch, Request, encode_batch, time_of
 from raft_exchange.sequencer.replica import LeaderClock, Replica
 from raft_exchange.sequencer.state import ReplicatedState
 
@@ -22,15 +23,15 @@ def test_an_entry_is_applied_and_handed_on() -> None:
     assert len(applied.results) == 2
 
 
-def test_an_entry_of_another_format_stops_the_replica() -> None:
+def test_an_entry_of_a_later_release_stops_the_replica() -> None:
     replica = Replica(ReplicatedState(), MarketData(), on_applied=lambda applied: None)
-    with pytest.raises(CodecError):
+    with pytest.raises(NewerVersion, match="run the later release"):
         replica.apply(1, 1, b"\x02" + encode_batch(Batch("n1", 1, 1, []))[1:])
 
 
 def test_stamps_never_go_back_whatever_the_clock_does() -> None:
     clock = iter([100, 50, 200])
-    leader = LeaderClock(lambda: next(clock))
+    leader = LeaderClock(lambda: next(clock), ReplicatedState())
     entry = encode_batch(Batch("n1", 1, 1, []))
     stamped = [leader.admit(entry) for _ in range(3)]
     assert [time_of(data) for data in stamped if data is not None] == [100, 100, 200]
@@ -39,4 +40,4 @@ def test_stamps_never_go_back_whatever_the_clock_does() -> None:
 @pytest.mark.parametrize("garbage", [b"", b"\x01", b"\x02" * 20, b"\x01" + b"\xff" * 30])
 def test_what_no_replica_could_apply_is_not_admitted(garbage: bytes) -> None:
     """It would stop every replica that applies it."""
-    assert LeaderClock(lambda: 1).admit(garbage) is None
+    assert LeaderClock(lambda: 1, ReplicatedState()).admit(garbage) is None

@@ -152,6 +152,8 @@ class FakeCore:
             read_only=self.read_only,
             disk_free_bytes=100 * 1024 * 1024,
             disk_reserve_bytes=256 * 1024 * 1024,
+            version=self.state.version,
+            version_newest=self.state.versions.newest,
         )
 
     def _sequence(self, *requests: Request) -> list[Outcome]:

@@ -23,6 +23,7 @@ from pysyncobj.node import Node
 from pysyncobj.transport import Transport
 
 from raft_exchange.marketdata.view import MarketData
+from raft_exchange.matching.versions import VERSIONS
 from raft_exchange.raft.group import Group, Hooks, Timing
 from raft_exchange.raft.snapshots import Snapshots
 from raft_exchange.raft.wire import WireMessage
@@ -32,6 +33,7 @@ from raft_exchange.sequencer.outcome import Outcome
 from raft_exchange.sequencer.pipeline import Pipeline
 from raft_exchange.sequencer.replica import LeaderClock, Replica
 from raft_exchange.sequencer.state import ReplicatedState
+from raft_exchange.sequencer.witness import Witness
 
 TICK_S = 0.01
 SILENCE_S_MAX = 2.0
@@ -86,6 +88,7 @@ class SimNode:
         self.clock_skew_us = clock_skew_us
         self.disk: Any = world.make_disk(node_id)
         self.boot = 0
+        self.versions = VERSIONS  # of the release it runs
         self.is_running = False
         self.is_stopped = False  # SIGSTOP: runs nothing, hears nothing, keeps its memory
         self.has_room = True  # on its disk, above the reserve
@@ -98,10 +101,10 @@ class SimNode:
         self.is_running = True
         self._is_scheduled = False
         self.transport = SimTransport(self.world, self.id)
-        self.state = ReplicatedState()
+        self.state = ReplicatedState(self.versions)
         self.marketdata = MarketData()
         self.replica = Replica(self.state, self.marketdata, on_applied=self._on_applied)
-        clock = LeaderClock(self.now_us)
+        clock = LeaderClock(self.now_us, self.state)
         self.journal = self.world.open_journal(self.disk)
         self.group = Group(
             self_id=self.id,
@@ -123,7 +126,14 @@ class SimNode:
         self.snapshots = self.world.open_snapshots(self)
         if self.snapshots is not None:
             self.group.keep_snapshots(self.snapshots)
-        self.pipeline = Pipeline(node=self.id, boot=self.boot, log=self.group, wake=self.wake)
+        self.pipeline = Pipeline(
+            node=self.id,
+            boot=self.boot,
+            log=self.group,
+            wake=self.wake,
+            encode=self.state.write,
+        )
+        self.witness = Witness(node=self.id, state=self.state, group=self.group)
         self.world.network_up(self.id)
         self._timer(self.boot)
 
@@ -161,6 +171,7 @@ class SimNode:
         self.pipeline.tick(
             now_s=self.world.now_s, now_us=self.now_us(), next_due_us=self.state.next_due_us()
         )
+        self.witness.tick(now_s=self.world.now_s)
         self.group.do_tick()
         self.world.note_leader(self)
 
