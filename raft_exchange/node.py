@@ -9,7 +9,6 @@ from __future__ import annotations
 import asyncio
 import errno
 import logging
-import os
 import random
 import signal
 import socket
@@ -17,13 +16,14 @@ import sys
 import time
 from collections.abc import Awaitable, Callable, Sequence
 from contextlib import AsyncExitStack
-from typing import Final, NoReturn
+from typing import Final
 
 import uvloop
 
 from raft_exchange import collector
 from raft_exchange.config import Settings
 from raft_exchange.descriptors import TooFewDescriptors, connections_affordable
+from raft_exchange.exits import EXIT_FAILED, EXIT_OK, EXIT_STORAGE, EXIT_USAGE, fail
 from raft_exchange.founding import founding_requests, log_founded
 from raft_exchange.gateway.app import make_app
 from raft_exchange.gateway.context import Context, has_seed_surface
@@ -55,11 +55,6 @@ from raft_exchange.sequencer.replica import LeaderClock, Replica
 from raft_exchange.sequencer.state import ReplicatedState
 from raft_exchange.sequencer.witness import Witness
 
-EXIT_OK: Final = 0
-EXIT_FAILED: Final = 1
-EXIT_USAGE: Final = 2
-EXIT_BUG: Final = 3
-EXIT_STORAGE: Final = 4
 POLL_S: Final = 0.02
 SUBSCRIBERS_SHARE: Final = 8
 """One in so many connections may be a Grenache subscriber's."""
@@ -224,7 +219,7 @@ class _Node:
             leader_changed=self._on_leader_changed,
             propose_refused=self._on_propose_refused,
             wake=self._driver.wake,
-            fail=_fail,
+            fail=fail,
             restored=self._restored,
             has_room=lambda: self._reserve.has_room,
         )
@@ -313,7 +308,7 @@ class _Node:
             self._witness.tick(now_s=now_s)
             self._group.do_tick()
         except Exception as error:
-            _fail(error)
+            fail(error)
 
     def _on_leader_changed(self, leader: str | None) -> None:
         logger.info("leader: %s, term %d", leader or "none", self._group.term)
@@ -399,15 +394,3 @@ async def _until(claim: Callable[[], bool], deadline_s: float) -> None:
 
 def _now_us() -> int:
     return time.time_ns() // 1_000
-
-
-def _fail(error: BaseException) -> NoReturn:
-    """End the process without running anything else: no handler may serve this state."""
-    if isinstance(error, NewerVersion):
-        logger.critical("%s", error)
-        logging.shutdown()
-        os._exit(EXIT_FAILED)
-    code = EXIT_STORAGE if isinstance(error, (StorageFailed, OSError)) else EXIT_BUG
-    logger.critical("this replica stops itself, exit code %d", code, exc_info=error)
-    logging.shutdown()
-    os._exit(code)

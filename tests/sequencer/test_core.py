@@ -38,6 +38,7 @@ def make_core(state: ReplicatedState, pipeline: Any) -> NodeCore:
         pipeline=pipeline,
         group=unused,
         driver=unused,
+        reserve=unused,
     )
 
 
