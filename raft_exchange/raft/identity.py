@@ -95,7 +95,7 @@ class IdentityFile:
         """
         folder.mkdir(parents=True, exist_ok=True)
         path = folder / FILE_NAME
-        found = _read(path) if path.exists() else None
+        found = read_identity(path) if path.exists() else None
         if found is not None and (found.cluster, found.name) != (cluster, name):
             raise IdentityError(
                 f"{folder} belongs to node {found.name!r} of cluster {found.cluster!r}, "
@@ -159,7 +159,13 @@ def _sum(raw: bytes) -> str:
     return hashlib.sha256(raw).hexdigest()
 
 
-def _read(path: Path) -> Identity:
+def read_identity(path: Path) -> Identity:
+    """Return what the file says.
+
+    Raises:
+        IdentityError: it is damaged.
+        OSError: storage failed.
+    """
     data = path.read_bytes()
     try:
         if b'"sha256"' not in data:
