@@ -12,6 +12,7 @@ from raft_exchange.gateway import (
     markets,
     order_queries,
     orders,
+    prices,
     seed_surface,
 )
 from raft_exchange.gateway.bodies import BATCH_BYTES_MAX
@@ -36,6 +37,8 @@ ROUTES: Final[tuple[tuple[str, str, Handler], ...]] = (
     ("PATCH", "/v1/markets/{market}", markets.patch_market),
     ("GET", "/v1/markets/{market}/book", markets.get_book),
     ("GET", "/v1/markets/{market}/trades", markets.get_trades),
+    ("GET", "/v1/markets/{market}/ticker", prices.get_ticker),
+    ("GET", "/v1/markets/{market}/candles", prices.get_candles),
     ("GET", "/v1/time", markets.get_time),
     ("GET", "/v1/cluster", cluster.get_cluster),
     ("POST", "/v1/cluster/snapshot", cluster.post_snapshot),

@@ -163,15 +163,18 @@ def book_checksum(market: Market) -> int:
 
 
 async def get_trades(request: web.Request) -> web.Response:
-    """Answer with the last trades of a market, newest first."""
+    """Answer with trades of a market, newest first, and the cursor of the next page."""
     context = request.app[CONTEXT]
     query = query_of(request, ("limit", "before", *FRESHNESS))
     limit = whole_number("limit", query.get("limit", str(TRADES)), lowest=1, highest=TRADES_MAX)
     before = whole_number("before", query["before"]) if "before" in query else None
     await freshen(context, query)
     market = await market_named(context, request.match_info["market"])
-    views = [
-        trade_view(trade, market.rules) for trade in market.trades.newest(limit, before=before)
-    ]
-    body: View = {"trades": views, "sequence": context.marketdata.sequence}
+    found = market.trades.newest(limit + 1, before=before)
+    shown = found[:limit]
+    body: View = {
+        "trades": [trade_view(trade, market.rules) for trade in shown],
+        "cursor": str(shown[-1].executed.trade_id) if len(found) > limit else None,
+        "sequence": context.marketdata.sequence,
+    }
     return answer(body, headers=read_headers(context))
