@@ -101,5 +101,5 @@ def test_every_package_says_how_it_is_built() -> None:
 def _packages_with_rules() -> list[str]:
     return [
         f"raft_exchange/{name}"
-        for name in ("matching", "sequencer", "raft", "gateway", "marketdata")
+        for name in ("matching", "sequencer", "raft", "gateway", "marketdata", "client")
     ]

@@ -1,0 +1,61 @@
+"""The Python client of the exchange. It knows the HTTP interface and nothing of the server.
+
+async with ExchangeClient(["http://127.0.0.1:8081", "http://127.0.0.1:8082"]) as client:
+    order = NewOrder(market="BTC-USD", side="buy", price="100.25", quantity="0.5")
+    print((await client.place_order(order)).order.status)
+"""
+
+from raft_exchange.client.client import ExchangeClient
+from raft_exchange.client.errors import ExchangeError, OutcomeUnknown, RequestRefused, Unavailable
+from raft_exchange.client.models import (
+    Batch,
+    BatchItem,
+    Book,
+    BookOrder,
+    Canceled,
+    CanceledAll,
+    Cluster,
+    Level,
+    LoggedTime,
+    Market,
+    Member,
+    NewMarket,
+    NewOrder,
+    Order,
+    OrderBook,
+    OrderPage,
+    Placed,
+    Problem,
+    Trade,
+    WriteKey,
+)
+from raft_exchange.client.sync import ExchangeClientSync
+
+__all__ = [
+    "Batch",
+    "BatchItem",
+    "Book",
+    "BookOrder",
+    "Canceled",
+    "CanceledAll",
+    "Cluster",
+    "ExchangeClient",
+    "ExchangeClientSync",
+    "ExchangeError",
+    "Level",
+    "LoggedTime",
+    "Market",
+    "Member",
+    "NewMarket",
+    "NewOrder",
+    "Order",
+    "OrderBook",
+    "OrderPage",
+    "OutcomeUnknown",
+    "Placed",
+    "Problem",
+    "RequestRefused",
+    "Trade",
+    "Unavailable",
+    "WriteKey",
+]
