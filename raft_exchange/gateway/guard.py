@@ -71,6 +71,8 @@ async def guard(request: web.Request, handler: Handler) -> web.StreamResponse:
         in_flight.dec()
     if response.status == HTTPStatus.SWITCHING_PROTOCOLS:
         return response  # its head is long gone, and how long it was open is no duration
+    if context.core.draining:
+        response.force_close()  # the next request goes to a node that stays
     headers = response.headers
     headers["X-Request-Id"] = request_id
     headers["Server"] = SERVER

@@ -55,6 +55,11 @@ class NodeCore:
         self._hash_lock = asyncio.Lock()
         self._hash_after_s = 0.0
 
+    @property
+    def draining(self) -> bool:
+        """See `outcome.Core.draining`."""
+        return self._is_draining
+
     def drain(self) -> None:
         """Say from now on that this node stops; requests are still taken."""
         self._is_draining = True

@@ -103,6 +103,11 @@ class Status(msgspec.Struct, frozen=True):
 class Core(Protocol):
     """The node as the gateway sees it."""
 
+    @property
+    def draining(self) -> bool:
+        """Return whether the node stops: clients should go elsewhere after their answer."""
+        ...
+
     async def submit(self, requests: Sequence[Request]) -> list[Outcome]:
         """Sequence `requests` next to each other in one entry; return one outcome for each.
 

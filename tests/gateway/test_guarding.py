@@ -175,6 +175,15 @@ async def test_readiness_names_what_is_missing() -> None:
 
 
 @in_loop
+async def test_a_node_that_stops_answers_and_sends_its_clients_elsewhere() -> None:
+    async with gateway() as g:
+        assert "Connection" not in (await g.place()).headers
+        g.core.draining = True
+        placed = await g.place()
+        assert (placed.status, placed.headers["Connection"]) == (201, "close")
+
+
+@in_loop
 async def test_metrics_count_requests_by_template_and_orders_by_kind() -> None:
     async with gateway() as g:
         await g.place("sell")

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import errno
 import os
 import subprocess
 from collections.abc import Iterator, Sequence
@@ -37,10 +38,16 @@ def free_bytes(folder: Path) -> int:
 
 
 def leave_free(folder: Path, size_bytes: int) -> None:
-    """Put a file there that leaves about so much."""
+    """Put a file there that leaves about so much, whoever else takes space meanwhile."""
     remove_ballast(folder)
     with (folder / BALLAST).open("wb") as file:
-        os.posix_fallocate(file.fileno(), 0, max(1, free_bytes(folder) - size_bytes))
+        while True:
+            try:
+                os.posix_fallocate(file.fileno(), 0, max(1, free_bytes(folder) - size_bytes))
+                return
+            except OSError as error:
+                if error.errno != errno.ENOSPC or free_bytes(folder) == 0:
+                    raise
 
 
 def remove_ballast(folder: Path) -> None:
