@@ -56,8 +56,6 @@ from raft_exchange.sequencer.state import ReplicatedState
 from raft_exchange.sequencer.witness import Witness
 
 POLL_S: Final = 0.02
-LAST_REQUESTS_S: Final = 0.5
-"""How long a stopping node still takes requests on connections that clients keep open."""
 SUBSCRIBERS_SHARE: Final = 8
 """One in so many connections may be a Grenache subscriber's."""
 
@@ -285,19 +283,14 @@ class _Node:
         )
 
     async def drain(self) -> None:
-        """Hand over leadership, then finish and answer what was taken, all in the time allowed.
-
-        Requests are taken until the lead is handed over and for `LAST_REQUESTS_S` on connections
-        that are open; each answer closes its connection. So whoever asks at all gets an answer.
-        """
+        """Hand over leadership, then finish and answer what was taken, all in the time allowed."""
         deadline_s = asyncio.get_running_loop().time() + self._settings.drain_seconds
         self._core.drain()
         self._group.hand_over()
         await _until(lambda: not self._group.is_handing_over, deadline_s)
         self._listener.stop()
         self._events.stop()
-        last_s = min(deadline_s, asyncio.get_running_loop().time() + LAST_REQUESTS_S)
-        await _until(lambda: not self._listener.connections, last_s)
+        await self._listener.serve_the_last()
         self._pipeline.drain()
         await _until(lambda: self._pipeline.is_idle, deadline_s)
         await self._events.close(within_s=0)

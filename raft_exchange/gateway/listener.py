@@ -38,6 +38,10 @@ LINGERING_S: Final = 1.0
 CLOSE_S_MIN: Final = 0.1
 """What connections get to end, even where nothing is left of the time for a stop."""
 
+LAST_REQUESTS_S: Final = 0.5
+"""How long a stopping node still takes requests on connections that clients keep open."""
+
+POLL_S: Final = 0.02
 PAUSE_S: Final = 1.0
 
 _logger = logging.getLogger(__name__)
@@ -118,6 +122,12 @@ class Listener:
             self._loop.remove_reader(listening)
             listening.close()
         self._sockets.clear()
+
+    async def serve_the_last(self) -> None:
+        """Give those connected time to ask once more: the answer closes their connection."""
+        until_s = self._loop.time() + LAST_REQUESTS_S
+        while self.connections and self._loop.time() < until_s:  # noqa: ASYNC110
+            await asyncio.sleep(POLL_S)
 
     async def close(self, *, within_s: float) -> None:
         """Let what is being answered end, then close every connection. Idempotent.
