@@ -48,6 +48,10 @@ LIFELINE_VARIABLE: Final = ENVIRONMENT_PREFIX + "LIFELINE"
 """No setting: how `raft-exchange cluster` names its nodes' lifeline to them."""
 
 
+CLIENT_URL_VARIABLE: Final = ENVIRONMENT_PREFIX + "URL"
+CLIENT_KEY_VARIABLE: Final = ENVIRONMENT_PREFIX + "KEY"
+
+
 class ConfigError(ValueError):
     """A setting is wrong; the message names key, source, value and what is allowed."""
 
@@ -331,3 +335,13 @@ def lifeline(environment: Mapping[str, str] | None = None) -> int | None:
 def node_environment(lifeline: int) -> dict[str, str]:
     """Return the environment of a child process that is to stop when `lifeline` ends."""
     return {**os.environ, LIFELINE_VARIABLE: str(lifeline)}
+
+
+def client_url() -> str | None:
+    """Return where the trading commands find the cluster, None if the environment does not say."""
+    return os.environ.get(CLIENT_URL_VARIABLE)
+
+
+def client_key() -> str | None:
+    """Return the API key of the trading commands, None if the environment has none."""
+    return os.environ.get(CLIENT_KEY_VARIABLE)

@@ -7,6 +7,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
+from datetime import datetime
 from typing import Final, Generic, Literal, TypeVar
 from urllib.parse import quote
 
@@ -17,6 +18,7 @@ from raft_exchange.client.models import (
     Book,
     Canceled,
     CanceledAll,
+    Candle,
     Cluster,
     LoggedTime,
     Market,
@@ -28,6 +30,7 @@ from raft_exchange.client.models import (
     OrderPage,
     Placed,
     Side,
+    Ticker,
     Trade,
     WriteKey,
     text_of,
@@ -64,6 +67,10 @@ class _Trades(msgspec.Struct):
     trades: list[Trade]
 
 
+class _Candles(msgspec.Struct):
+    candles: list[Candle]
+
+
 class _Markets(msgspec.Struct):
     markets: list[Market]
 
@@ -82,6 +89,8 @@ _book: Final = _as(Book)
 _order_book: Final = _as(OrderBook)
 _cluster: Final = _as(Cluster)
 _time: Final = _as(LoggedTime)
+_ticker: Final = _as(Ticker)
+_candles: Final = _as(_Candles)
 _one_order: Final = _as(_OneOrder)
 _trades: Final = _as(_Trades)
 _markets: Final = _as(_Markets)
@@ -216,6 +225,29 @@ def get_trades(market: str, *, limit: int = 100, before: str | None = None) -> C
     path = f"/v1/markets/{_part(market)}/trades"
     query = _query(before=before) | {"limit": str(limit)}
     return _read(path, lambda body: _trades(body).trades, query)
+
+
+def get_ticker(market: str) -> Call[Ticker]:
+    """Return the best prices and the last 24 hours of a market."""
+    return _read(f"/v1/markets/{_part(market)}/ticker", _ticker)
+
+
+def get_candles(
+    market: str,
+    *,
+    interval: Literal["1m", "5m", "15m", "1h", "1d"] = "1m",
+    start: datetime | None = None,
+    end: datetime | None = None,
+    limit: int = 300,
+) -> Call[list[Candle]]:
+    """Return candles, oldest first: those from `start` on, or else the last `limit` before `end`.
+
+    Intervals in which nothing traded have none.
+    """
+    times = {name: t.isoformat() for name, t in (("start", start), ("end", end)) if t is not None}
+    query = {"interval": interval, "limit": str(limit)} | times
+    path = f"/v1/markets/{_part(market)}/candles"
+    return _read(path, lambda body: _candles(body).candles, query)
 
 
 def get_time() -> Call[LoggedTime]:

@@ -238,6 +238,37 @@ class OrderBook(msgspec.Struct, frozen=True, kw_only=True):
     checksum: int
 
 
+class Ticker(msgspec.Struct, frozen=True, kw_only=True):
+    """The best prices now and the last 24 hours; None where nothing rests or traded."""
+
+    market: str
+    sequence: int
+    time: datetime
+    bid: Decimal | None
+    ask: Decimal | None
+    open: Decimal | None
+    high: Decimal | None
+    low: Decimal | None
+    last: Decimal | None
+    change: Decimal | None
+    volume: Decimal
+    quote_volume: Decimal
+    trades: int
+
+
+class Candle(msgspec.Struct, frozen=True, kw_only=True):
+    """One interval that traded; `time` is its begin."""
+
+    time: datetime
+    open: Decimal
+    high: Decimal
+    low: Decimal
+    close: Decimal
+    volume: Decimal
+    quote_volume: Decimal
+    trades: int
+
+
 class Market(msgspec.Struct, frozen=True, kw_only=True):
     """What a market trades, on which grid, within which limits."""
 

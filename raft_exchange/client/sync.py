@@ -98,5 +98,7 @@ class ExchangeClientSync:
     get_book = _method(calls.get_book)
     get_order_book = _method(calls.get_order_book)
     get_trades = _method(calls.get_trades)
+    get_ticker = _method(calls.get_ticker)
+    get_candles = _method(calls.get_candles)
     get_time = _method(calls.get_time)
     get_cluster = _method(calls.get_cluster)

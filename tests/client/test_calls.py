@@ -159,6 +159,19 @@ async def test_a_book_has_levels_or_orders() -> None:
 
 
 @in_loop
+async def test_what_a_market_traded_at_is_told() -> None:
+    async with exchange() as client:
+        await client.place_orders([order("sell", 100, 2), order("buy", 100, 1)])
+        ticker = await client.get_ticker("BTC-USD")
+        assert (ticker.bid, ticker.ask, ticker.last, ticker.volume) == (None, 100, 100, 1)
+        (candle,) = await client.get_candles(
+            "BTC-USD", interval="5m", start=START - timedelta(minutes=5)
+        )
+        assert (candle.open, candle.close, candle.trades) == (100, 100, 1)
+        assert await client.get_candles("BTC-USD", end=START - timedelta(days=1)) == []
+
+
+@in_loop
 async def test_markets_are_opened_and_changed() -> None:
     async with exchange() as client:
         new = NewMarket(market="ETH-USD", base="ETH", quote="USD", tick_size="0.5", lot_size=1)
