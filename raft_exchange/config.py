@@ -22,22 +22,25 @@ from raft_exchange.raft.disk_reserve import (
     RESERVE_MIB_MAX,
     RESERVE_MIB_MIN,
 )
-from raft_exchange.raft.members import MEMBERS_MAX, MemberAddress
+from raft_exchange.raft.members import MEMBERS_MAX
 from raft_exchange.setting_values import (
+    BOOTSTRAP_MAX,
     FOUNDING_MAX,
-    LOOPBACK_HOSTS,
+    NAME_FORM,
+    is_loopback,
     one_of,
+    parse_address,
+    parse_bootstrap,
     parse_host,
-    parse_loopback,
+    parse_ipv4,
     parse_markets,
-    parse_members,
     parse_name,
     parse_on_off,
     parse_origins,
     parse_path,
     parse_port,
     parse_seconds,
-    url_endpoint,
+    parse_url,
     whole,
 )
 
@@ -59,21 +62,30 @@ class ConfigError(ValueError):
 class Settings(msgspec.Struct, frozen=True, kw_only=True):
     """One node's settings, checked."""
 
-    node_id: str
+    name: str
     cluster: str
-    members: tuple[MemberAddress, ...]
+    expect: int
+    bootstrap: tuple[str, ...]
     data_dir: Path
     cluster_secret_file: Path
     host: str
     http_port: int
+    advertise_http_url: str
     raft_host: str
     raft_port: int
+    advertise_raft_address: str
+    dht_host: str
+    dht_port: int
+    dht_peer_age_seconds: int
+    grape_http_host: str
+    grape_http_port: int
     pubsub_port: int
     durability: str
     snapshot_entries: int
     snapshot_mib: int
     disk_reserve_mib: int
     auth: str
+    allow_open_network: bool
     founding_markets: tuple[MarketRules, ...]
     seed_services: bool
     cors_origins: tuple[str, ...]
@@ -94,16 +106,23 @@ class Option(msgspec.Struct, frozen=True):
 SEED_SERVICES: Final = "serve the seed projects' HTTP routes, Grenache services and events as well"
 
 OPTIONS: Final = (
+    Option("name", parse_name, None, NAME_FORM, "this node's name, for people"),
+    Option("cluster", parse_name, "exchange", NAME_FORM, "name of the cluster"),
     Option(
-        "node_id", parse_name, None, "1-32 of A-Z a-z 0-9 . _ -", "this node's id among the members"
+        "expect",
+        whole(1, MEMBERS_MAX),
+        "3",
+        f"1-{MEMBERS_MAX} nodes",
+        "a new cluster is founded by so many nodes that found each other; the same on each of "
+        "them, and without effect once there is a cluster",
     ),
-    Option("cluster", parse_name, "exchange", "1-32 of A-Z a-z 0-9 . _ -", "name of the cluster"),
     Option(
-        "members",
-        parse_members,
-        None,
-        f"1-{MEMBERS_MAX} of ID=RAFT_HOST:PORT=HTTP_URL, comma-separated, ids distinct",
-        "every member of the group, this node included; the same list on every node",
+        "bootstrap",
+        parse_bootstrap,
+        "",
+        f"up to {BOOTSTRAP_MAX} of HOST:PORT, comma-separated; IPv4 only",
+        "DHT addresses of one or two nodes through which the others are found; a name stands for "
+        "all its addresses, and this node itself may be among them",
     ),
     Option("data_dir", parse_path, None, "a folder of this node alone", "where the log is kept"),
     Option(
@@ -115,14 +134,46 @@ OPTIONS: Final = (
     ),
     Option(
         "host",
-        parse_loopback,
+        parse_host,
         "127.0.0.1",
-        "a loopback address, as long as --auth open is the only mode",
-        "where HTTP listens",
+        "an IPv4 address or name; with --auth open one of this machine alone, unless "
+        "--allow-open-network is on",
+        "where HTTP and pub/sub listen",
     ),
     Option("http_port", parse_port, "8081", "1-65535", "HTTP port"),
+    Option(
+        "advertise_http_url",
+        parse_url,
+        "",
+        "http(s)://HOST[:PORT]",
+        "where others reach this node's HTTP, if not at host and http_port",
+    ),
     Option("raft_host", parse_host, "127.0.0.1", "an IPv4 address or name", "where Raft listens"),
     Option("raft_port", parse_port, "7081", "1-65535", "Raft port"),
+    Option(
+        "advertise_raft_address",
+        parse_address,
+        "",
+        "HOST:PORT",
+        "where others reach this node's Raft port, if not at raft_host and raft_port",
+    ),
+    Option("dht_host", parse_ipv4, "127.0.0.1", "an IPv4 address", "where the DHT listens"),
+    Option("dht_port", parse_port, "20001", "1-65535", "UDP port of the DHT"),
+    Option(
+        "dht_peer_age_seconds",
+        whole(6, 3_600),
+        "120",
+        "6-3600 seconds; the same on every node",
+        "announcements not renewed for so long are forgotten; they are renewed six times as often",
+    ),
+    Option(
+        "grape_http_host",
+        parse_ipv4,
+        "127.0.0.1",
+        "an IPv4 address",
+        "where the grape's HTTP API for Grenache clients listens",
+    ),
+    Option("grape_http_port", parse_port, "30001", "1-65535", "port of the grape's HTTP API"),
     Option(
         "pubsub_port",
         parse_port,
@@ -160,6 +211,13 @@ OPTIONS: Final = (
         "with less free disk the node is read-only: it takes cancels, but no new orders",
     ),
     Option("auth", one_of("open"), "open", "open", "open: no keys; everybody is `anonymous`"),
+    Option(
+        "allow_open_network",
+        parse_on_off,
+        "off",
+        "on | off",
+        "with --auth open, listen beyond this machine: whoever reaches the port may trade",
+    ),
     Option(
         "founding_markets",
         parse_markets,
@@ -219,29 +277,16 @@ def load(arguments: argparse.Namespace, environment: Mapping[str, str] | None = 
         option.name: _value(option, arguments, environment, table, path) for option in OPTIONS
     }
     settings = Settings(**values)
-    _check_own_member(settings)
-    return settings
-
-
-def _check_own_member(settings: Settings) -> None:
-    own = next((member for member in settings.members if member.id == settings.node_id), None)
-    if own is None:
-        allowed = ", ".join(member.id for member in settings.members)
-        raise ConfigError(f"node_id: {settings.node_id!r} is not among members; allowed: {allowed}")
-    for setting, endpoint, host, port in (
-        ("raft_port", own.raft_endpoint(), settings.raft_host, settings.raft_port),
-        ("http_port", url_endpoint(own.http_url), settings.host, settings.http_port),
+    if (
+        settings.auth == "open"
+        and not settings.allow_open_network
+        and not is_loopback(settings.host)
     ):
-        # Another host is an address that is only advertised, and its port may be mapped.
-        if _is_same_host(endpoint[0], host) and endpoint[1] != port:
-            raise ConfigError(
-                f"{setting}: {port}, but members gives {own.id} port {endpoint[1]} on this host; "
-                "allowed: the same in both"
-            )
-
-
-def _is_same_host(one: str, other: str) -> bool:
-    return one == other or {one, other} <= LOOPBACK_HOSTS
+        raise ConfigError(
+            f"host: {settings.host!r} lets everybody in the network trade without a key; allowed: "
+            f"a loopback address, or {flag('allow_open_network')} on"
+        )
+    return settings
 
 
 def _read_file(path: Path) -> dict[str, Any]:

@@ -70,6 +70,15 @@ class NodeFigures(NamedTuple):
     bytes: Mapping[str, int]
 
 
+class DiscoveryFigures(NamedTuple):
+    """What discovery counts: `answers` and `announcements` by what became of them."""
+
+    nodes_seen: int
+    addresses: int
+    answers: Mapping[str, int]
+    announcements: Mapping[str, int]
+
+
 class Metrics:
     """The collectors of one node, in a registry of its own."""
 
@@ -128,6 +137,10 @@ class Metrics:
         """Export what `read` returns at each scrape."""
         self.registry.register(_NodeCollector(read))
 
+    def watch_discovery(self, read: Callable[[], DiscoveryFigures]) -> None:
+        """Export what `read` returns at each scrape."""
+        self.registry.register(_DiscoveryCollector(read))
+
     def render(self) -> bytes:
         """Return everything in the Prometheus text format, of type `CONTENT_TYPE`."""
         return generate_latest(self.registry)
@@ -160,6 +173,29 @@ class _ExchangeCollector(Collector):
         for reason, count in figures.refusals.items():
             refusals.add_metric((reason,), count)
         yield refusals
+
+
+class _DiscoveryCollector(Collector):
+    def __init__(self, read: Callable[[], DiscoveryFigures]) -> None:
+        self._read = read
+
+    def collect(self) -> Iterator[Metric]:
+        figures = self._read()
+        for name, text, value in (
+            ("nodes_seen", "Other nodes that lately proved to be there", figures.nodes_seen),
+            ("addresses", "Addresses remembered, most of them hearsay", figures.addresses),
+        ):
+            yield GaugeMetricFamily(f"raft_exchange_discovery_{name}", text, value=value)
+        for name, text, values in (
+            ("answers", "Addresses asked who is there", figures.answers),
+            ("announcements", "Announcements in the DHT", figures.announcements),
+        ):
+            family = CounterMetricFamily(
+                f"raft_exchange_discovery_{name}", f"{text}, by outcome", labels=("outcome",)
+            )
+            for outcome, count in values.items():
+                family.add_metric((outcome,), count)
+            yield family
 
 
 ROLES: Final = ("leader", "follower", "candidate")

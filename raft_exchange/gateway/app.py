@@ -2,13 +2,16 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable, Sequence
 from typing import Final
 
 from aiohttp import web
 
 from raft_exchange.gateway import (
     cluster,
+    forming,
     health,
+    introduction,
     markets,
     order_queries,
     orders,
@@ -16,7 +19,14 @@ from raft_exchange.gateway import (
     seed_surface,
 )
 from raft_exchange.gateway.bodies import BATCH_BYTES_MAX
-from raft_exchange.gateway.context import CONTEXT, Context, has_seed_surface
+from raft_exchange.gateway.context import (
+    CONTEXT,
+    FRONT,
+    Context,
+    Front,
+    Introduce,
+    has_seed_surface,
+)
 from raft_exchange.gateway.grenache import GRENACHE, Grenache
 from raft_exchange.gateway.guard import Handler, guard, refuse_expectation
 from raft_exchange.marketdata.view import MarketData
@@ -42,6 +52,7 @@ ROUTES: Final[tuple[tuple[str, str, Handler], ...]] = (
     ("GET", "/v1/time", markets.get_time),
     ("GET", "/v1/cluster", cluster.get_cluster),
     ("POST", "/v1/cluster/snapshot", cluster.post_snapshot),
+    ("GET", "/v1/node", introduction.get_node),
     ("GET", "/livez", health.get_livez),
     ("GET", "/readyz", health.get_readyz),
     ("GET", "/metrics", health.get_metrics),
@@ -53,19 +64,40 @@ SEED_ROUTES: Final[tuple[tuple[str, str, Handler], ...]] = (
 )
 
 
-def make_app(context: Context) -> web.Application:
+def make_app(context: Context, introduce: Introduce) -> web.Application:
     """Return the application of one node; the caller feeds `context.marketdata`.
 
     The seed surface needs a default market, and is left out where there is none.
     """
     metrics, marketdata, settings = context.metrics, context.marketdata, context.settings
-    app = web.Application(middlewares=[guard], client_max_size=BATCH_BYTES_MAX)
+    app = _app(Front(metrics, settings, introduce))
     app[CONTEXT] = context
     routes = ROUTES
     if has_seed_surface(settings):
         grenache = app[GRENACHE] = Grenache(context)
         app.on_shutdown.append(grenache.server.close)
         routes += (*SEED_ROUTES, ("POST", "/", grenache.server.handle_http))
+    _add_routes(app, routes)
+    metrics.watch_exchange(lambda: _figures(marketdata))
+    return app
+
+
+def make_forming_app(front: Front, *, reason: Callable[[], str]) -> web.Application:
+    """Return the application of a node that is in no group yet, and `reason` says why not."""
+    app = _app(front)
+    app[forming.WAITING] = forming.Waiting(reason)
+    _add_routes(app, forming.ROUTES)
+    return app
+
+
+def _app(front: Front) -> web.Application:
+    app = web.Application(middlewares=[guard], client_max_size=BATCH_BYTES_MAX)
+    app[FRONT] = front
+    return app
+
+
+def _add_routes(app: web.Application, routes: Sequence[tuple[str, str, Handler]]) -> None:
+    metrics = app[FRONT].metrics
     for method, path, handler in routes:
         if method == "GET":
             route = app.router.add_get(path, handler, expect_handler=refuse_expectation)
@@ -74,8 +106,6 @@ def make_app(context: Context) -> web.Application:
         assert route.resource is not None
         declared = ["GET", "HEAD"] if method == "GET" else [method]
         metrics.declare_route(route.resource.canonical, [*declared, "OPTIONS"])
-    metrics.watch_exchange(lambda: _figures(marketdata))
-    return app
 
 
 def _figures(marketdata: MarketData) -> ExchangeFigures:

@@ -43,6 +43,7 @@ async def get_cluster(request: web.Request) -> web.Response:
                 "raft_address": member.raft_address,
                 "http_url": member.http_url,
                 "reachable": member.reachable,
+                "seen_age_ms": member.seen_age_ms,
                 "match_lag": member.match_lag,
             }
             for member in status.members

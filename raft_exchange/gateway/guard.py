@@ -2,8 +2,9 @@
 
 Rules:
 - A web page must not trade on somebody's localhost: a foreign `Origin`, or a `Host` that is not
-  ours (DNS rebinding), is refused before the handler runs. Health and metrics carry nothing of
-  value and are asked for by address, so any Host may.
+  ours (DNS rebinding), is refused before the handler runs. The address at which we were reached is
+  ours. Health, metrics and introductions carry nothing of value and are asked for by address, so
+  any Host may.
 - The seed routes are open to every origin; they have no accounts to lose.
 - Every answer names its request; every error is a problem, whoever raised it.
 - An exception that is not a `Problem` is a bug of ours: logged with its traceback, answered 500.
@@ -20,7 +21,14 @@ from typing import Final
 from aiohttp import web
 
 from raft_exchange.gateway.bodies import BATCH_BYTES_MAX, too_large
-from raft_exchange.gateway.context import CONTEXT, REQUEST_ID, Context, RequestIds, has_seed_surface
+from raft_exchange.gateway.context import (
+    CONTEXT,
+    FRONT,
+    REQUEST_ID,
+    Front,
+    RequestIds,
+    has_seed_surface,
+)
 from raft_exchange.gateway.errors import ErrorCode, Problem
 from raft_exchange.gateway.grenache import GRENACHE
 from raft_exchange.metrics import UNKNOWN_ROUTE
@@ -29,7 +37,7 @@ Handler = Callable[[web.Request], Awaitable[web.StreamResponse]]
 
 SOCKET_PATH: Final = "/v1/ws"
 LOOPBACK_HOSTS: Final = frozenset({"localhost", "127.0.0.1", "[::1]"})
-ANY_HOST_PATHS: Final = frozenset({"/livez", "/readyz", "/metrics"})
+ANY_HOST_PATHS: Final = frozenset({"/livez", "/readyz", "/metrics", "/v1/node"})
 REQUEST_ID_CHARS_MAX: Final = 64
 SERVER: Final = "raft-exchange"
 EXPOSED_HEADERS: Final = "X-Sequence, X-Age-Ms, X-Request-Id, Idempotent-Replay, Retry-After"
@@ -54,13 +62,13 @@ _request_ids = RequestIds()
 async def guard(request: web.Request, handler: Handler) -> web.StreamResponse:
     """Answer a request, whatever happens."""
     started_s = time.perf_counter()
-    context = request.app[CONTEXT]
-    in_flight = context.metrics.requests_in_flight
+    front = request.app[FRONT]
+    in_flight = front.metrics.requests_in_flight
     in_flight.inc()
     request[REQUEST_ID] = request_id = _request_id(request)
     cors: dict[str, str] = {}
     try:
-        cors = _admit(request, context)
+        cors = _admit(request, front)
         if request.method == "OPTIONS":
             response: web.StreamResponse = _preflight(request, cors)
         else:
@@ -71,14 +79,15 @@ async def guard(request: web.Request, handler: Handler) -> web.StreamResponse:
         in_flight.dec()
     if response.status == HTTPStatus.SWITCHING_PROTOCOLS:
         return response  # its head is long gone, and how long it was open is no duration
-    if context.core.draining:
+    context = request.app.get(CONTEXT)
+    if context is not None and context.core.draining:
         response.force_close()  # the next request goes to a node that stays
     headers = response.headers
     headers["X-Request-Id"] = request_id
     headers["Server"] = SERVER
     if cors:
         headers.update(cors)
-    context.metrics.observe_request(
+    front.metrics.observe_request(
         _route_of(request),
         request.method,
         status=response.status,
@@ -107,18 +116,19 @@ def _route_of(request: web.Request) -> str:
     return UNKNOWN_ROUTE if resource is None else resource.canonical
 
 
-def _admit(request: web.Request, context: Context) -> dict[str, str]:
+def _admit(request: web.Request, front: Front) -> dict[str, str]:
     """Return the CORS headers of the answer.
 
     Raises:
         Problem: `bad_origin`.
     """
-    settings = context.settings
+    settings = front.settings
     host = request.headers.get("Host", "")
     name = _host_name(host)
     if (
         name not in LOOPBACK_HOSTS
         and name not in settings.allowed_hosts
+        and name != own_address(request)
         and request.path not in ANY_HOST_PATHS
     ):
         raise _bad_origin("Host", host)
@@ -134,6 +144,12 @@ def _admit(request: web.Request, context: Context) -> dict[str, str]:
         "Access-Control-Expose-Headers": EXPOSED_HEADERS,
         "Vary": "Origin",
     }
+
+
+def own_address(request: web.Request) -> str:
+    """Return the address of this node at which a request came in; empty if the client has gone."""
+    transport = request.transport
+    return str(transport.get_extra_info("sockname")[0]) if transport is not None else ""
 
 
 def _host_name(host: str) -> str:

@@ -32,11 +32,3 @@ class MemberAddress(msgspec.Struct, frozen=True):
         """Return host and port of the Raft port."""
         host, _, port = self.raft_address.rpartition(":")
         return host, int(port)
-
-
-class Membership(msgspec.Struct, frozen=True):
-    """Which cluster this is, which of its members this node is, and where they all are."""
-
-    cluster: str
-    node: str
-    members: tuple[MemberAddress, ...]

@@ -9,12 +9,12 @@ from __future__ import annotations
 import asyncio
 import heapq
 from collections.abc import Sequence
-from typing import Final
+from typing import Final, Protocol
 
 from raft_exchange.raft.disk_reserve import DiskReserve
 from raft_exchange.raft.driver import Driver
 from raft_exchange.raft.group import Group
-from raft_exchange.raft.members import Membership
+from raft_exchange.raft.members import MemberAddress
 from raft_exchange.sequencer.applied import Applied
 from raft_exchange.sequencer.codec import Request
 from raft_exchange.sequencer.idempotency import Stored
@@ -25,6 +25,21 @@ from raft_exchange.sequencer.state import ReplicatedState
 SEQUENCE_WAITERS_MAX: Final = 1_000
 HASH_PAUSE_SHARE: Final = 20
 """A state hash is taken at most this share of the time: it holds up the loop while it lasts."""
+
+
+class Membership(Protocol):
+    """Which cluster this is, which of its members this node is, and where they all are."""
+
+    cluster: str
+    node: str
+
+    def members(self) -> Sequence[MemberAddress]:
+        """Return the members, this node included; an unknown address is empty."""
+        ...
+
+    def seen_age_s(self, node_id: str) -> float | None:
+        """Return how long ago a member last showed itself, None if it never did."""
+        ...
 
 
 class NodeCore:
@@ -163,18 +178,7 @@ class NodeCore:
             time_us=self._state.exchange.time_us,
             leader_contact_age_ms=None if age_s is None else int(age_s * 1000),
             draining=self._is_draining,
-            members=tuple(
-                Member(
-                    member.id,
-                    member.raft_address,
-                    member.http_url,
-                    member.id == self._membership.node or raft.is_connected(member.id),
-                    0
-                    if raft.role == "leader" and member.id == self._membership.node
-                    else raft.match_lag(member.id),
-                )
-                for member in self._membership.members
-            ),
+            members=tuple(map(self._view, self._membership.members())),
             tick_age_ms=int(1000 * self._driver.tick_age_s),
             snapshot_index=raft.snapshot_index,
             read_only=not self._reserve.has_room,
@@ -182,6 +186,20 @@ class NodeCore:
             disk_reserve_bytes=self._reserve.reserve_bytes,
             version=self._state.version,
             version_newest=self._state.versions.newest,
+        )
+
+    def _view(self, member: MemberAddress) -> Member:
+        raft = self._group
+        is_own = member.id == self._membership.node
+        is_reachable = is_own or raft.is_connected(member.id)
+        age_s = 0.0 if is_reachable else self._membership.seen_age_s(member.id)
+        return Member(
+            id=member.id,
+            raft_address=member.raft_address,
+            http_url=member.http_url,
+            reachable=is_reachable,
+            seen_age_ms=None if age_s is None else int(1_000 * age_s),
+            match_lag=0 if raft.role == "leader" and is_own else raft.match_lag(member.id),
         )
 
 

@@ -58,6 +58,7 @@ Outcome = Committed | Refused | Unknown
 class Member(msgspec.Struct, frozen=True):
     """What this node knows of one member of the Raft group.
 
+    `seen_age_ms` is the time since it was connected or introduced itself, None if it never did.
     `match_lag` is in entries, known on the leader only; None elsewhere.
     """
 
@@ -65,6 +66,7 @@ class Member(msgspec.Struct, frozen=True):
     raft_address: str
     http_url: str
     reachable: bool
+    seen_age_ms: int | None
     match_lag: int | None
 
 

@@ -146,7 +146,7 @@ class FakeCore:
             time_us=self.exchange.time_us,
             leader_contact_age_ms=self.contact_age_ms,
             draining=self.draining,
-            members=(Member("n1", "127.0.0.1:7081", "http://127.0.0.1:8081", True, 0),),
+            members=(Member("n1", "127.0.0.1:7081", "http://127.0.0.1:8081", True, 0, 0),),
             tick_age_ms=0,
             snapshot_index=self.snapshot_index,
             read_only=self.read_only,

@@ -29,13 +29,15 @@ class NamespacedCluster(RealCluster):
 
     def __init__(self, folder: Path, **options: Any) -> None:
         super().__init__(folder, **options)
+        # Nodes ask each other over the network, clients come over loopback: on all addresses.
+        self.settings |= {"host": "0.0.0.0", "allow_open_network": "on"}
         self._prefix = f"rx{os.getpid()}"
         self._switch = f"{self._prefix}-switch"
         self._made: list[str] = []
         self._namespaces: dict[int, int] = {}  # descriptors, by HTTP port
         self._own = os.open("/proc/self/ns/net", os.O_RDONLY)
         for number, node in enumerate(self.nodes, 1):
-            node.raft_host = f"10.77.0.{number}"
+            node.host = f"10.77.0.{number}"
             node.launcher = ["ip", "netns", "exec", self._name(node)]
 
     def __enter__(self) -> NamespacedCluster:
@@ -68,7 +70,7 @@ class NamespacedCluster(RealCluster):
 
     def block(self, sender: NodeProcess, receiver: NodeProcess) -> None:
         """Drop everything that one sends to the other, silently."""
-        drop = ["iptables", "-w", "-A", "INPUT", "-s", sender.raft_host, "-j", "DROP"]
+        drop = ["iptables", "-w", "-A", "INPUT", "-s", sender.host, "-j", "DROP"]
         _run("ip", "netns", "exec", self._name(receiver), *drop)
 
     def cut(self, one: NodeProcess, other: NodeProcess) -> None:
@@ -88,7 +90,7 @@ class NamespacedCluster(RealCluster):
     # Building -------------------------------------------------------------------------------------
 
     def _name(self, node: NodeProcess) -> str:
-        return f"{self._prefix}-{node.id}"
+        return f"{self._prefix}-{node.name}"
 
     def _build(self) -> None:
         self._add(self._switch)
@@ -101,7 +103,7 @@ class NamespacedCluster(RealCluster):
             link = ("ip", "-n", name, "link")
             _run(*link, "add", "eth0", "type", "veth", "peer", "name", port, "netns", self._switch)
             _run(*switch, "link", "set", port, "master", "switch", "up")
-            _run("ip", "-n", name, "address", "add", f"{node.raft_host}/24", "dev", "eth0")
+            _run("ip", "-n", name, "address", "add", f"{node.host}/24", "dev", "eth0")
             _run(*link, "set", "eth0", "up")
             _run(*link, "set", "lo", "up")
             self._namespaces[node.http_port] = os.open(f"/run/netns/{name}", os.O_RDONLY)

@@ -66,7 +66,7 @@ async def fight(
             assert len({view["state_hash"] for view in views}) == 1, views
         for node in cluster.nodes:
             code = await asyncio.to_thread(cluster.terminate, node)
-            assert code == 0, f"{node.id} exited with {code}:\n{node.log}"
+            assert code == 0, f"{node.name} exited with {code}:\n{node.log}"
         judge(cluster.nodes, trading.history, views[0])
         judge_order_in_time(trading.history)
         tally.problems += trading.problems

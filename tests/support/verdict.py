@@ -42,7 +42,7 @@ def committed_log(nodes: Sequence[NodeProcess]) -> Log:
     for node in nodes:
         for index, entry in _whole_log(node).items():
             known = merged.setdefault(index, entry)
-            assert known == entry, f"{node.id} committed another entry at {index}"
+            assert known == entry, f"{node.name} committed another entry at {index}"
     assert sorted(merged) == list(range(1, len(merged) + 1)), "the log has a hole"
     return merged
 
