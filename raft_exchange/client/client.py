@@ -5,13 +5,16 @@ from __future__ import annotations
 import functools
 import inspect
 import ssl
-from collections.abc import Callable, Coroutine, Sequence
+from collections.abc import AsyncGenerator, Callable, Coroutine, Sequence
 from types import TracebackType
 from typing import Any, Concatenate, ParamSpec, Self, TypeVar
 
 from raft_exchange.client import calls
 from raft_exchange.client.calls import Call
+from raft_exchange.client.discovery import find_nodes
 from raft_exchange.client.sender import PATIENCE_S, Options, Sender
+from raft_exchange.client.stream import read_stream
+from raft_exchange.client.updates import Update
 
 P = ParamSpec("P")
 T = TypeVar("T")
@@ -68,6 +71,36 @@ class ExchangeClient:
         names = [urls] if isinstance(urls, str) else urls
         self._sender = Sender(names, Options(key, account, tls, patience_s))
 
+    @classmethod
+    async def discover(
+        cls,
+        grape_url: str,
+        cluster: str = "exchange",
+        *,
+        key: str | None = None,
+        account: str | None = None,
+        tls: ssl.SSLContext | None = None,
+        patience_s: float = PATIENCE_S,
+    ) -> Self:
+        """Return a client of the nodes that are announced in the DHT.
+
+            client = await ExchangeClient.discover("http://127.0.0.1:30001")
+
+        Args:
+            grape_url: the HTTP API of any grape.
+            cluster: the cluster's name.
+            key: the API key; goes to discovered nodes only over TLS.
+            account: as for the class.
+            tls: trusts the authority of the nodes' certificates, and nothing else.
+            patience_s: as for the class.
+
+        Raises:
+            ValueError: a key without `tls`.
+            Unavailable: no node was found.
+        """
+        urls = await find_nodes(grape_url, cluster, key=key, tls=tls)
+        return cls(urls, key=key, account=account, tls=tls, patience_s=patience_s)
+
     async def __aenter__(self) -> Self:
         return self
 
@@ -82,6 +115,22 @@ class ExchangeClient:
     async def send(self, call: Call[T]) -> T:
         """Send what a function of `calls` gives, and return its result."""
         return await self._sender.send(call)
+
+    def stream(
+        self, channels: Sequence[str], *, from_sequence: int | None = None
+    ) -> AsyncGenerator[Update, None]:
+        """Give the updates of `channels` for ever, without a gap or a repeat, from node to node.
+
+            async for update in client.stream(["book:BTC-USD", "trades:BTC-USD", "orders"]):
+
+        It begins with snapshots, or with what came after `from_sequence`. Where more was missed
+        than the exchange remembers, a `Resync` says so and snapshots follow.
+
+        Raises:
+            RequestRefused: a channel does not exist, or is not for this caller.
+            Unavailable: no node could be read from for `patience_s`.
+        """
+        return read_stream(self._sender, channels, from_sequence=from_sequence)
 
     async def close(self) -> None:
         """Close the connections."""

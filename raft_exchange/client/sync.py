@@ -5,14 +5,15 @@ from __future__ import annotations
 import asyncio
 import ssl
 import threading
-from collections.abc import Callable, Coroutine, Sequence
+from collections.abc import Awaitable, Callable, Iterator, Sequence
 from types import TracebackType
-from typing import Any, Concatenate, ParamSpec, Self, TypeVar
+from typing import Concatenate, ParamSpec, Self, TypeVar
 
 from raft_exchange.client import calls
 from raft_exchange.client.calls import Call
 from raft_exchange.client.client import ExchangeClient, describe
 from raft_exchange.client.sender import PATIENCE_S
+from raft_exchange.client.updates import Update
 
 P = ParamSpec("P")
 T = TypeVar("T")
@@ -70,6 +71,17 @@ class ExchangeClientSync:
         """Send what a function of `calls` gives, and return its result."""
         return self._run(self._client.send(call))
 
+    def stream(
+        self, channels: Sequence[str], *, from_sequence: int | None = None
+    ) -> Iterator[Update]:
+        """Give the updates of `channels` for ever: see `ExchangeClient.stream`."""
+        updates = self._client.stream(channels, from_sequence=from_sequence)
+        try:
+            while True:
+                yield self._run(anext(updates))
+        finally:
+            self._run(updates.aclose())
+
     def close(self) -> None:
         """Close the connections and end the thread. Idempotent."""
         if self._loop.is_closed():
@@ -79,8 +91,11 @@ class ExchangeClientSync:
         self._thread.join()
         self._loop.close()
 
-    def _run(self, work: Coroutine[Any, Any, T]) -> T:
-        return asyncio.run_coroutine_threadsafe(work, self._loop).result()
+    def _run(self, work: Awaitable[T]) -> T:
+        async def done() -> T:
+            return await work
+
+        return asyncio.run_coroutine_threadsafe(done(), self._loop).result()
 
     place_order = _method(calls.place_order)
     check_order = _method(calls.check_order)
