@@ -1,4 +1,4 @@
-"""The world as discovery sees it: our grape for announcing and looking up, HTTP for asking.
+"""The world as discovery sees it: a grape of our own for announcing and looking up, HTTP to ask.
 
 What comes back is bounded before it is read: bytes, time, no redirects, no decompression.
 """
@@ -10,7 +10,7 @@ from typing import Final
 
 import aiohttp
 
-from grape import Grape, GrapeBusyError, GrapeError
+from grape import Grape, GrapeBusyError, GrapeError, GrapeSettings
 from raft_exchange.candidates import ASKED_AT_ONCE_MAX
 from raft_exchange.introduction import (
     INTRODUCTION_BYTES_MAX,
@@ -34,14 +34,16 @@ class DhtNetwork:
     """Implements `discovery.Network` for one node.
 
     Args:
-        grape: ours, started.
+        grape: where ours listens, and whom it joins.
         cluster: the cluster's name.
         secret: its secret.
         http_port: where others find our HTTP, at the address of our grape.
     """
 
-    def __init__(self, grape: Grape, *, cluster: str, secret: bytes, http_port: int) -> None:
-        self._grape = grape
+    def __init__(
+        self, grape: GrapeSettings, *, cluster: str, secret: bytes, http_port: int
+    ) -> None:
+        self._grape = Grape(grape)
         self._cluster = cluster
         self._service = service_name(cluster)
         self._secret = secret
@@ -54,9 +56,23 @@ class DhtNetwork:
             auto_decompress=False,
         )
 
-    async def close(self) -> None:
-        """Close the connections to the nodes that were asked."""
+    @property
+    def is_api_bound(self) -> bool:
+        """Whether the grape has its TCP port: what `start` could not bind is then the UDP port."""
+        return self._grape.is_api_bound
+
+    async def start(self) -> None:
+        """Open the grape's ports.
+
+        Raises:
+            OSError: a port cannot be bound.
+        """
+        await self._grape.start()
+
+    async def stop(self) -> None:
+        """Close everything. Announcements age out: they cannot be taken back."""
         await self._session.close()
+        await self._grape.stop()
 
     async def announce(self) -> None:
         """See `Network`."""

@@ -42,9 +42,8 @@ class Pace(NamedTuple):
     announce_s: float
 
 
-def forming_pace() -> Pace:
-    """Return the pace before there is a cluster: people wait for it."""
-    return Pace(lookup_s=0.2, round_s=0.05, ask_s=0.1, announce_s=1.0)
+FORMING_PACE: Final = Pace(lookup_s=0.2, round_s=0.05, ask_s=0.1, announce_s=1.0)
+"""Before there is a cluster, while people wait for it."""
 
 
 def living_pace(peer_age_s: float) -> Pace:
@@ -73,13 +72,15 @@ class Discovery:
     """Knows who else is there. `run` it; read `statements`, `sightings` and `seen_age_s`."""
 
     def __init__(
-        self, network: Network, *, own_id: str, pace: Pace, rng: random.Random | None = None
+        self, network: Network, *, own_id: str, peer_age_s: float, rng: random.Random | None = None
     ) -> None:
+        """Make one that knows nobody; `peer_age_s` is how long the DHT keeps an announcement."""
         self._network = network
         self._own_id = own_id
         self._rng = rng or random.Random()
         self._candidates = Candidates(choose=self._rng.sample)
-        self._pace = pace
+        self._pace = FORMING_PACE
+        self._living_pace = living_pace(peer_age_s)
         self._loop = asyncio.get_running_loop()
         self._asking: set[asyncio.Task[None]] = set()
         self._listeners: list[Callable[[Sighting], None]] = []
@@ -94,9 +95,9 @@ class Discovery:
         """Call `listener` with every proved answer from now on."""
         self._listeners.append(listener)
 
-    def use(self, pace: Pace) -> None:
-        """Go on at another pace."""
-        self._pace = pace
+    def settle(self) -> None:
+        """Go on at a member's pace."""
+        self._pace = self._living_pace
 
     def suggest(self, urls: Iterable[str]) -> None:
         """Ask at these base URLs as well, as if they had been announced."""

@@ -1,21 +1,18 @@
-"""A node among others: its embedded grape, what it states of itself, and who it finds.
+"""A node among others: what it states of itself, and where the others are.
 
-Everything here exists before there is a group and goes on beside it. What the node states is read
-from its identity file at each question, so it never states what is not on stable storage.
+It exists before there is a group and goes on beside it. What the node states is read from its
+identity file at each question, so it never states what is not on stable storage.
 """
 
 from __future__ import annotations
 
-import asyncio
-from collections.abc import Callable, Iterable
+from collections.abc import Iterable
 from typing import Final
 
 import msgspec
 
-from grape import Grape, GrapeSettings
 from raft_exchange.candidates import Sighting
-from raft_exchange.dht_network import DhtNetwork
-from raft_exchange.discovery import Discovery, forming_pace, living_pace
+from raft_exchange.discovery import Discovery
 from raft_exchange.introduction import introduce
 from raft_exchange.raft.formation import Statement
 from raft_exchange.raft.identity import IdentityFile
@@ -30,7 +27,6 @@ class Whereabouts(msgspec.Struct, frozen=True, kw_only=True):
     expect: int
     raft_address: str
     http_url: str
-    http_port: int
 
     def seen_at(self, host: str) -> Whereabouts:
         """Return the same for somebody who reached us at an IPv4 address of ours."""
@@ -43,75 +39,34 @@ class Whereabouts(msgspec.Struct, frozen=True, kw_only=True):
 
 
 class Neighbourhood:
-    """Build it, `start` it, then `discovery` looks around until `stop`."""
+    """Implements `sequencer.core.Membership`: the addresses are those that were proved last."""
 
     def __init__(
-        self,
-        identity: IdentityFile,
-        where: Whereabouts,
-        *,
-        grape: GrapeSettings,
-        secret: bytes,
-        fail: Callable[[BaseException], None],
+        self, identity: IdentityFile, where: Whereabouts, discovery: Discovery, *, secret: bytes
     ) -> None:
-        """Prepare; `fail` is told of a bug in a loop that must not end."""
         self.cluster = identity.current.cluster
         self.node = identity.current.node
         self._identity = identity
         self._where = where
+        self._discovery = discovery
         self._secret = secret
-        self._fail = fail
-        self._grape = Grape(grape)
-        self._peer_age_s = grape.peer_age_ms / 1_000
-        self._network = DhtNetwork(
-            self._grape, cluster=self.cluster, secret=secret, http_port=where.http_port
-        )
         self._members: tuple[str, ...] = ()
         self._addresses: dict[str, MemberAddress] = {}
         own = self.statement()
         self._addresses[own.id] = MemberAddress(own.id, own.raft_address, own.http_url)
-        self._task: asyncio.Task[None] | None = None
-        self.discovery = Discovery(
-            self._network,
-            own_id=self.node,
-            pace=living_pace(self._peer_age_s) if self.is_bound else forming_pace(),
-        )
 
     @property
     def is_bound(self) -> bool:
         """Whether this node belongs to a cluster already."""
         return bool(self._identity.current.cluster_id)
 
-    @property
-    def is_api_bound(self) -> bool:
-        """Whether the grape has its TCP port: what `start` could not bind is then the UDP port."""
-        return self._grape.is_api_bound
-
-    async def start(self) -> None:
-        """Open the grape's ports and look around.
-
-        Raises:
-            OSError: a port cannot be bound.
-        """
-        await self._grape.start()
-        self._task = asyncio.create_task(self.discovery.run(), name="discovery")
-        self._task.add_done_callback(self._on_end)
-
-    async def stop(self) -> None:
-        """Stop looking, and free the ports. Announcements age out: they cannot be taken back."""
-        if self._task is not None:
-            self._task.cancel()
-            await asyncio.wait([self._task])
-        await self._network.close()
-        await self._grape.stop()
-
     def settle(self, members: Iterable[str]) -> None:
         """Go on as a member of a group of these ids."""
         self._members = tuple(members)
-        for sighting in self.discovery.sightings():
+        for sighting in self._discovery.sightings():
             self._note(sighting)
-        self.discovery.add_listener(self._note)
-        self.discovery.use(living_pace(self._peer_age_s))
+        self._discovery.add_listener(self._note)
+        self._discovery.settle()
 
     def members(self) -> list[MemberAddress]:
         """Return where the members are, as far as it is known: else their addresses are empty."""
@@ -119,7 +74,7 @@ class Neighbourhood:
 
     def seen_age_s(self, node_id: str) -> float | None:
         """Return how long ago a node last proved that it is there, None if it never did."""
-        return self.discovery.seen_age_s(node_id)
+        return self._discovery.seen_age_s(node_id)
 
     def raft_endpoint(self, node_id: str) -> tuple[str, int] | None:
         """Return where a member's Raft port is, None while that is unknown."""
@@ -151,7 +106,3 @@ class Neighbourhood:
     def introduce(self, nonce: str, asked_at: str) -> bytes:
         """Return the answer to `GET /v1/node`."""
         return introduce(self.statement(asked_at), nonce=nonce, secret=self._secret)
-
-    def _on_end(self, task: asyncio.Task[None]) -> None:
-        if not task.cancelled() and (error := task.exception()) is not None:
-            self._fail(error)

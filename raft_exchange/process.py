@@ -12,6 +12,7 @@ import logging
 import random
 import signal
 import sys
+from collections.abc import Coroutine
 from contextlib import AsyncExitStack
 from typing import Final
 
@@ -21,6 +22,8 @@ from grape import GrapeSettings
 from raft_exchange import collector
 from raft_exchange.config import Settings
 from raft_exchange.descriptors import TooFewDescriptors, connections_affordable
+from raft_exchange.dht_network import DhtNetwork
+from raft_exchange.discovery import Discovery
 from raft_exchange.exits import EXIT_FAILED, EXIT_OK, EXIT_STORAGE, EXIT_USAGE, fail
 from raft_exchange.forming import Forming
 from raft_exchange.gateway.app import make_forming_app
@@ -99,14 +102,15 @@ async def _serve(settings: Settings, secret: bytes, lifeline: int | None) -> Non
     async with AsyncExitStack() as stack:
         journal, identity = _open_folder(settings)
         stack.callback(journal.close)
-        neighbourhood = await _look_around(settings, identity, secret, stack)
-        forming = Forming(identity, neighbourhood.discovery, state=neighbourhood.statement)
+        probe_tcp(settings.raft_host, settings.raft_port)
+        discovery, neighbourhood = await _look_around(settings, identity, secret, stack)
+        forming = Forming(identity, discovery, state=neighbourhood.statement)
         front = Front(
             Metrics(),
             _gateway_settings(settings, identity.current.node),
             neighbourhood.introduce,
         )
-        front.metrics.watch_discovery(neighbourhood.discovery.figures)
+        front.metrics.watch_discovery(discovery.figures)
         listener = Listener(
             make_forming_app(front, reason=lambda: forming.reason),
             front.metrics,
@@ -164,18 +168,12 @@ def _open_folder(settings: Settings) -> tuple[Journal, IdentityFile]:
 
 async def _look_around(
     settings: Settings, identity: IdentityFile, secret: bytes, stack: AsyncExitStack
-) -> Neighbourhood:
+) -> tuple[Discovery, Neighbourhood]:
+    """Open the grape's ports and begin to look for the other nodes."""
     http_url = settings.advertise_http_url or f"http://{settings.host}:{settings.http_port}"
-    neighbourhood = Neighbourhood(
-        identity,
-        Whereabouts(
-            expect=settings.expect,
-            raft_address=settings.advertise_raft_address
-            or f"{settings.raft_host}:{settings.raft_port}",
-            http_url=http_url,
-            http_port=url_endpoint(http_url)[1],
-        ),
-        grape=GrapeSettings(
+    raft_address = settings.advertise_raft_address or f"{settings.raft_host}:{settings.raft_port}"
+    network = DhtNetwork(
+        GrapeSettings(
             dht_host=settings.dht_host,
             dht_port=settings.dht_port,
             api_host=settings.grape_http_host,
@@ -183,17 +181,35 @@ async def _look_around(
             bootstrap=settings.bootstrap,
             peer_age_ms=1_000 * settings.dht_peer_age_seconds,
         ),
+        cluster=settings.cluster,
         secret=secret,
-        fail=fail,
+        http_port=url_endpoint(http_url)[1],
     )
-    probe_tcp(settings.raft_host, settings.raft_port)
-    stack.push_async_callback(neighbourhood.stop)
+    stack.push_async_callback(network.stop)
     try:
-        await neighbourhood.start()
+        await network.start()
     except OSError as error:
-        part = "dht" if neighbourhood.is_api_bound else "grape_http"
+        part = "dht" if network.is_api_bound else "grape_http"
         raise blame(error, host=f"{part}_host", port=f"{part}_port") from error
-    return neighbourhood
+    discovery = Discovery(
+        network, own_id=identity.current.node, peer_age_s=settings.dht_peer_age_seconds
+    )
+    looking = asyncio.create_task(_guarded(discovery.run()), name="discovery")
+    stack.push_async_callback(_end, looking)
+    where = Whereabouts(expect=settings.expect, raft_address=raft_address, http_url=http_url)
+    return discovery, Neighbourhood(identity, where, discovery, secret=secret)
+
+
+async def _guarded(work: Coroutine[None, None, None]) -> None:
+    try:
+        await work
+    except Exception as error:
+        fail(error)
+
+
+async def _end(task: asyncio.Task[None]) -> None:
+    task.cancel()
+    await asyncio.wait([task])
 
 
 async def _is_bound_before(
