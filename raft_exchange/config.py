@@ -39,6 +39,7 @@ from raft_exchange.setting_values import (
     parse_origins,
     parse_path,
     parse_port,
+    parse_postgres_url,
     parse_seconds,
     parse_url,
     whole,
@@ -84,6 +85,9 @@ class Settings(msgspec.Struct, frozen=True, kw_only=True):
     snapshot_entries: int
     snapshot_mib: int
     disk_reserve_mib: int
+    history: bool
+    history_days: int
+    history_url: str
     auth: str
     allow_open_network: bool
     founding_markets: tuple[MarketRules, ...]
@@ -209,6 +213,27 @@ OPTIONS: Final = (
         str(RESERVE_MIB_DEFAULT),
         f"{RESERVE_MIB_MIN}-{RESERVE_MIB_MAX} MiB",
         "with less free disk the node is read-only: it takes cancels, but no new orders",
+    ),
+    Option(
+        "history",
+        parse_on_off,
+        "on",
+        "on | off",
+        "keep trades and finished orders beyond memory in a file of data_dir",
+    ),
+    Option(
+        "history_days",
+        whole(0, 36_500),
+        "0",
+        "0-36500 days",
+        "how long history is kept in the file; 0: for ever",
+    ),
+    Option(
+        "history_url",
+        parse_postgres_url,
+        "",
+        "postgresql://…",
+        "a PostgreSQL database that the leader copies history to",
     ),
     Option("auth", one_of("open"), "open", "open", "open: no keys; everybody is `anonymous`"),
     Option(

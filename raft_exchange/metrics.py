@@ -79,6 +79,21 @@ class DiscoveryFigures(NamedTuple):
     announcements: Mapping[str, int]
 
 
+class HistoryFigures(NamedTuple):
+    """What the history file counts; `behind_sequences` are applied but not covered by it."""
+
+    rows_written: int
+    rows_dropped: int
+    rows_waiting: int
+    failures: int
+    covered_from: int
+    covered_to: int
+    behind_sequences: int
+    pages_from_peers: int
+    shipped_to: int
+    shipping_failures: int
+
+
 class Metrics:
     """The collectors of one node, in a registry of its own."""
 
@@ -129,6 +144,10 @@ class Metrics:
         counters[status // 100].inc()
         histogram.observe(duration_s)
 
+    def watch_history(self, read: Callable[[], HistoryFigures]) -> None:
+        """Export what `read` returns at each scrape."""
+        self.registry.register(_HistoryCollector(read))
+
     def watch_exchange(self, read: Callable[[], ExchangeFigures]) -> None:
         """Export what `read` returns at each scrape."""
         self.registry.register(_ExchangeCollector(read))
@@ -144,6 +163,34 @@ class Metrics:
     def render(self) -> bytes:
         """Return everything in the Prometheus text format, of type `CONTENT_TYPE`."""
         return generate_latest(self.registry)
+
+
+class _HistoryCollector(Collector):
+    def __init__(self, read: Callable[[], HistoryFigures]) -> None:
+        self._read = read
+
+    def collect(self) -> Iterator[Metric]:
+        figures = self._read()
+        for name, text, value in (
+            ("rows_waiting", "Rows that wait to be written", figures.rows_waiting),
+            ("covered_from_sequence", "Where the history file begins", figures.covered_from),
+            ("covered_to_sequence", "Where the history file ends", figures.covered_to),
+            (
+                "behind_sequences",
+                "Sequences applied that the history file does not cover yet, holes included",
+                figures.behind_sequences,
+            ),
+            ("shipped_to_sequence", "Where the database ends", figures.shipped_to),
+        ):
+            yield GaugeMetricFamily(f"raft_exchange_history_{name}", text, value=value)
+        for name, text, value in (
+            ("rows_written", "Rows written to the history file", figures.rows_written),
+            ("rows_dropped", "Rows not written in time", figures.rows_dropped),
+            ("failures", "Failed writes of the history file", figures.failures),
+            ("pages_from_peers", "Pages that mended a hole", figures.pages_from_peers),
+            ("shipping_failures", "Failed attempts at the database", figures.shipping_failures),
+        ):
+            yield CounterMetricFamily(f"raft_exchange_history_{name}", text, value=value)
 
 
 class _ExchangeCollector(Collector):

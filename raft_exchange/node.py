@@ -21,6 +21,8 @@ from raft_exchange.gateway.app import make_app
 from raft_exchange.gateway.context import Context, Front, has_seed_surface
 from raft_exchange.gateway.grenache_events import EventFeed, make_events_app
 from raft_exchange.gateway.listener import Listener
+from raft_exchange.history.backfill import Prove
+from raft_exchange.history.service import History, HistoryHooks, HistorySettings
 from raft_exchange.listening import bind
 from raft_exchange.marketdata.view import MarketData
 from raft_exchange.metrics import NodeFigures
@@ -44,6 +46,7 @@ from raft_exchange.sequencer.state import ReplicatedState
 from raft_exchange.sequencer.witness import Witness
 
 POLL_S: Final = 0.02
+HISTORY_FILE: Final = "history.sqlite3"
 
 logger = logging.getLogger(__name__)
 
@@ -69,6 +72,7 @@ class Node:
         self._transport = transport
         neighbourhood.settle(identity.founders)
         self._leader_changes = 0
+        self._history: History | None = None
         self._reserve = DiskReserve(settings.disk_reserve_mib * MIB, journal.free_bytes)
         self._marketdata = MarketData()
         self._feed = EventFeed(self._marketdata)
@@ -139,6 +143,25 @@ class Node:
             self._group.keep_snapshots(snapshots)
         return snapshots
 
+    def keep_history(self, prove: Prove) -> None:
+        """Record what is applied from now on; `prove` speaks for a holder of the secret."""
+        settings, core, own = self._settings, self._core, self._identity
+        self._history = History(
+            HistorySettings(
+                path=settings.data_dir / HISTORY_FILE,
+                cluster_id=own.cluster_id,
+                days=settings.history_days,
+                url=settings.history_url,
+            ),
+            HistoryHooks(
+                now_us=now_us,
+                peers=lambda: [m.http_url for m in core.status().members if m.id != own.node],
+                prove=prove,
+                sizes=self._marketdata.sizes_of,
+                is_leader=lambda: self._group.role == "leader",
+            ),
+        )
+
     async def start(
         self, stack: AsyncExitStack, listener: Listener, front: Front, *, subscribers_max: int
     ) -> None:
@@ -155,6 +178,10 @@ class Node:
                 host="host",
                 port="pubsub_port",
             )
+        if self._history is not None:
+            self._history.start(self._state.exchange.sequence)
+            stack.callback(self._history.stop)
+            front.metrics.watch_history(self._history.figures)
         stack.callback(self._snapshots.stop)
         stack.callback(self._driver.stop)
         for id_ in self._identity.founders:
@@ -162,7 +189,9 @@ class Node:
                 self._transport.addNode(self._group.node(id_))
         self._driver.start(self._tick)
         front.metrics.watch_node(self._figures)
-        context = Context(self._core, self._marketdata, front.metrics, front.settings)
+        context = Context(
+            self._core, self._marketdata, front.metrics, front.settings, self._history
+        )
         await listener.serve(make_app(context, front.introduce))
         logger.info("node %s of cluster %s", self._identity.node, self._identity.cluster_id)
 
@@ -206,10 +235,14 @@ class Node:
             )
 
     def _applied(self, applied: Applied) -> None:
+        if self._history is not None:
+            self._history.applied(applied)
         self._feed.applied(applied)
         self._core.applied(applied)
 
     def _restored(self) -> None:
+        if self._history is not None:
+            self._history.restored(self._state.exchange.sequence)
         self._feed.restored()
         self._core.restored()
 

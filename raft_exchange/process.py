@@ -14,6 +14,7 @@ import signal
 import sys
 from collections.abc import Coroutine
 from contextlib import AsyncExitStack
+from functools import partial
 from typing import Final
 
 import uvloop
@@ -40,6 +41,7 @@ from raft_exchange.raft.handshake import Credentials
 from raft_exchange.raft.identity import IdentityError, IdentityFile
 from raft_exchange.raft.journal import Journal
 from raft_exchange.raft.library import check_library
+from raft_exchange.raft.proof import sign
 from raft_exchange.raft.segments import JournalCorrupt
 from raft_exchange.raft.snapshot_store import SnapshotsUnusable
 from raft_exchange.raft.storage import PATH_ERRORS, Directory, DirectoryInUse, StorageFailed
@@ -138,6 +140,8 @@ async def _serve(settings: Settings, secret: bytes, lifeline: int | None) -> Non
             stack.push_async_callback(transport.stop)
             await bind(transport.start(), host="raft_host", port="raft_port")
             node = Node(settings, identity.current, journal, neighbourhood, transport, driver)
+            if settings.history:
+                node.keep_history(partial(sign, secret))
             await node.start(stack, listener, front, subscribers_max=subscribers_max)
             await stop.wait()
             await node.drain()

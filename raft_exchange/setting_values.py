@@ -155,3 +155,10 @@ def parse_origins(text: str) -> tuple[str, ...]:
     if not all(re.fullmatch(r"https?://[A-Za-z0-9.:\[\]-]+", origin) for origin in origins):
         raise ValueError
     return origins
+
+
+def parse_postgres_url(text: str) -> str:
+    """Return the URL of a PostgreSQL database, "" for none."""
+    if text and not text.startswith(("postgresql://", "postgres://")):
+        raise ValueError(text)
+    return text

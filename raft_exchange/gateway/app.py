@@ -15,6 +15,7 @@ from raft_exchange.gateway import (
     markets,
     order_queries,
     orders,
+    past,
     prices,
     seed_surface,
 )
@@ -29,6 +30,7 @@ from raft_exchange.gateway.context import (
 )
 from raft_exchange.gateway.grenache import GRENACHE, Grenache
 from raft_exchange.gateway.guard import Handler, guard, refuse_expectation
+from raft_exchange.history.backfill import PATH as HISTORY_PATH
 from raft_exchange.marketdata.view import MarketData
 from raft_exchange.metrics import ExchangeFigures
 
@@ -73,6 +75,8 @@ def make_app(context: Context, introduce: Introduce) -> web.Application:
     app = _app(Front(metrics, settings, introduce))
     app[CONTEXT] = context
     routes = ROUTES
+    if context.history is not None:
+        routes += (("GET", HISTORY_PATH, past.get_history),)
     if has_seed_surface(settings):
         grenache = app[GRENACHE] = Grenache(context)
         app.on_shutdown.append(grenache.server.close)

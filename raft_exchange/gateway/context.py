@@ -10,6 +10,7 @@ from typing import Final
 import msgspec
 from aiohttp import web
 
+from raft_exchange.history.service import History
 from raft_exchange.marketdata.view import MarketData
 from raft_exchange.metrics import Metrics
 from raft_exchange.sequencer.outcome import Core
@@ -50,12 +51,13 @@ class Front(msgspec.Struct, frozen=True):
 
 
 class Context(msgspec.Struct, frozen=True):
-    """The gateway's collaborators, handed to every handler through the application."""
+    """The gateway's collaborators, handed to every handler; without history, memory is all."""
 
     core: Core
     marketdata: MarketData
     metrics: Metrics
     settings: Settings
+    history: History | None = None
 
 
 FRONT: Final = web.AppKey("front", Front)

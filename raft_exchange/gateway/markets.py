@@ -10,6 +10,7 @@ from aiohttp import web
 from raft_exchange.gateway.bodies import bad_parameter, json_object, query_of, whole_number
 from raft_exchange.gateway.context import CONTEXT, Context
 from raft_exchange.gateway.fields import Json, known_fields
+from raft_exchange.gateway.past import older_trades
 from raft_exchange.gateway.reads import FRESHNESS, freshen, market_named, read_headers
 from raft_exchange.gateway.refusals import refusal
 from raft_exchange.gateway.rendering import (
@@ -171,6 +172,10 @@ async def get_trades(request: web.Request) -> web.Response:
     await freshen(context, query)
     market = await market_named(context, request.match_info["market"])
     found = market.trades.newest(limit + 1, before=before)
+    if len(found) <= limit:
+        before = found[-1].executed.trade_id if found else before
+        more = limit + 1 - len(found)
+        found += await older_trades(context, market.rules.market, before=before, limit=more)
     shown = found[:limit]
     body: View = {
         "trades": [trade_view(trade, market.rules) for trade in shown],

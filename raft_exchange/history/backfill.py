@@ -83,8 +83,9 @@ class Backfill:
                 logger.info("history: %s gives no page: %s", url, error)
                 continue
             page = _within(page, hole)
-            if page.last >= page.first:
-                pages.append(page)
+            if page.last < page.first:
+                continue
+            pages.append(page)
             if page.first == hole[0]:
                 break
         if not pages:

@@ -23,10 +23,9 @@ from concurrent.futures import Future
 from pathlib import Path
 from typing import Final
 
-import msgspec
-
 from raft_exchange.history.rows import Page, Row, rows_of
 from raft_exchange.history.store import HistoryDamaged, Interval, Store
+from raft_exchange.metrics import HistoryFigures
 from raft_exchange.sequencer.applied import Applied
 
 BACKLOG_ROWS_MAX: Final = 100_000
@@ -39,24 +38,6 @@ STOP_S_MAX: Final = 5.0
 FILLS_WAITING_MAX: Final = 4
 
 logger = logging.getLogger(__name__)
-
-
-class HistoryFigures(msgspec.Struct, frozen=True):
-    """What the metrics show. `behind_sequences` are applied but not yet covered, holes included.
-
-    The last three are those of `backfill` and `shipping`.
-    """
-
-    rows_written: int = 0
-    rows_dropped: int = 0
-    rows_waiting: int = 0
-    failures: int = 0
-    covered_from: int = 0
-    covered_to: int = 0
-    behind_sequences: int = 0
-    pages_from_peers: int = 0
-    shipped_to: int = 0
-    shipping_failures: int = 0
 
 
 class Recorder:
@@ -148,7 +129,7 @@ class Recorder:
         return None
 
     def figures(self) -> HistoryFigures:
-        """Return the figures of this moment."""
+        """Return the figures of this moment; those of `backfill` and `shipping` are zero."""
         covered = self._coverage
         behind = self._last + 1 - self._floor - sum(last + 1 - first for first, last in covered)
         return HistoryFigures(
@@ -159,6 +140,9 @@ class Recorder:
             covered_from=covered[0][0] if covered else 0,
             covered_to=covered[-1][1] if covered else 0,
             behind_sequences=max(0, behind),
+            pages_from_peers=0,
+            shipped_to=0,
+            shipping_failures=0,
         )
 
     # In the thread --------------------------------------------------------------------------------
@@ -203,8 +187,9 @@ class Recorder:
                 future.set_exception(error)
                 raise
             self._rows_written += len(page.rows)
-            future.set_result(None)
         self._look(store)
+        for _, future in fills:
+            future.set_result(None)
 
     def _look(self, store: Store) -> None:
         self._coverage, self._floor = tuple(store.coverage()), store.floor()

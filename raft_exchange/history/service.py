@@ -10,8 +10,9 @@ import msgspec
 
 from raft_exchange.history.backfill import Backfill, Prove
 from raft_exchange.history.reader import Reader
-from raft_exchange.history.recorder import HistoryFigures, Recorder
+from raft_exchange.history.recorder import Recorder
 from raft_exchange.history.shipping import Shipping, Sizes
+from raft_exchange.metrics import HistoryFigures
 from raft_exchange.sequencer.applied import Applied
 
 US_PER_DAY = 86_400_000_000
@@ -86,8 +87,7 @@ class History:
         """Return the figures of this moment."""
         figures = self._recorder.figures()
         shipping = self._shipping
-        return msgspec.structs.replace(
-            figures,
+        return figures._replace(
             pages_from_peers=self._backfill.pages,
             shipped_to=shipping.complete_to if shipping is not None else 0,
             shipping_failures=shipping.failures if shipping is not None else 0,

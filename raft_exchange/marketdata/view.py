@@ -97,6 +97,11 @@ class MarketData:
         if change is not None:
             self.history.append(change)
 
+    def sizes_of(self, market: str) -> tuple[int, int]:
+        """Return tick and lot size of a market, in units of 10^-18; they never change."""
+        rules = self.markets[market].rules
+        return rules.tick_size_e18, rules.lot_size_e18
+
     def adopt(self, restored: MarketData) -> None:
         """Become what a snapshot says; a market that somebody holds stays the same object."""
         for name, market in restored.markets.items():

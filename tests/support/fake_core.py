@@ -59,6 +59,7 @@ class FakeCore:
         self.read_only = False
         self.snapshot_index = 0
         self._unfolded: list[tuple[int, int, tuple[Event, ...]]] = []
+        self.folded: list[tuple[int, int, tuple[Event, ...]]] = []
         self._number = 0
         self.run(AdvanceTime(START_US))
 
@@ -97,6 +98,7 @@ class FakeCore:
         """Fold what was applied while `folding` was False."""
         for sequence, time_us, events in self._unfolded:
             self.marketdata.apply(sequence, time_us, events)
+        self.folded += self._unfolded
         self._unfolded.clear()
 
     async def submit(self, requests: Sequence[Request]) -> list[Outcome]:
