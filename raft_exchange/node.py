@@ -14,7 +14,6 @@ from contextlib import AsyncExitStack
 from typing import Final
 
 from raft_exchange import collector
-from raft_exchange.config import Settings
 from raft_exchange.exits import fail
 from raft_exchange.founding import founding_requests, log_founded
 from raft_exchange.gateway.app import make_app
@@ -44,6 +43,7 @@ from raft_exchange.sequencer.pipeline import Pipeline
 from raft_exchange.sequencer.replica import LeaderClock, Replica
 from raft_exchange.sequencer.state import ReplicatedState
 from raft_exchange.sequencer.witness import Witness
+from raft_exchange.settings import Settings
 
 POLL_S: Final = 0.02
 HISTORY_FILE: Final = "history.sqlite3"

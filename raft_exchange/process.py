@@ -21,7 +21,6 @@ import uvloop
 
 from grape import GrapeSettings
 from raft_exchange import collector
-from raft_exchange.config import Settings
 from raft_exchange.descriptors import TooFewDescriptors, connections_affordable
 from raft_exchange.dht_network import DhtNetwork
 from raft_exchange.discovery import Discovery
@@ -47,6 +46,7 @@ from raft_exchange.raft.snapshot_store import SnapshotsUnusable
 from raft_exchange.raft.storage import PATH_ERRORS, Directory, DirectoryInUse, StorageFailed
 from raft_exchange.raft.transport import PeerTransport
 from raft_exchange.setting_values import url_endpoint
+from raft_exchange.settings import Settings
 
 SUBSCRIBERS_SHARE: Final = 8
 """One in so many connections may be a Grenache subscriber's."""
