@@ -61,6 +61,8 @@ class NodeFigures(NamedTuple):
     disk_reserve_bytes: int
     peers: Mapping[str, bool]
     match_lag: Mapping[str, int]
+    divergences: int
+    serves_state: bool
     commands_queued: int
     batches_in_flight: int
     ticks: int
@@ -264,6 +266,7 @@ class _NodeCollector(Collector):
             ("raft_log_last_index", "Index of the last entry held", figures.log_last_index),
             ("raft_commit_index", "Greatest index known to be committed", figures.commit_index),
             ("raft_applied_index", "Index of the last applied entry", figures.applied_index),
+            ("serves_state", "0 while this node's state may differ", figures.serves_state),
             ("snapshot_index", "Last entry in the newest snapshot", figures.snapshot_index),
             ("read_only", "1 while the disk's reserve is touched", figures.read_only),
             ("disk_free_bytes", "Free space for the data folder", figures.disk_free_bytes),
@@ -275,6 +278,7 @@ class _NodeCollector(Collector):
             yield GaugeMetricFamily(f"raft_exchange_{name}", text, value=float(value))
         for name, text, value in (
             ("raft_leader_changes", "Leaders seen, none included", figures.leader_changes),
+            ("state_divergence", "Members seen to differ, this included", figures.divergences),
             ("raft_ticks", "Ticks of the Raft group", figures.ticks),
             ("raft_connections_refused", "Failed handshakes", figures.connections_refused),
         ):

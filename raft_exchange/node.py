@@ -39,6 +39,8 @@ from raft_exchange.raft.storage import Directory
 from raft_exchange.raft.transport import PeerTransport
 from raft_exchange.sequencer.applied import Applied
 from raft_exchange.sequencer.core import NodeCore
+from raft_exchange.sequencer.fence import FenceFile
+from raft_exchange.sequencer.hashing import ForkedHasher
 from raft_exchange.sequencer.pipeline import Pipeline
 from raft_exchange.sequencer.replica import LeaderClock, Replica
 from raft_exchange.sequencer.state import ReplicatedState
@@ -87,17 +89,24 @@ class Node:
             wake=self._driver.wake,
             encode=self._state.write,
         )
-        self._witness = Witness(node=identity.node, state=self._state, group=self._group)
+        self._fence = FenceFile(settings.data_dir)
+        self._witness = Witness(
+            node=identity.node,
+            state=self._state,
+            group=self._group,
+            hasher=ForkedHasher(),
+            fence=self._fence,
+        )
         self._pipeline.restored(
             *self._state.session_of(identity.node), now_s=asyncio.get_running_loop().time()
         )
         self._core = NodeCore(
             membership=neighbourhood,
-            state=self._state,
             pipeline=self._pipeline,
             group=self._group,
             driver=self._driver,
             reserve=self._reserve,
+            witness=self._witness,
         )
 
     def _make_group(self) -> Group:
@@ -120,6 +129,7 @@ class Node:
             fail=fail,
             restored=self._restored,
             has_room=lambda: self._reserve.has_room,
+            standing=lambda: self._witness.standing,
         )
 
     def _restore(self) -> Snapshots:
@@ -183,6 +193,7 @@ class Node:
             stack.callback(self._history.stop)
             front.metrics.watch_history(self._history.figures)
         stack.callback(self._snapshots.stop)
+        stack.callback(self._witness.stop)
         stack.callback(self._driver.stop)
         for id_ in self._identity.founders:
             if id_ != self._identity.node:
@@ -235,6 +246,9 @@ class Node:
             )
 
     def _applied(self, applied: Applied) -> None:
+        self._witness.applied(applied)
+        if self._fence.is_up:
+            return  # nobody is told what came of a state that differs
         if self._history is not None:
             self._history.applied(applied)
         self._feed.applied(applied)
@@ -268,6 +282,8 @@ class Node:
             disk_reserve_bytes=status.disk_reserve_bytes,
             peers={m.id: m.reachable for m in status.members if m.id != status.node},
             match_lag={m.id: m.match_lag or 0 for m in status.members if m.id != status.node},
+            divergences=self._fence.divergences,
+            serves_state=self._core.serves_state,
             commands_queued=self._pipeline.commands_queued,
             batches_in_flight=self._pipeline.batches_in_flight,
             ticks=self._driver.ticks,

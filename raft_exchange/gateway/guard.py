@@ -38,6 +38,8 @@ Handler = Callable[[web.Request], Awaitable[web.StreamResponse]]
 SOCKET_PATH: Final = "/v1/ws"
 LOOPBACK_HOSTS: Final = frozenset({"localhost", "127.0.0.1", "[::1]"})
 ANY_HOST_PATHS: Final = frozenset({"/livez", "/readyz", "/metrics", "/v1/node"})
+STATELESS_PATHS: Final = ANY_HOST_PATHS | {"/v1/cluster"}
+"""What a node answers whose state may differ from the others'."""
 REQUEST_ID_CHARS_MAX: Final = 64
 SERVER: Final = "raft-exchange"
 EXPOSED_HEADERS: Final = "X-Sequence, X-Age-Ms, X-Request-Id, Idempotent-Replay, Retry-After"
@@ -66,9 +68,12 @@ async def guard(request: web.Request, handler: Handler) -> web.StreamResponse:
     in_flight = front.metrics.requests_in_flight
     in_flight.inc()
     request[REQUEST_ID] = request_id = _request_id(request)
+    context = request.app.get(CONTEXT)
     cors: dict[str, str] = {}
     try:
         cors = _admit(request, front)
+        if context is not None:
+            _refuse_divergent(request, context)
         if request.method == "OPTIONS":
             response: web.StreamResponse = _preflight(request, cors)
         else:
@@ -79,7 +84,6 @@ async def guard(request: web.Request, handler: Handler) -> web.StreamResponse:
         in_flight.dec()
     if response.status == HTTPStatus.SWITCHING_PROTOCOLS:
         return response  # its head is long gone, and how long it was open is no duration
-    context = request.app.get(CONTEXT)
     if context is not None and context.core.draining:
         response.force_close()  # the next request goes to a node that stays
     headers = response.headers
@@ -94,6 +98,14 @@ async def guard(request: web.Request, handler: Handler) -> web.StreamResponse:
         duration_s=time.perf_counter() - started_s,
     )
     return response
+
+
+def _refuse_divergent(request: web.Request, context: Context) -> None:
+    if not context.core.serves_state and request.path not in STATELESS_PATHS:
+        raise Problem(
+            ErrorCode.STATE_DIVERGENCE,
+            "the state of this node differs, or is being checked; ask another node",
+        )
 
 
 def _request_id(request: web.Request) -> str:

@@ -60,6 +60,13 @@ def _checks(context: Context) -> list[Check]:
             f"last contact: {'never' if age_ms is None else f'{age_ms} ms ago'}; "
             f"allowed: {age_ms_max} ms",
         ),
+        Check(
+            "state_agrees",
+            context.core.serves_state,
+            {"full": "not known to differ", "aside": "being checked", "fenced": "it differs"}[
+                status.standing
+            ],
+        ),
         Check("applied", lag <= lag_max, f"entries not applied yet: {lag}; allowed: {lag_max}"),
         Check(
             "disk_reserve",

@@ -31,7 +31,7 @@ from pysyncobj.node import Node
 from pysyncobj.transport import Transport
 
 from raft_exchange.raft.following import append_missing, conflict
-from raft_exchange.raft.hooks import Hooks, Timing
+from raft_exchange.raft.hooks import Hooks, Standing, Timing
 from raft_exchange.raft.journal import Journal
 from raft_exchange.raft.leading import APPEND_BYTES_MAX, Leadership
 from raft_exchange.raft.library import (
@@ -100,6 +100,7 @@ class Group(syncobj.SyncObj):  # type: ignore[misc]
         self._leader_commit_index = 0
         self._ticked_at_s = float("-inf")
         self._is_late = False
+        self._aside_in_term = -1
         self._leader_told: str | None = None
         self._connected: set[Node] = set()
         conf = SyncObjConf(
@@ -262,13 +263,16 @@ class Group(syncobj.SyncObj):  # type: ignore[misc]
         # After a pause of our own, what others said meanwhile is still unread: look a tick later.
         pause_s, self._ticked_at_s = now_s - self._ticked_at_s, now_s
         self._is_late = not self._is_late and pause_s > self._timing.quorum_contact_s_max / 2
+        standing = self._hooks.standing()
+        if self._leadership is not None and standing is not Standing.FULL:
+            self._stand_aside(self._leadership)
         if self._leadership is not None:
             self._advance_commit(self._leadership)
             if not self._is_late:
                 self._check_quorum_contact(self._leadership, now_s)
         elif now_s >= self._SyncObj__raftElectionDeadline:
-            if self.last_applied < self._replay_index:
-                self._reset_election_deadline()  # no use as a leader before it has caught up
+            if self.last_applied < self._replay_index or standing is not Standing.FULL:
+                self._reset_election_deadline()  # no use as a leader, before it has caught up
             else:
                 self._start_pre_vote()
         self._apply_committed(now_s)
@@ -288,6 +292,15 @@ class Group(syncobj.SyncObj):  # type: ignore[misc]
         self._pursue_snapshots(now_s)
         self._tell_leader()
 
+    def _stand_aside(self, lead: Leadership) -> None:
+        """Hand over once; step down when that came to nothing."""
+        if self._aside_in_term != self.term:
+            logger.error("leader of term %d stands aside: its state may differ", self.term)
+            self._aside_in_term = self.term
+            self.hand_over()
+        if not lead.is_handing_over:
+            self._become_follower(leader=None)
+
     def _make_way(self, lead: Leadership, now_s: float) -> None:
         lead.make_way(
             self._connected,
@@ -297,7 +310,7 @@ class Group(syncobj.SyncObj):  # type: ignore[misc]
         )
 
     def _pursue_snapshots(self, now_s: float) -> None:
-        if self._snapshots is not None:
+        if self._snapshots is not None and self._hooks.standing() is not Standing.FENCED:
             lead = self._leadership
             self._snapshots.tick(
                 index=self.last_applied,
@@ -333,7 +346,7 @@ class Group(syncobj.SyncObj):  # type: ignore[misc]
             )
             assert entries, "committed entries are in the log"
             for command, index, term in entries:
-                if index > self.commit_index:
+                if index > self.commit_index or self._hooks.standing() is Standing.FENCED:
                     return
                 assert index == self.last_applied + 1, (index, self.last_applied)
                 if command[:1] == REGULAR:
@@ -406,6 +419,8 @@ class Group(syncobj.SyncObj):  # type: ignore[misc]
     def _start_election(self) -> None:
         self._reset_election_deadline()
         self._pre_votes = set()
+        if self._hooks.standing() is not Standing.FULL:
+            return
         self._leader_heard_at_s = float("-inf")
         self._SyncObj__raftLeader = None
         self._SyncObj__setState(CANDIDATE)
@@ -582,7 +597,7 @@ class Group(syncobj.SyncObj):  # type: ignore[misc]
         status, offset = SnapshotStatus.REFUSED, 0
         if message.term >= self.term:
             self._hear_leader(node, message.term)
-            if self._snapshots is not None:
+            if self._snapshots is not None and self._hooks.standing() is not Standing.FENCED:
                 status, offset, restored = self._snapshots.receive(
                     message, commit_index=self.commit_index
                 )

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from enum import Enum
 from typing import NoReturn
 
 import msgspec
@@ -18,6 +19,14 @@ class Timing(msgspec.Struct, frozen=True):
     transfer_s_max: float = 2.0
 
 
+class Standing(Enum):
+    """What a member may do beside storing the log and voting, which it may always."""
+
+    FULL = "full"
+    ASIDE = "aside"  # it applies what is committed, and does not lead
+    FENCED = "fenced"  # neither that, nor are its snapshots of any use, nor does it take any
+
+
 class Hooks(msgspec.Struct, frozen=True):
     """What the group calls. None of them may call back into a tick.
 
@@ -25,7 +34,8 @@ class Hooks(msgspec.Struct, frozen=True):
     it is not an entry at all. `apply` gets every committed ordinary entry once, in order. `fail`
     does not return: the replica stops rather than diverges. `restored` says that the state has
     been replaced by a snapshot's: entries were jumped over. `has_room` tells whether the disk is
-    above its reserve: a leader without room makes way for a member that has some.
+    above its reserve: a leader without room makes way for a member that has some. `standing` is
+    asked at each tick and entry.
     """
 
     admit: Callable[[bytes], bytes | None]
@@ -36,3 +46,4 @@ class Hooks(msgspec.Struct, frozen=True):
     fail: Callable[[BaseException], NoReturn]
     restored: Callable[[], None] = lambda: None
     has_room: Callable[[], bool] = lambda: True
+    standing: Callable[[], Standing] = lambda: Standing.FULL

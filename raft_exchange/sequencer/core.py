@@ -14,17 +14,21 @@ from typing import Final, Protocol
 from raft_exchange.raft.disk_reserve import DiskReserve
 from raft_exchange.raft.driver import Driver
 from raft_exchange.raft.group import Group
+from raft_exchange.raft.hooks import Standing
 from raft_exchange.raft.members import MemberAddress
 from raft_exchange.sequencer.applied import Applied
 from raft_exchange.sequencer.codec import Request
+from raft_exchange.sequencer.hashing import ForkedHasher, HashFailed
 from raft_exchange.sequencer.idempotency import Stored
+from raft_exchange.sequencer.notices import Digest
 from raft_exchange.sequencer.outcome import Member, Outcome, Refusal, Refused, Status
 from raft_exchange.sequencer.pipeline import Pipeline
-from raft_exchange.sequencer.state import ReplicatedState
+from raft_exchange.sequencer.witness import Witness
 
 SEQUENCE_WAITERS_MAX: Final = 1_000
-HASH_PAUSE_SHARE: Final = 20
-"""A state hash is taken at most this share of the time: it holds up the loop while it lasts."""
+HASH_SHARE: Final = 5
+"""A hash somebody asks for is computed at most this share of the time: it takes a core."""
+HASH_POLL_S: Final = 0.005
 
 
 class Membership(Protocol):
@@ -49,17 +53,19 @@ class NodeCore:
         self,
         *,
         membership: Membership,
-        state: ReplicatedState,
         pipeline: Pipeline,
         group: Group,
         driver: Driver,
         reserve: DiskReserve,
+        witness: Witness,
     ) -> None:
         self._membership = membership
-        self._state = state
+        self._state = witness.state
         self._pipeline = pipeline
         self._driver = driver
         self._reserve = reserve
+        self._witness = witness
+        self._hasher = ForkedHasher()
         self._group = group
         self._is_draining = False
         self._loop = asyncio.get_running_loop()
@@ -97,13 +103,25 @@ class NodeCore:
 
     async def submit(self, requests: Sequence[Request]) -> list[Outcome]:
         """See `outcome.Core.submit`."""
-        if (refused := self._refuse_newer(requests)) is not None:
-            return [refused] * len(requests)
+        refused = self._refuse_divergent() or self._refuse_newer(requests)
+        if refused is not None:
+            return [refused] * max(1, len(requests))
         future: asyncio.Future[list[Outcome]] = self._loop.create_future()
         self._pipeline.submit(
             requests, lambda outcomes: _resolve(future, outcomes), now_s=self._loop.time()
         )
         return await future
+
+    @property
+    def serves_state(self) -> bool:
+        """See `outcome.Core.serves_state`."""
+        return self._witness.standing is Standing.FULL
+
+    def _refuse_divergent(self) -> Refused | None:
+        if self.serves_state:
+            return None
+        detail = "the state of this node differs, or is being checked; ask another node"
+        return Refused(Refusal.STATE_DIVERGENCE, detail)
 
     def _refuse_newer(self, requests: Sequence[Request]) -> Refused | None:
         """Refuse what needs a later version than the active one: not all members could apply it."""
@@ -148,15 +166,30 @@ class NodeCore:
         async with self._hash_lock:
             if self._hash is None or self._hash[0] != self._state.exchange.sequence:
                 await asyncio.sleep(max(0.0, self._hash_after_s - self._loop.time()))
-                began_s = self._loop.time()
-                self._hash = self._state.exchange.sequence, self._state.state_hash()
-                took_s = self._loop.time() - began_s
-                self._hash_after_s = began_s + HASH_PAUSE_SHARE * took_s
+                self._hash = await self._hash_now()
             return self._hash
+
+    async def _hash_now(self) -> tuple[int, str]:
+        began_s, sequence = self._loop.time(), self._state.exchange.sequence
+        found = None
+        if self._hasher.start(0, self._state.encode):
+            try:
+                while (found := self._hasher.poll()) is None and self._hasher.is_busy:  # noqa: ASYNC110
+                    await asyncio.sleep(HASH_POLL_S)
+            finally:
+                self._hasher.stop()
+        self._hash_after_s = began_s + HASH_SHARE * (self._loop.time() - began_s)
+        if found is None:
+            raise HashFailed
+        return sequence, found[1].hex()
 
     def stored(self, account: str, key: str) -> Stored | None:
         """See `outcome.Core.stored`."""
         return self._state.stored(account, key)
+
+    def _is_fenced(self, member: str) -> bool:
+        here = member == self._membership.node and self._witness.standing is Standing.FENCED
+        return here or member in self._state.selfcheck.fenced
 
     def request_snapshot(self) -> None:
         """See `outcome.Core.request_snapshot`."""
@@ -186,6 +219,10 @@ class NodeCore:
             disk_reserve_bytes=self._reserve.reserve_bytes,
             version=self._state.version,
             version_newest=self._state.versions.newest,
+            standing=self._witness.standing.value,
+            checkpoint_sequence=self._state.selfcheck.agreed[Digest.STATE].sequence,
+            state_hash=self._state.selfcheck.agreed[Digest.STATE].value.hex(),
+            event_digest=self._state.selfcheck.chain.hex(),
         )
 
     def _view(self, member: MemberAddress) -> Member:
@@ -200,6 +237,7 @@ class NodeCore:
             reachable=is_reachable,
             seen_age_ms=None if age_s is None else int(1_000 * age_s),
             match_lag=0 if raft.role == "leader" and is_own else raft.match_lag(member.id),
+            fenced=self._is_fenced(member.id),
         )
 
 

@@ -6,6 +6,7 @@ is seen in the replicated state, and lost or doubled proposals do no harm.
 
 from __future__ import annotations
 
+from enum import IntEnum
 from typing import Final
 
 import msgspec
@@ -15,6 +16,14 @@ NOTICES_MAX: Final = 16
 ROSTER_MAX: Final = 64
 """Members that a roster names; far above any sensible group."""
 NODE_BYTES_MAX: Final = 64
+DIGEST_BYTES: Final = 32
+
+
+class Digest(IntEnum):
+    """What replicas compare at a checkpoint."""
+
+    EVENTS = 0  # the chained digest of the events of all entries
+    STATE = 1  # the SHA-256 of the canonical bytes of the whole state
 
 
 class _Notice(
@@ -36,7 +45,20 @@ class Reads(_Notice, frozen=True, tag="reads"):
     version: int
 
 
-Notice = Roster | Reads
+class Report(_Notice, frozen=True, tag="report"):
+    """A node says what it has at the checkpoint of entry `index`."""
+
+    node: str
+    digest: Digest
+    index: int
+    value: bytes
+
+
+class Checkpoint(_Notice, frozen=True, tag="checkpoint"):
+    """Somebody wants one now: after this entry the whole state is compared."""
+
+
+Notice = Roster | Reads | Report | Checkpoint
 
 
 def is_bounded(notice: Notice) -> bool:
@@ -46,6 +68,10 @@ def is_bounded(notice: Notice) -> bool:
             return len(members) <= ROSTER_MAX and all(map(_is_node, members))
         case Reads(node=node):
             return _is_node(node)
+        case Report(node=node, value=value):
+            return _is_node(node) and len(value) == DIGEST_BYTES
+        case Checkpoint():
+            return True
 
 
 def _is_node(name: str) -> bool:

@@ -26,6 +26,7 @@ class Refusal(StrEnum):
     READ_ONLY = "read_only"
     DRAINING = "draining"
     UPGRADE_PENDING = "upgrade_pending"
+    STATE_DIVERGENCE = "state_divergence"
 
 
 class Committed(msgspec.Struct, frozen=True):
@@ -59,7 +60,8 @@ class Member(msgspec.Struct, frozen=True):
     """What this node knows of one member of the Raft group.
 
     `seen_age_ms` is the time since it was connected or introduced itself, None if it never did.
-    `match_lag` is in entries, known on the leader only; None elsewhere.
+    `match_lag` is in entries, known on the leader only; None elsewhere. `fenced` says that its
+    state differs from the majority's, by the log or, of this node, by itself.
     """
 
     id: str
@@ -68,6 +70,7 @@ class Member(msgspec.Struct, frozen=True):
     reachable: bool
     seen_age_ms: int | None
     match_lag: int | None
+    fenced: bool
 
 
 class Status(msgspec.Struct, frozen=True):
@@ -78,7 +81,10 @@ class Status(msgspec.Struct, frozen=True):
     in this node's newest snapshot, 0 without one. `tick_age_ms` is the time since the
     Raft group last ran. `read_only` says that the disk's reserve is touched: no new orders.
     `version` is the active one (`matching/versions.py`), `version_newest` the
-    newest that this node reads.
+    newest that this node reads. `standing` is "full", "aside" (its state is being checked before
+    it serves) or "fenced" (its state differs). `checkpoint_sequence` and `state_hash` (hex) are
+    what a majority agreed on last, 0 and "" before; `event_digest` (hex) is the chained digest of
+    all events up to `sequence`.
     """
 
     cluster: str
@@ -100,6 +106,10 @@ class Status(msgspec.Struct, frozen=True):
     disk_reserve_bytes: int
     version: int
     version_newest: int
+    standing: str
+    checkpoint_sequence: int
+    state_hash: str
+    event_digest: str
 
 
 class Core(Protocol):
@@ -133,8 +143,17 @@ class Core(Protocol):
         """
         ...
 
+    @property
+    def serves_state(self) -> bool:
+        """Return whether answers may come from this node's state: False once it may differ."""
+        ...
+
     async def state_hash(self) -> tuple[int, str]:
-        """Return the sequence and the SHA-256 (hex) of the canonical state at that sequence."""
+        """Return the sequence and the SHA-256 (hex) of the canonical state at that sequence.
+
+        Raises:
+            HashFailed: this machine has no room for it now.
+        """
         ...
 
     def request_snapshot(self) -> None:

@@ -32,7 +32,7 @@ from raft_exchange.sequencer.idempotency import (
     decode_events,
     fingerprint,
 )
-from raft_exchange.sequencer.notices import Notice
+from raft_exchange.sequencer.notices import Notice, Roster
 from raft_exchange.sequencer.selfcheck import Record, SelfCheck
 
 SNAPSHOT_VERSION: Final = 1
@@ -100,6 +100,7 @@ class ReplicatedState:
                 self._note(batch, index)
             results.extend(self._answer_all(batch.requests))
             results.extend(map(self._note_said, batch.notices))
+        self._end_entry(index, results)
         return Applied(
             index,
             term,
@@ -119,9 +120,22 @@ class ReplicatedState:
         """Return the logged time at which something expires next, if anything will."""
         return self.exchange.next_expiry_us()
 
+    def _end_entry(self, index: int, results: list[Result]) -> None:
+        exchange = self.exchange
+        events = [result.events for result in results]
+        self.selfcheck.end_entry(
+            index,
+            self.versions.encode((index, events), exchange.version),
+            size=len(exchange.live.by_id) + len(self._window),
+            sequence=exchange.sequence,
+            time_us=exchange.time_us,
+        )
+
     def _note_said(self, notice: Notice) -> Result:
         self.exchange.count_command()
-        self.selfcheck.take(notice)
+        if isinstance(notice, Roster) and not self.selfcheck.has_begun:
+            self.selfcheck.begin(hashlib.sha256(self.encode()).digest())
+        self.selfcheck.take(notice, time_us=self.exchange.time_us)
         version = self.selfcheck.version_all_read()
         if version > self.version:
             refuse_newer("the exchange from here on", version, self.versions.newest)

@@ -3,10 +3,14 @@
 from __future__ import annotations
 
 import asyncio
+from types import SimpleNamespace
 from typing import Any
+
+import pytest
 
 from raft_exchange.matching.messages import ANONYMOUS, CancelAll, CreateAccount
 from raft_exchange.matching.versions import Versions
+from raft_exchange.raft.hooks import Standing
 from raft_exchange.raft.members import Membership
 from raft_exchange.sequencer.codec import Batch, Request
 from raft_exchange.sequencer.core import NodeCore
@@ -30,15 +34,17 @@ class Taking:
         resolve(list(requests))
 
 
-def make_core(state: ReplicatedState, pipeline: Any) -> NodeCore:
+def make_core(
+    state: ReplicatedState, pipeline: Any, standing: Standing = Standing.FULL
+) -> NodeCore:
     unused: Any = None
     return NodeCore(
         membership=Membership("test", "n1", ()),
-        state=state,
         pipeline=pipeline,
         group=unused,
         driver=unused,
         reserve=unused,
+        witness=SimpleNamespace(state=state, standing=standing),  # type: ignore[arg-type]
     )
 
 
@@ -65,5 +71,20 @@ def test_it_is_taken_from_the_entry_on_by_which_all_members_read_it() -> None:
         state.apply(1, 1, 1_000, Batch("", 0, 0, [], (Roster(("n1",)), Reads("n1", 2))))
         await core.submit([NEW])
         assert pipeline.taken == [NEW]
+
+    asyncio.run(trial())
+
+
+@pytest.mark.parametrize("standing", [Standing.FENCED, Standing.ASIDE])
+def test_a_node_whose_state_may_differ_takes_nothing(standing: Standing) -> None:
+    async def trial() -> None:
+        pipeline = Taking()
+        core = make_core(ReplicatedState(), pipeline, standing)
+        for requests in ([OLD], []):
+            (refused,) = await core.submit(requests)
+            assert isinstance(refused, Refused)
+            assert refused.code is Refusal.STATE_DIVERGENCE
+        assert not pipeline.taken
+        assert not core.serves_state
 
     asyncio.run(trial())

@@ -10,6 +10,7 @@ The real pysyncobj runs inside, its module clock and its module `random` replace
 
 from __future__ import annotations
 
+import hashlib
 import heapq
 import random
 from collections.abc import Callable, Iterator, Sequence
@@ -79,6 +80,41 @@ class SimTransport(Transport):  # type: ignore[misc]
         self.is_closed = True
 
 
+class SimFence:
+    """Whether a node is fenced, on a disk that loses nothing."""
+
+    def __init__(self) -> None:
+        self.reason = ""
+        self.noted: list[str] = []
+
+    @property
+    def is_up(self) -> bool:
+        return bool(self.reason)
+
+    def put_up(self, reason: str) -> None:
+        self.reason = reason
+
+    def note(self, member: str, index: int) -> None:
+        self.noted.append(member)
+
+
+class InlineHasher:
+    """Hashes at once and answers at the next poll: as if a child had been quick."""
+
+    def __init__(self) -> None:
+        self._done: list[tuple[int, bytes]] = []
+
+    def start(self, index: int, encode: Callable[[], bytes]) -> bool:
+        self._done.append((index, hashlib.sha256(encode()).digest()))
+        return True
+
+    def poll(self) -> tuple[int, bytes] | None:
+        return self._done.pop(0) if self._done else None
+
+    def stop(self) -> None:
+        self._done.clear()
+
+
 class SimNode:
     """One node's process: what a crash loses, and `disk`, which survives it."""
 
@@ -89,10 +125,12 @@ class SimNode:
         self.disk: Any = world.make_disk(node_id)
         self.boot = 0
         self.versions = VERSIONS  # of the release it runs
+        self.fence = SimFence()
         self.is_running = False
         self.is_stopped = False  # SIGSTOP: runs nothing, hears nothing, keeps its memory
         self.has_room = True  # on its disk, above the reserve
         self.corrupt: Callable[[Applied, ReplicatedState], None] | None = None
+        self.may_differ = False  # from the others: its entries are not held against theirs
 
     def start(self) -> None:
         """Start the process on what the disk holds."""
@@ -120,6 +158,7 @@ class SimNode:
                 wake=self.wake,
                 fail=self._fail,
                 restored=self._on_restored,
+                standing=lambda: self.witness.standing,
                 has_room=lambda: self.has_room,
             ),
         )
@@ -133,7 +172,13 @@ class SimNode:
             wake=self.wake,
             encode=self.state.write,
         )
-        self.witness = Witness(node=self.id, state=self.state, group=self.group)
+        self.witness = Witness(
+            node=self.id,
+            state=self.state,
+            group=self.group,
+            hasher=InlineHasher(),
+            fence=self.fence,
+        )
         self.world.network_up(self.id)
         self._timer(self.boot)
 
@@ -181,7 +226,11 @@ class SimNode:
     def _on_applied(self, applied: Applied) -> None:
         if self.corrupt is not None:
             self.corrupt(applied, self.state)
-        self.world.note_applied(self, applied)
+        self.witness.applied(applied)
+        if self.fence.is_up:
+            return
+        if not self.may_differ:
+            self.world.note_applied(self, applied)
         self.pipeline.applied(applied, now_s=self.world.now_s)
 
     def _on_restored(self) -> None:
