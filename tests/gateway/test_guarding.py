@@ -162,6 +162,8 @@ async def test_readiness_names_what_is_missing() -> None:
             ({"commit_lag": 1_001}, "applied"),
             ({"draining": True}, "not_draining"),
             ({"read_only": True}, "disk_reserve"),
+            ({"standing": "fenced"}, "state_agrees"),
+            ({"standing": "aside"}, "state_agrees"),
         ):
             before = {key: getattr(g.core, key) for key in change}
             for key, value in change.items():
@@ -172,6 +174,29 @@ async def test_readiness_names_what_is_missing() -> None:
             assert (await g.call("GET", "/livez")).status == 200
             for key, value in before.items():
                 setattr(g.core, key, value)
+
+
+@pytest.mark.parametrize("standing", ["fenced", "aside"])
+@in_loop
+async def test_a_node_whose_state_may_differ_answers_nothing_from_it(standing: str) -> None:
+    async with gateway() as g:
+        await g.place()
+        g.core.standing = standing
+        for method, path in (
+            ("GET", "/v1/orders"),
+            ("GET", "/v1/markets/BTC-USD/book"),
+            ("DELETE", "/v1/orders"),
+            ("GET", "/state"),
+            ("GET", "/v1/time"),
+        ):
+            answer = await g.call(method, path)
+            assert (answer.status, answer.code) == (503, "state_divergence"), path
+            assert "Retry-After" in answer.headers
+        placed = await g.place()
+        assert (placed.status, placed.code) == (503, "state_divergence")
+        assert (await g.call("GET", "/livez")).status == 200
+        cluster = await g.call("GET", "/v1/cluster")
+        assert cluster.body["standing"] == standing
 
 
 @in_loop
