@@ -25,6 +25,7 @@ from raft_exchange.gateway.context import (
     CONTEXT,
     FRONT,
     REQUEST_ID,
+    Context,
     Front,
     RequestIds,
     has_seed_surface,

@@ -11,7 +11,6 @@ import pytest
 from raft_exchange.matching.messages import ANONYMOUS, CancelAll, CreateAccount
 from raft_exchange.matching.versions import Versions
 from raft_exchange.raft.hooks import Standing
-from raft_exchange.raft.members import Membership
 from raft_exchange.sequencer.codec import Batch, Request
 from raft_exchange.sequencer.core import NodeCore
 from raft_exchange.sequencer.notices import Reads, Roster
@@ -39,7 +38,7 @@ def make_core(
 ) -> NodeCore:
     unused: Any = None
     return NodeCore(
-        membership=Membership("test", "n1", ()),
+        membership=unused,
         pipeline=pipeline,
         group=unused,
         driver=unused,
