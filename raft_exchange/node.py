@@ -90,13 +90,7 @@ class Node:
             encode=self._state.write,
         )
         self._fence = FenceFile(settings.data_dir)
-        self._witness = Witness(
-            node=identity.node,
-            state=self._state,
-            group=self._group,
-            hasher=ForkedHasher(),
-            fence=self._fence,
-        )
+        self._witness = self._make_witness()
         self._pipeline.restored(
             *self._state.session_of(identity.node), now_s=asyncio.get_running_loop().time()
         )
@@ -117,6 +111,15 @@ class Node:
             transport=self._transport,
             timing=Timing(),
             hooks=self._hooks(),
+        )
+
+    def _make_witness(self) -> Witness:
+        return Witness(
+            node=self._identity.node,
+            state=self._state,
+            group=self._group,
+            hasher=ForkedHasher(),
+            fence=self._fence,
         )
 
     def _hooks(self) -> Hooks:
