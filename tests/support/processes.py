@@ -52,10 +52,24 @@ class NodeProcess:
         self.folder = folder
         self.http_port, self.raft_port, self.pubsub_port, self.grape_http_port = free_ports(4)
         (self.dht_port,) = free_ports(1, socket.SOCK_DGRAM)
-        self.url = f"http://127.0.0.1:{self.http_port}"
         self.host = "127.0.0.1"  # where it is reached by the other nodes
+        self.http_host = "127.0.0.1"
         self.launcher: list[str] = []  # what the node's command is given to
         self.process: subprocess.Popen[bytes] | None = None
+
+    def move(self, host: str) -> None:
+        """Be at another address of this machine, and at other ports, from the next start on."""
+        self.host = self.http_host = host
+        self.http_port, self.raft_port, self.pubsub_port, self.grape_http_port = free_ports(4)
+        (self.dht_port,) = free_ports(1, socket.SOCK_DGRAM)
+
+    @property
+    def url(self) -> str:
+        return f"http://{self.http_host}:{self.http_port}"
+
+    @property
+    def grape_url(self) -> str:
+        return f"http://127.0.0.1:{self.grape_http_port}"
 
     @property
     def id(self) -> str:
@@ -124,6 +138,7 @@ class RealCluster:
             "bootstrap": ",".join(f"{n.host}:{n.dht_port}" for n in self.nodes[:2]),
             "data_dir": node.folder,
             "cluster_secret_file": self.folder / "cluster.secret",
+            "host": node.http_host,
             "http_port": node.http_port,
             "raft_host": node.host,
             "raft_port": node.raft_port,
