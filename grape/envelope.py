@@ -27,6 +27,9 @@ DETAIL_CHARS_MAX: Final = 500
 GZIP_WINDOW_BITS: Final = 16 + zlib.MAX_WBITS  # 16 = with the gzip header and checksum
 
 
+_RAW_PARTS: Final = msgspec.json.Decoder(list[msgspec.Raw])
+
+
 class ErrorCode(enum.StrEnum):
     """Every way a call can fail on our side; the value is the text that Node.js peers use."""
 
@@ -108,8 +111,13 @@ def encode_call(call: Call) -> bytes:
     return encode_json(call)
 
 
-def decode_call(data: bytes | str, *, header: str | None = None) -> Call:
+def decode_call(data: bytes | str, *, header: str | None = None, raw_payload: bool = False) -> Call:
     """Parse a request; `header` is `_gr`, JSON `[rid, key]`, which goes before the body's own.
+
+    Args:
+        data: the body or frame.
+        header: None where there was none.
+        raw_payload: leave the payload as the bytes of its JSON text, which may be malformed.
 
     Raises:
         GrenacheError: HEADER_PARSE_GR or REQUEST_INVALID.
@@ -122,7 +130,7 @@ def decode_call(data: bytes | str, *, header: str | None = None) -> Call:
         except (ValueError, TypeError):
             raise GrenacheError(ErrorCode.HEADER_PARSE_GR) from None
     try:
-        parts = decode_json(data)
+        parts = _raw_parts(data) if raw_payload else decode_json(data)
     except ValueError as error:
         raise GrenacheError(ErrorCode.REQUEST_INVALID, str(error)) from None
     if not isinstance(parts, list) or len(parts) < 2:
@@ -133,7 +141,18 @@ def decode_call(data: bytes | str, *, header: str | None = None) -> Call:
         raise GrenacheError(ErrorCode.REQUEST_INVALID, "rid is neither text nor a number")
     if not isinstance(key, str):
         raise GrenacheError(ErrorCode.REQUEST_INVALID, "key is not text")
-    return Call(rid, key, parts[2] if len(parts) > 2 else None)
+    if len(parts) > 2:
+        return Call(rid, key, parts[2])
+    return Call(rid, key, b"null" if raw_payload else None)
+
+
+def _raw_parts(data: bytes | str) -> list[Any]:
+    """The parts of an array, the third one as its text. Raises ValueError."""
+    try:
+        parts = _RAW_PARTS.decode(data)
+    except (msgspec.DecodeError, UnicodeError, RecursionError) as error:
+        raise ValueError(f"not JSON: {error}") from None
+    return [*map(decode_json, parts[:2]), *map(bytes, parts[2:])]
 
 
 def encode_reply(reply: Reply) -> bytes:

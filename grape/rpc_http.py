@@ -98,8 +98,10 @@ def _unpack_reply(data: bytes) -> bytes:
     return unpacked
 
 
-async def read_call(request: web.BaseRequest, *, bytes_max: int) -> Call:
+async def read_call(request: web.BaseRequest, *, bytes_max: int, raw_payload: bool = False) -> Call:
     """The call in an HTTP request's body, of at most `bytes_max` bytes packed and unpacked.
+
+    `raw_payload` is as for `decode_call`.
 
     Raises:
         GrenacheError: HEADER_PARSE_GR, REQUEST_INVALID, REQUEST_SIZE or TIMEOUT: see
@@ -118,7 +120,7 @@ async def read_call(request: web.BaseRequest, *, bytes_max: int) -> Call:
         raise GrenacheError(ErrorCode.REQUEST_SIZE, f"more than {bytes_max} bytes") from None
     except aiohttp.ClientError as error:  # the body ended early or is not chunked as it says
         raise GrenacheError(ErrorCode.REQUEST_INVALID, str(error)) from None
-    return decode_call(body, header=request.headers.get(STREAM_HEADER))
+    return decode_call(body, header=request.headers.get(STREAM_HEADER), raw_payload=raw_payload)
 
 
 def wants_gzip(request: web.BaseRequest) -> bool:

@@ -71,6 +71,8 @@ class RpcServer:
         handler: answers one call.
         request_bytes_max: bound of one request, packed and unpacked.
         in_flight_max: bound of the calls handled at one time, over all connections.
+        raw_payload: hand over payloads as the bytes of their JSON text, for a handler whose
+            numbers must not pass through a float; they may be malformed.
     """
 
     def __init__(
@@ -79,10 +81,12 @@ class RpcServer:
         *,
         request_bytes_max: int = REQUEST_BYTES_MAX,
         in_flight_max: int = IN_FLIGHT_MAX,
+        raw_payload: bool = False,
     ) -> None:
         self._handler = handler
         self._request_bytes_max = request_bytes_max
         self._in_flight_max = in_flight_max
+        self._raw_payload = raw_payload
         self._bodies = 0
         self._sockets: set[web.WebSocketResponse] = set()
         self._handling: set[asyncio.Future[Any]] = set()
@@ -101,7 +105,9 @@ class RpcServer:
             return refusal_response(GrenacheError(ErrorCode.BUSY))
         self._bodies += 1
         try:
-            call = await read_call(request, bytes_max=self._request_bytes_max)
+            call = await read_call(
+                request, bytes_max=self._request_bytes_max, raw_payload=self._raw_payload
+            )
         except GrenacheError as error:
             return refusal_response(error)
         finally:
@@ -146,7 +152,7 @@ class RpcServer:
             if message.type not in (aiohttp.WSMsgType.TEXT, aiohttp.WSMsgType.BINARY):
                 continue
             try:
-                call = decode_call(message.data)
+                call = decode_call(message.data, raw_payload=self._raw_payload)
             except GrenacheError:
                 continue  # without a rid nobody could match an answer
             await room.acquire()

@@ -7,9 +7,9 @@ import sys
 from collections.abc import Sequence
 
 from raft_exchange import __version__
-from raft_exchange.cli import bench, cluster, node, verify
+from raft_exchange.cli import bench, book, cluster, market, node, order, trades, verify
 
-COMMANDS = (cluster, node, verify, bench)
+COMMANDS = (cluster, node, order, book, trades, market, verify, bench)
 
 
 def make_parser() -> argparse.ArgumentParser:

@@ -56,8 +56,13 @@ class NodeFigures(NamedTuple):
     applied_index: int
     snapshot_index: int
     snapshots: Mapping[str, int]
+    read_only: bool
+    disk_free_bytes: int
+    disk_reserve_bytes: int
     peers: Mapping[str, bool]
     match_lag: Mapping[str, int]
+    divergences: int
+    serves_state: bool
     commands_queued: int
     batches_in_flight: int
     ticks: int
@@ -65,6 +70,30 @@ class NodeFigures(NamedTuple):
     connections_refused: int
     frames: Mapping[str, int]
     bytes: Mapping[str, int]
+
+
+class DiscoveryFigures(NamedTuple):
+    """What discovery counts: `answers` and `announcements` by what became of them."""
+
+    nodes_seen: int
+    addresses: int
+    answers: Mapping[str, int]
+    announcements: Mapping[str, int]
+
+
+class HistoryFigures(NamedTuple):
+    """What the history file counts; `behind_sequences` are applied but not covered by it."""
+
+    rows_written: int
+    rows_dropped: int
+    rows_waiting: int
+    failures: int
+    covered_from: int
+    covered_to: int
+    behind_sequences: int
+    pages_from_peers: int
+    shipped_to: int
+    shipping_failures: int
 
 
 class Metrics:
@@ -117,6 +146,10 @@ class Metrics:
         counters[status // 100].inc()
         histogram.observe(duration_s)
 
+    def watch_history(self, read: Callable[[], HistoryFigures]) -> None:
+        """Export what `read` returns at each scrape."""
+        self.registry.register(_HistoryCollector(read))
+
     def watch_exchange(self, read: Callable[[], ExchangeFigures]) -> None:
         """Export what `read` returns at each scrape."""
         self.registry.register(_ExchangeCollector(read))
@@ -125,9 +158,41 @@ class Metrics:
         """Export what `read` returns at each scrape."""
         self.registry.register(_NodeCollector(read))
 
+    def watch_discovery(self, read: Callable[[], DiscoveryFigures]) -> None:
+        """Export what `read` returns at each scrape."""
+        self.registry.register(_DiscoveryCollector(read))
+
     def render(self) -> bytes:
         """Return everything in the Prometheus text format, of type `CONTENT_TYPE`."""
         return generate_latest(self.registry)
+
+
+class _HistoryCollector(Collector):
+    def __init__(self, read: Callable[[], HistoryFigures]) -> None:
+        self._read = read
+
+    def collect(self) -> Iterator[Metric]:
+        figures = self._read()
+        for name, text, value in (
+            ("rows_waiting", "Rows that wait to be written", figures.rows_waiting),
+            ("covered_from_sequence", "Where the history file begins", figures.covered_from),
+            ("covered_to_sequence", "Where the history file ends", figures.covered_to),
+            (
+                "behind_sequences",
+                "Sequences applied that the history file does not cover yet, holes included",
+                figures.behind_sequences,
+            ),
+            ("shipped_to_sequence", "Where the database ends", figures.shipped_to),
+        ):
+            yield GaugeMetricFamily(f"raft_exchange_history_{name}", text, value=value)
+        for name, text, value in (
+            ("rows_written", "Rows written to the history file", figures.rows_written),
+            ("rows_dropped", "Rows not written in time", figures.rows_dropped),
+            ("failures", "Failed writes of the history file", figures.failures),
+            ("pages_from_peers", "Pages that mended a hole", figures.pages_from_peers),
+            ("shipping_failures", "Failed attempts at the database", figures.shipping_failures),
+        ):
+            yield CounterMetricFamily(f"raft_exchange_history_{name}", text, value=value)
 
 
 class _ExchangeCollector(Collector):
@@ -159,6 +224,29 @@ class _ExchangeCollector(Collector):
         yield refusals
 
 
+class _DiscoveryCollector(Collector):
+    def __init__(self, read: Callable[[], DiscoveryFigures]) -> None:
+        self._read = read
+
+    def collect(self) -> Iterator[Metric]:
+        figures = self._read()
+        for name, text, value in (
+            ("nodes_seen", "Other nodes that lately proved to be there", figures.nodes_seen),
+            ("addresses", "Addresses remembered, most of them hearsay", figures.addresses),
+        ):
+            yield GaugeMetricFamily(f"raft_exchange_discovery_{name}", text, value=value)
+        for name, text, values in (
+            ("answers", "Addresses asked who is there", figures.answers),
+            ("announcements", "Announcements in the DHT", figures.announcements),
+        ):
+            family = CounterMetricFamily(
+                f"raft_exchange_discovery_{name}", f"{text}, by outcome", labels=("outcome",)
+            )
+            for outcome, count in values.items():
+                family.add_metric((outcome,), count)
+            yield family
+
+
 ROLES: Final = ("leader", "follower", "candidate")
 
 
@@ -178,7 +266,11 @@ class _NodeCollector(Collector):
             ("raft_log_last_index", "Index of the last entry held", figures.log_last_index),
             ("raft_commit_index", "Greatest index known to be committed", figures.commit_index),
             ("raft_applied_index", "Index of the last applied entry", figures.applied_index),
+            ("serves_state", "0 while this node's state may differ", figures.serves_state),
             ("snapshot_index", "Last entry in the newest snapshot", figures.snapshot_index),
+            ("read_only", "1 while the disk's reserve is touched", figures.read_only),
+            ("disk_free_bytes", "Free space for the data folder", figures.disk_free_bytes),
+            ("disk_reserve_bytes", "Kept free of new orders", figures.disk_reserve_bytes),
             ("commands_queued", "Commands that wait for a batch", figures.commands_queued),
             ("batches_in_flight", "Batches on their way", figures.batches_in_flight),
             ("loop_lag_seconds", "How late the loop ran its last timer", figures.loop_lag_s),
@@ -186,6 +278,7 @@ class _NodeCollector(Collector):
             yield GaugeMetricFamily(f"raft_exchange_{name}", text, value=float(value))
         for name, text, value in (
             ("raft_leader_changes", "Leaders seen, none included", figures.leader_changes),
+            ("state_divergence", "Members seen to differ, this included", figures.divergences),
             ("raft_ticks", "Ticks of the Raft group", figures.ticks),
             ("raft_connections_refused", "Failed handshakes", figures.connections_refused),
         ):

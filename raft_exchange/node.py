@@ -1,4 +1,4 @@
-"""The composition root: builds one node, starts it in order, stops it in reverse; no logic.
+"""One member of the group: its parts, built and wired; no logic.
 
 Everything runs on one event loop: Raft, matcher, journal and HTTP. A failure that is nobody's
 fault but ours ends the process at once, because a half-applied state must neither serve nor vote.
@@ -7,152 +7,53 @@ fault but ours ends the process at once, because a half-applied state must neith
 from __future__ import annotations
 
 import asyncio
-import errno
 import logging
-import os
-import random
-import signal
-import socket
-import sys
 import time
-from collections.abc import Awaitable, Callable, Sequence
+from collections.abc import Callable
 from contextlib import AsyncExitStack
-from typing import Final, NoReturn
-
-import uvloop
+from typing import Final
 
 from raft_exchange import collector
-from raft_exchange.config import Settings
-from raft_exchange.descriptors import TooFewDescriptors, connections_affordable
+from raft_exchange.exits import fail
 from raft_exchange.founding import founding_requests, log_founded
 from raft_exchange.gateway.app import make_app
-from raft_exchange.gateway.context import Context
-from raft_exchange.gateway.context import Settings as GatewaySettings
+from raft_exchange.gateway.context import Context, Front, has_seed_surface
+from raft_exchange.gateway.grenache_events import EventFeed, make_events_app
 from raft_exchange.gateway.listener import Listener
+from raft_exchange.history.backfill import Prove
+from raft_exchange.history.service import History, HistoryHooks, HistorySettings
+from raft_exchange.listening import bind
 from raft_exchange.marketdata.view import MarketData
-from raft_exchange.metrics import Metrics, NodeFigures
+from raft_exchange.metrics import NodeFigures
+from raft_exchange.neighbourhood import Neighbourhood
+from raft_exchange.raft.disk_reserve import MIB, DiskReserve
 from raft_exchange.raft.driver import Driver
-from raft_exchange.raft.group import Group, Hooks, Timing
-from raft_exchange.raft.handshake import Credentials
-from raft_exchange.raft.identity import Identity, IdentityError, claim
+from raft_exchange.raft.group import Group
+from raft_exchange.raft.hooks import Hooks, Timing
+from raft_exchange.raft.identity import Identity
 from raft_exchange.raft.journal import Journal
-from raft_exchange.raft.library import check_library
-from raft_exchange.raft.members import Membership
-from raft_exchange.raft.segments import JournalCorrupt
-from raft_exchange.raft.snapshot_store import SnapshotStore, SnapshotsUnusable
+from raft_exchange.raft.snapshot_store import SnapshotStore
 from raft_exchange.raft.snapshot_writer import ForkedWriter
 from raft_exchange.raft.snapshots import Pace, Snapshots
-from raft_exchange.raft.storage import PATH_ERRORS, Directory, DirectoryInUse, StorageFailed
+from raft_exchange.raft.storage import Directory
 from raft_exchange.raft.transport import PeerTransport
+from raft_exchange.sequencer.applied import Applied
 from raft_exchange.sequencer.core import NodeCore
+from raft_exchange.sequencer.fence import FenceFile
+from raft_exchange.sequencer.hashing import ForkedHasher
 from raft_exchange.sequencer.pipeline import Pipeline
 from raft_exchange.sequencer.replica import LeaderClock, Replica
 from raft_exchange.sequencer.state import ReplicatedState
+from raft_exchange.sequencer.witness import Witness
+from raft_exchange.settings import Settings
 
-EXIT_OK: Final = 0
-EXIT_FAILED: Final = 1
-EXIT_USAGE: Final = 2
-EXIT_BUG: Final = 3
-EXIT_STORAGE: Final = 4
 POLL_S: Final = 0.02
+HISTORY_FILE: Final = "history.sqlite3"
 
 logger = logging.getLogger(__name__)
 
 
-def run_node(settings: Settings, secret: bytes, *, lifeline: int | None = None) -> int:
-    """Run a node until SIGTERM, SIGINT or the end of the pipe `lifeline`; return its exit code."""
-    logging.basicConfig(
-        level=settings.log_level.upper(),
-        format="%(asctime)s %(levelname)s %(name)s %(message)s",
-        stream=sys.stderr,
-    )
-    try:
-        check_library()
-        collector.spare_the_old()
-        with asyncio.Runner(loop_factory=uvloop.new_event_loop) as runner:
-            runner.run(_serve(settings, secret, lifeline))
-    except (IdentityError, DirectoryInUse) as error:
-        logger.error("data_dir: %s", error)
-        return EXIT_USAGE
-    except (_WrongSetting, TooFewDescriptors) as error:
-        logger.error("%s", error)
-        return EXIT_USAGE
-    except (StorageFailed, JournalCorrupt, SnapshotsUnusable, OSError) as error:
-        logger.critical("storage failed: %s", error)
-        return EXIT_STORAGE
-    except RuntimeError as error:
-        logger.critical("%s", error)
-        return EXIT_FAILED
-    return EXIT_OK
-
-
-class _WrongSetting(Exception):
-    """This machine does not allow what a setting says; the message names the setting."""
-
-
-def _stop_event(lifeline: int | None) -> asyncio.Event:
-    stop = asyncio.Event()
-    loop = asyncio.get_running_loop()
-    for number in (signal.SIGTERM, signal.SIGINT):
-        loop.add_signal_handler(number, stop.set)
-
-    def on_end(descriptor: int) -> None:
-        logger.warning("whoever started this node is gone; it stops as well")
-        loop.remove_reader(descriptor)
-        stop.set()
-
-    if lifeline is not None:
-        loop.add_reader(lifeline, on_end, lifeline)  # nothing is ever written to it
-    return stop
-
-
-async def _serve(settings: Settings, secret: bytes, lifeline: int | None) -> None:
-    stop = _stop_event(lifeline)
-    connections_max = connections_affordable()
-    async with AsyncExitStack() as stack:
-        ids = sorted(member.id for member in settings.members)
-        identity = _claim(settings, ids)
-        journal = Journal(
-            Directory.ensure(settings.data_dir / "journal"),
-            durability="fsync" if settings.durability == "fsync" else "os",
-        )
-        stack.callback(journal.close)
-        addresses = {member.id: member.raft_endpoint() for member in settings.members}
-        driver = Driver()
-        transport = PeerTransport(
-            # The ids are part of what is proved: members of another list are strangers.
-            Credentials(settings.node_id, f"{settings.cluster}: {' '.join(ids)}", secret),
-            listen=(settings.raft_host, settings.raft_port),
-            resolve=addresses.get,
-            wake=driver.wake,
-            jitter=random.random,
-        )
-        stack.push_async_callback(transport.stop)
-        await _bind(transport.start(), host="raft_host", port="raft_port")
-        node = _Node(settings, identity, journal, transport, driver)
-        await node.start(stack, connections_max=connections_max)
-        await stop.wait()
-        await node.drain()
-    logger.info("stopped")
-
-
-def _claim(settings: Settings, ids: Sequence[str]) -> Identity:
-    try:
-        return claim(
-            settings.data_dir,
-            cluster=settings.cluster,
-            node=settings.node_id,
-            members=ids,
-            now_us=_now_us(),
-        )
-    except OSError as error:
-        if error.errno not in PATH_ERRORS:
-            raise
-        folder = settings.data_dir
-        raise _WrongSetting(f"data_dir: cannot use {str(folder)!r}: {error.strerror}") from error
-
-
-class _Node:
+class Node:
     """The parts of one node and the wires between them."""
 
     def __init__(
@@ -160,56 +61,83 @@ class _Node:
         settings: Settings,
         identity: Identity,
         journal: Journal,
+        neighbourhood: Neighbourhood,
         transport: PeerTransport,
         driver: Driver,
     ) -> None:
+        """Build the parts; the transport is started already."""
         self._settings = settings
+        self._identity = identity
         self._journal = journal
-        self._transport = transport
+        self._neighbourhood = neighbourhood
         self._driver = driver
+        self._transport = transport
+        neighbourhood.settle(identity.founders)
         self._leader_changes = 0
-        self._metrics = Metrics()
-        self._metrics.watch_node(self._figures)
+        self._history: History | None = None
+        self._reserve = DiskReserve(settings.disk_reserve_mib * MIB, journal.free_bytes)
         self._marketdata = MarketData()
+        self._feed = EventFeed(self._marketdata)
         self._state = ReplicatedState()
-        self._replica = Replica(
-            self._state, self._marketdata, on_applied=lambda applied: self._core.applied(applied)
-        )
-        self._group = Group(
-            self_id=settings.node_id,
-            member_ids=[member.id for member in settings.members],
-            journal=journal,
-            transport=self._transport,
-            timing=Timing(),
-            hooks=Hooks(
-                admit=LeaderClock(_now_us).admit,
-                apply=self._replica.apply,
-                leader_changed=self._on_leader_changed,
-                propose_refused=self._on_propose_refused,
-                wake=self._driver.wake,
-                fail=_fail,
-                restored=lambda: self._core.restored(),
-            ),
-        )
+        self._replica = Replica(self._state, self._marketdata, on_applied=self._applied)
+        self._group = self._make_group()
         self._snapshots = self._restore()
         self._pipeline = Pipeline(
-            node=settings.node_id, boot=identity.boot, log=self._group, wake=self._driver.wake
+            node=identity.node,
+            boot=identity.boot,
+            log=self._group,
+            wake=self._driver.wake,
+            encode=self._state.write,
         )
+        self._fence = FenceFile(settings.data_dir)
+        self._witness = self._make_witness()
         self._pipeline.restored(
-            *self._state.session_of(settings.node_id), now_s=asyncio.get_running_loop().time()
+            *self._state.session_of(identity.node), now_s=asyncio.get_running_loop().time()
         )
         self._core = NodeCore(
-            membership=Membership(settings.cluster, settings.node_id, settings.members),
-            state=self._state,
+            membership=neighbourhood,
             pipeline=self._pipeline,
             group=self._group,
-            driver=driver,
+            driver=self._driver,
+            reserve=self._reserve,
+            witness=self._witness,
+        )
+
+    def _make_group(self) -> Group:
+        return Group(
+            self_id=self._identity.node,
+            member_ids=self._identity.founders,
+            journal=self._journal,
+            transport=self._transport,
+            timing=Timing(),
+            hooks=self._hooks(),
+        )
+
+    def _make_witness(self) -> Witness:
+        return Witness(
+            node=self._identity.node,
+            state=self._state,
+            group=self._group,
+            hasher=ForkedHasher(),
+            fence=self._fence,
+        )
+
+    def _hooks(self) -> Hooks:
+        return Hooks(
+            admit=LeaderClock(now_us, self._state).admit,
+            apply=self._replica.apply,
+            leader_changed=self._on_leader_changed,
+            propose_refused=self._on_propose_refused,
+            wake=self._driver.wake,
+            fail=fail,
+            restored=self._restored,
+            has_room=lambda: self._reserve.has_room,
+            standing=lambda: self._witness.standing,
         )
 
     def _restore(self) -> Snapshots:
         """Put the newest snapshot in place."""
-        settings = self._settings
-        ids = sorted(member.id for member in settings.members)
+        settings, ids = self._settings, self._identity.founders
         snapshots = Snapshots(
             SnapshotStore(
                 Directory.ensure(settings.data_dir / "snapshots"), cluster=settings.cluster
@@ -220,7 +148,7 @@ class _Node:
             pace=Pace(
                 settings.snapshot_entries,
                 settings.snapshot_mib * 1024 * 1024,
-                ids.index(settings.node_id),
+                ids.index(self._identity.node),
                 len(ids),
             ),
         )
@@ -228,28 +156,58 @@ class _Node:
             self._group.keep_snapshots(snapshots)
         return snapshots
 
-    async def start(self, stack: AsyncExitStack, *, connections_max: int) -> None:
-        """Serve HTTP and join the group; `stack` undoes it in reverse."""
+    def keep_history(self, prove: Prove) -> None:
+        """Record what is applied from now on; `prove` speaks for a holder of the secret."""
+        settings, core, own = self._settings, self._core, self._identity
+        self._history = History(
+            HistorySettings(
+                path=settings.data_dir / HISTORY_FILE,
+                cluster_id=own.cluster_id,
+                days=settings.history_days,
+                url=settings.history_url,
+            ),
+            HistoryHooks(
+                now_us=now_us,
+                peers=lambda: [m.http_url for m in core.status().members if m.id != own.node],
+                prove=prove,
+                sizes=self._marketdata.sizes_of,
+                is_leader=lambda: self._group.role == "leader",
+            ),
+        )
+
+    async def start(
+        self, stack: AsyncExitStack, listener: Listener, front: Front, *, subscribers_max: int
+    ) -> None:
+        """Join the group and serve; `stack` undoes it in reverse."""
         settings = self._settings
-        context = Context(self._core, self._marketdata, self._metrics, self._gateway_settings())
+        self._listener = listener
+        self._events = Listener(
+            make_events_app(self._feed), front.metrics, connections_max=subscribers_max
+        )
+        stack.push_async_callback(self._events.close, within_s=0)
+        if has_seed_surface(front.settings):
+            await bind(
+                self._events.start(settings.host, settings.pubsub_port),
+                host="host",
+                port="pubsub_port",
+            )
+        if self._history is not None:
+            self._history.start(self._state.exchange.sequence)
+            stack.callback(self._history.stop)
+            front.metrics.watch_history(self._history.figures)
         stack.callback(self._snapshots.stop)
+        stack.callback(self._witness.stop)
         stack.callback(self._driver.stop)
-        self._listener = Listener(make_app(context), self._metrics, connections_max=connections_max)
-        stack.push_async_callback(self._listener.close, within_s=0)
-        await _bind(
-            self._listener.start(settings.host, settings.http_port), host="host", port="http_port"
-        )
-        for member in settings.members:
-            if member.id != settings.node_id:
-                self._transport.addNode(self._group.node(member.id))
+        for id_ in self._identity.founders:
+            if id_ != self._identity.node:
+                self._transport.addNode(self._group.node(id_))
         self._driver.start(self._tick)
-        logger.info(
-            "node %s of cluster %s serves http://%s:%d",
-            settings.node_id,
-            settings.cluster,
-            settings.host,
-            settings.http_port,
+        front.metrics.watch_node(self._figures)
+        context = Context(
+            self._core, self._marketdata, front.metrics, front.settings, self._history
         )
+        await listener.serve(make_app(context, front.introduce))
+        logger.info("node %s of cluster %s", self._identity.node, self._identity.cluster_id)
 
     async def drain(self) -> None:
         """Hand over leadership, then finish and answer what was taken, all in the time allowed."""
@@ -258,8 +216,11 @@ class _Node:
         self._group.hand_over()
         await _until(lambda: not self._group.is_handing_over, deadline_s)
         self._listener.stop()
+        self._events.stop()
+        await self._listener.serve_the_last()
         self._pipeline.drain()
         await _until(lambda: self._pipeline.is_idle, deadline_s)
+        await self._events.close(within_s=0)
         await self._listener.close(within_s=deadline_s - asyncio.get_running_loop().time())
 
     # The wires ------------------------------------------------------------------------------------
@@ -267,24 +228,40 @@ class _Node:
     def _tick(self) -> None:
         try:
             now_s = asyncio.get_running_loop().time()
-            self._pipeline.tick(
-                now_s=now_s, now_us=_now_us(), next_due_us=self._state.next_due_us()
-            )
+            self._reserve.observe(now_s)
+            self._pipeline.set_read_only(not self._reserve.has_room)
+            self._pipeline.tick(now_s=now_s, now_us=now_us(), next_due_us=self._state.next_due_us())
+            self._witness.tick(now_s=now_s)
             self._group.do_tick()
         except Exception as error:
-            _fail(error)
+            fail(error)
 
     def _on_leader_changed(self, leader: str | None) -> None:
         logger.info("leader: %s, term %d", leader or "none", self._group.term)
         self._leader_changes += 1
         self._pipeline.leader_changed(leader, now_s=asyncio.get_running_loop().time())
         founding = self._settings.founding_markets
-        if founding and leader == self._settings.node_id and not self._marketdata.markets:
+        if founding and leader == self._identity.node and not self._marketdata.markets:
             self._pipeline.submit(
                 founding_requests(founding),
                 lambda outcomes: log_founded(founding, outcomes),
                 now_s=asyncio.get_running_loop().time(),
             )
+
+    def _applied(self, applied: Applied) -> None:
+        self._witness.applied(applied)
+        if self._fence.is_up:
+            return  # nobody is told what came of a state that differs
+        if self._history is not None:
+            self._history.applied(applied)
+        self._feed.applied(applied)
+        self._core.applied(applied)
+
+    def _restored(self) -> None:
+        if self._history is not None:
+            self._history.restored(self._state.exchange.sequence)
+        self._feed.restored()
+        self._core.restored()
 
     def _figures(self) -> NodeFigures:
         status, stats = self._core.status(), self._transport.stats
@@ -303,8 +280,13 @@ class _Node:
                 "installed": self._snapshots.installed,
                 "failed": self._snapshots.failures,
             },
+            read_only=status.read_only,
+            disk_free_bytes=status.disk_free_bytes,
+            disk_reserve_bytes=status.disk_reserve_bytes,
             peers={m.id: m.reachable for m in status.members if m.id != status.node},
             match_lag={m.id: m.match_lag or 0 for m in status.members if m.id != status.node},
+            divergences=self._fence.divergences,
+            serves_state=self._core.serves_state,
             commands_queued=self._pipeline.commands_queued,
             batches_in_flight=self._pipeline.batches_in_flight,
             ticks=self._driver.ticks,
@@ -317,26 +299,6 @@ class _Node:
     def _on_propose_refused(self) -> None:
         self._pipeline.propose_refused(now_s=asyncio.get_running_loop().time())
 
-    def _gateway_settings(self) -> GatewaySettings:
-        settings = self._settings
-        return GatewaySettings(
-            node=settings.node_id,
-            default_market=settings.founding_markets[0].market if settings.founding_markets else "",
-            seed_services=settings.seed_services,
-            allowed_hosts=frozenset({settings.host}),
-            cors_origins=frozenset(settings.cors_origins),
-        )
-
-
-async def _bind(start: Awaitable[None], *, host: str, port: str) -> None:
-    """Await `start`; say which of two settings is to blame where it cannot listen."""
-    try:
-        await start
-    except OSError as error:
-        is_host = isinstance(error, socket.gaierror) or error.errno == errno.EADDRNOTAVAIL
-        setting = host if is_host else port
-        raise _WrongSetting(f"{setting}: cannot listen: {error.strerror}") from error
-
 
 async def _until(claim: Callable[[], bool], deadline_s: float) -> None:
     """Wait for something that ticks decide and nobody announces; give up at `deadline_s`."""
@@ -345,13 +307,6 @@ async def _until(claim: Callable[[], bool], deadline_s: float) -> None:
         await asyncio.sleep(POLL_S)
 
 
-def _now_us() -> int:
+def now_us() -> int:
+    """Return the time of day."""
     return time.time_ns() // 1_000
-
-
-def _fail(error: BaseException) -> NoReturn:
-    """End the process without running anything else: no handler may serve this state."""
-    code = EXIT_STORAGE if isinstance(error, (StorageFailed, OSError)) else EXIT_BUG
-    logger.critical("this replica stops itself, exit code %d", code, exc_info=error)
-    logging.shutdown()
-    os._exit(code)

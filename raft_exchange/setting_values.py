@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import re
 from collections.abc import Callable
+from ipaddress import IPv4Address
 from pathlib import Path
 from typing import Final
 from urllib.parse import urlsplit
@@ -16,13 +17,13 @@ from raft_exchange.founding import founding_rules
 from raft_exchange.matching.filters import refuse_rules
 from raft_exchange.matching.limits import SIZE_E18_MAX
 from raft_exchange.matching.messages import MarketRules
-from raft_exchange.raft.members import MemberAddress
 
 LOOPBACK_HOSTS: Final = frozenset({"127.0.0.1", "localhost"})
 NAME_PATTERN: Final = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]{0,31}")
 DECIMAL_PATTERN: Final = re.compile(r"[0-9]{1,9}(?:\.[0-9]{1,18})?")
-MEMBERS_MAX: Final = 9
+NAME_FORM: Final = "1-32 of A-Z a-z 0-9 . _ -"
 FOUNDING_MAX: Final = 100
+BOOTSTRAP_MAX: Final = 8
 
 
 def parse_name(text: str) -> str:
@@ -70,9 +71,17 @@ def parse_host(text: str) -> str:
     return text
 
 
-def parse_loopback(text: str) -> str:
-    """Return a host name of this machine alone."""
-    return one_of(*sorted(LOOPBACK_HOSTS))(text)
+def parse_ipv4(text: str) -> str:
+    """Return an IPv4 address."""
+    return str(IPv4Address(text))
+
+
+def is_loopback(host: str) -> bool:
+    """Say whether a host is this machine alone: a name for it, or an address in 127.0.0.0/8."""
+    try:
+        return host in LOOPBACK_HOSTS or IPv4Address(host).is_loopback
+    except ValueError:
+        return False
 
 
 def parse_path(text: str) -> Path:
@@ -82,21 +91,30 @@ def parse_path(text: str) -> Path:
     return Path(text)
 
 
-def parse_members(text: str) -> tuple[MemberAddress, ...]:
-    """Return the members of `ID=RAFT_HOST:PORT=HTTP_URL,...`."""
-    members = []
-    for item in filter(None, text.split(",")):
-        name, raft_address, http_url = item.split("=", 2)
-        host, _, port = raft_address.rpartition(":")
+def parse_address(text: str) -> str:
+    """Return `HOST:PORT`, or nothing for none; HOST is an IPv4 address or a name."""
+    if text:
+        host, _, port = text.rpartition(":")
         parse_host(host)
         parse_port(port)
-        if not re.fullmatch(r"https?://[^\s,=]+", http_url) or not url_endpoint(http_url)[0]:
-            raise ValueError
-        members.append(MemberAddress(parse_name(name), raft_address, http_url.rstrip("/")))
-    ids = [member.id for member in members]
-    if not members or len(set(ids)) != len(ids) or len(ids) > MEMBERS_MAX:
+    return text
+
+
+def parse_bootstrap(text: str) -> tuple[str, ...]:
+    """Return the addresses of a list."""
+    addresses = tuple(parse_address(item) for item in filter(None, text.split(",")))
+    if len(addresses) > BOOTSTRAP_MAX:
         raise ValueError
-    return tuple(members)
+    return addresses
+
+
+def parse_url(text: str) -> str:
+    """Return a base URL without a path, or nothing for none."""
+    if text and not re.fullmatch(r"https?://[A-Za-z0-9._-]+(:[0-9]{1,5})?", text):
+        raise ValueError
+    if text and not url_endpoint(text)[1] > 0:
+        raise ValueError
+    return text
 
 
 def url_endpoint(url: str) -> tuple[str, int]:
@@ -137,3 +155,10 @@ def parse_origins(text: str) -> tuple[str, ...]:
     if not all(re.fullmatch(r"https?://[A-Za-z0-9.:\[\]-]+", origin) for origin in origins):
         raise ValueError
     return origins
+
+
+def parse_postgres_url(text: str) -> str:
+    """Return the URL of a PostgreSQL database, "" for none."""
+    if text and not text.startswith(("postgresql://", "postgres://")):
+        raise ValueError(text)
+    return text

@@ -9,11 +9,8 @@ import pytest
 
 from raft_exchange import config
 
-MEMBERS = "n1=127.0.0.1:7081=http://127.0.0.1:8081,n2=127.0.0.1:7082=http://127.0.0.1:8082"
-ADVERTISED = "n1=n1.example:7081=http://n1.example:8081"
 NEEDED = {
-    "node_id": "n1",
-    "members": MEMBERS,
+    "name": "n1",
     "data_dir": "data",
     "cluster_secret_file": "secret",
 }
@@ -43,7 +40,7 @@ def test_a_flag_beats_the_environment_and_the_environment_beats_the_file(tmp_pat
     file = tmp_path / "node.toml"
     file.write_text("http_port = 1\nraft_port = 2\ndrain_seconds = 3\nseed_services = false\n")
     settings = load(
-        {**NEEDED, "members": ADVERTISED, "http_port": "10"},
+        {**NEEDED, "http_port": "10"},
         {"RAFT_EXCHANGE_HTTP_PORT": "20", "RAFT_EXCHANGE_RAFT_PORT": "30"},
         file,
     )
@@ -51,33 +48,41 @@ def test_a_flag_beats_the_environment_and_the_environment_beats_the_file(tmp_pat
     assert not settings.seed_services
 
 
-def test_members_are_read_with_their_addresses() -> None:
-    first, second = load().members
-    assert (first.id, first.raft_endpoint(), first.http_url) == (
-        "n1",
-        ("127.0.0.1", 7081),
-        "http://127.0.0.1:8081",
-    )
-    assert second.id == "n2"
+def test_bootstrap_addresses_are_read_in_order() -> None:
+    assert load().bootstrap == ()
+    flags = {**NEEDED, "bootstrap": "10.0.0.1:20001,grapes.example:20002"}
+    assert load(flags).bootstrap == ("10.0.0.1:20001", "grapes.example:20002")
 
 
 @pytest.mark.parametrize(
     ("name", "value"),
     [
-        ("node_id", "n 1"),
-        ("node_id", ""),
-        ("members", ""),
-        ("members", "n1"),
-        ("members", "n1=127.0.0.1=http://x"),
-        ("members", "n1=127.0.0.1:0=http://x"),
-        ("members", "n1=127.0.0.1:7081=ftp://x"),
-        ("members", MEMBERS + "," + MEMBERS),
+        ("name", "n 1"),
+        ("name", ""),
+        ("expect", "0"),
+        ("expect", "10"),
+        ("bootstrap", "10.0.0.1"),
+        ("bootstrap", "10.0.0.1:0"),
+        ("bootstrap", "[::1]:20001"),
+        ("bootstrap", "::1:20001"),
+        ("bootstrap", ",".join(["10.0.0.1:20001"] * 9)),
+        ("dht_host", "localhost"),
+        ("dht_host", "::1"),
+        ("dht_port", "0"),
+        ("dht_peer_age_seconds", "5"),
+        ("grape_http_host", "::1"),
+        ("advertise_http_url", "ftp://x"),
+        ("advertise_http_url", "http://:8081"),
+        ("advertise_http_url", "http://x:99999"),
+        ("advertise_http_url", "http://x/path"),
+        ("advertise_raft_address", "n1"),
+        ("advertise_raft_address", "n1:0"),
         ("http_port", "0"),
         ("http_port", "65536"),
         ("http_port", "80a"),
         ("http_port", "-1"),
         ("http_port", "\u0661"),
-        ("host", "0.0.0.0"),
+        ("host", "::1"),
         ("durability", "maybe"),
         ("auth", "required"),
         ("founding_markets", "BTC-USD"),
@@ -90,8 +95,6 @@ def test_members_are_read_with_their_addresses() -> None:
         ("founding_markets", "BTC-BTC:0.01:1"),
         ("founding_markets", "BTC-USD:0.01:1,BTC-USD:0.02:1"),
         ("founding_markets", ",".join(f"A{number}-USD:1:1" for number in range(101))),
-        ("members", "n1=127.0.0.1:7081=http://:8081"),
-        ("members", "n1=127.0.0.1:7081=http://x:99999"),
         ("data_dir", ""),
         ("cluster_secret_file", "\0"),
         ("seed_services", "yes"),
@@ -119,34 +122,16 @@ def test_a_missing_setting_is_named_with_its_flag_and_variable(name: str) -> Non
     )
 
 
-def test_a_node_must_be_among_the_members() -> None:
-    with pytest.raises(config.ConfigError, match=r"node_id: 'n9' is not among members.*n1, n2"):
-        load({**NEEDED, "node_id": "n9"})
+@pytest.mark.parametrize("host", ["0.0.0.0", "10.0.0.1", "n1.example", "128.0.0.1"])
+def test_without_keys_the_network_is_let_in_only_by_an_explicit_word(host: str) -> None:
+    with pytest.raises(config.ConfigError, match=f"host: '{host}' lets everybody"):
+        load({**NEEDED, "host": host})
+    assert load({**NEEDED, "host": host, "allow_open_network": "on"}).host == host
 
 
-@pytest.mark.parametrize(
-    ("changed", "other"),
-    [("http_port", 8081), ("raft_port", 7081)],
-)
-def test_a_node_listens_where_the_members_look_for_it(changed: str, other: int) -> None:
-    for host in ("127.0.0.1", "localhost"):
-        members = f"n1={host}:7081=http://{host}:8081"
-        assert load({**NEEDED, "members": members, changed: str(other)})
-        with pytest.raises(config.ConfigError) as caught:
-            load({**NEEDED, "members": members, changed: "99"})
-        assert str(caught.value).startswith(f"{changed}: 99, but members gives n1 port {other}")
-
-
-def test_an_advertised_host_may_map_its_ports() -> None:
-    settings = load({**NEEDED, "members": ADVERTISED, "http_port": "80", "raft_port": "70"})
-    assert (settings.http_port, settings.raft_port) == (80, 70)
-
-
-def test_a_url_without_a_port_has_its_schemes() -> None:
-    members = "n1=127.0.0.1:7081=http://127.0.0.1"
-    assert load({**NEEDED, "members": members, "http_port": "80"}).http_port == 80
-    with pytest.raises(config.ConfigError, match="members gives n1 port 80"):
-        load({**NEEDED, "members": members})
+@pytest.mark.parametrize("host", ["127.0.0.1", "localhost", "127.0.0.2"])
+def test_this_machine_is_always_let_in(host: str) -> None:
+    assert load({**NEEDED, "host": host}).host == host
 
 
 @pytest.mark.parametrize(

@@ -22,7 +22,7 @@ PUBLIC_MODULES = {"grape.link", "grape.rpc", "grape.pubsub"}  # what users of gr
 # Longer than the ceiling, and why.
 LONGER_FILES = {
     # One protocol, one state: roles, votes, replication read each other at every step.
-    "raft_exchange/raft/group.py": 640,
+    "raft_exchange/raft/group.py": 645,
 }
 
 
@@ -101,5 +101,5 @@ def test_every_package_says_how_it_is_built() -> None:
 def _packages_with_rules() -> list[str]:
     return [
         f"raft_exchange/{name}"
-        for name in ("matching", "sequencer", "raft", "gateway", "marketdata")
+        for name in ("matching", "sequencer", "raft", "gateway", "marketdata", "client")
     ]

@@ -1,7 +1,8 @@
 """`raft-exchange cluster`: a whole cluster on this machine, the quick start.
 
-N nodes as N processes under one folder. One Ctrl-C stops all cleanly, and so does any end of this
-process; a start on the same folder recovers everything.
+N nodes as N processes under one folder, which find each other through the DHT in them. One Ctrl-C
+stops all cleanly, and so does any end of this process; a start on the same folder recovers
+everything.
 """
 
 from __future__ import annotations
@@ -14,6 +15,7 @@ import subprocess
 import sys
 import time
 from collections.abc import Sequence
+from itertools import combinations
 from pathlib import Path
 from typing import Final
 
@@ -24,6 +26,13 @@ from raft_exchange.cli.readiness import Readiness, look
 from raft_exchange.setting_values import LOOPBACK_HOSTS
 
 NODES_MAX: Final = 9
+PORTS: Final = {
+    "HTTP": 8081,
+    "Raft": 7081,
+    "DHT": 20001,
+    "grape HTTP": 30001,
+    "pubsub": 8181,
+}
 TELL_S: Final = 5.0
 """How often a start that takes long says how far it is."""
 DRAIN_SECONDS: Final = 10
@@ -58,12 +67,13 @@ def add_command(commands: Commands) -> None:
         default=Path("data"),
         help="where everything is kept, default ./data",
     )
-    parser.add_argument(
-        "--http-port", type=_base_port, default=8081, help="HTTP port of the first node (8081)"
-    )
-    parser.add_argument(
-        "--raft-port", type=_base_port, default=7081, help="Raft port of the first node (7081)"
-    )
+    for name, port in PORTS.items():
+        parser.add_argument(
+            f"--{name.lower().replace(' ', '-')}-port",
+            type=_base_port,
+            default=port,
+            help=f"{name} port of the first node ({port})",
+        )
     parser.add_argument(
         "--host",
         choices=sorted(LOOPBACK_HOSTS),
@@ -78,7 +88,15 @@ def add_command(commands: Commands) -> None:
 
 def run(arguments: argparse.Namespace) -> int:
     """Start all nodes, say what to do next, stop them at a signal; return the exit code."""
-    plan = Plan(arguments.nodes, arguments.host, arguments.http_port, arguments.raft_port)
+    plan = Plan(
+        nodes=arguments.nodes,
+        host=arguments.host,
+        http_port=arguments.http_port,
+        raft_port=arguments.raft_port,
+        pubsub_port=arguments.pubsub_port,
+        dht_port=arguments.dht_port,
+        grape_http_port=arguments.grape_http_port,
+    )
     folder: Path = arguments.data_dir.absolute()
     stopping: list[int] = []
     for number in (signal.SIGINT, signal.SIGTERM, signal.SIGHUP):
@@ -107,18 +125,21 @@ def run(arguments: argparse.Namespace) -> int:
 
 
 def _check_overlap(plan: Plan) -> None:
-    if abs(plan.http_port - plan.raft_port) < plan.nodes:
-        raise StartError(
-            f"--http-port {plan.http_port} and --raft-port {plan.raft_port} are too near: "
-            f"{plan.nodes} nodes take {plan.nodes} ports from each on"
-        )
+    for (one, first), (other, second) in combinations(plan.base_ports().items(), 2):
+        if abs(first - second) < plan.nodes:
+            raise StartError(
+                f"{one} {first} and {other} {second} are too near: "
+                f"{plan.nodes} nodes take {plan.nodes} ports from each on"
+            )
 
 
 def _check_ports(plan: Plan) -> None:
-    for name, base in (("--http-port", plan.http_port), ("--raft-port", plan.raft_port)):
+    for name, base in plan.base_ports().items():
+        kind = socket.SOCK_DGRAM if name == "--dht-port" else socket.SOCK_STREAM
         for port in range(base, base + plan.nodes):
-            with socket.socket() as probe:
-                probe.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+            with socket.socket(type=kind) as probe:
+                if kind == socket.SOCK_STREAM:
+                    probe.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
                 try:
                     probe.bind((plan.host, port))
                 except OSError as error:
@@ -132,17 +153,21 @@ def _spawn(plan: Plan, folder: Path, durability: str) -> list[subprocess.Popen[b
     # Its other end is kept open, and written by nobody, until this process ends in whatever way.
     lifeline, _ = os.pipe()
     for number in range(1, plan.nodes + 1):
-        home = folder / plan.node_id(number)
+        home = folder / plan.node_name(number)
         home.mkdir(exist_ok=True)
         settings = {
-            "node_id": plan.node_id(number),
-            "members": plan.members(),
+            "name": plan.node_name(number),
+            "expect": plan.nodes,
+            "bootstrap": plan.bootstrap(),
             "data_dir": home,
             "cluster_secret_file": folder / cluster_folder.SECRET_FILE,
             "host": plan.host,
             "http_port": plan.http_port + number - 1,
             "raft_host": plan.host,
             "raft_port": plan.raft_port + number - 1,
+            "pubsub_port": plan.pubsub_port + number - 1,
+            "dht_port": plan.dht_port + number - 1,
+            "grape_http_port": plan.grape_http_port + number - 1,
             "durability": durability,
             "drain_seconds": DRAIN_SECONDS,
         }
@@ -166,8 +191,8 @@ def _wait_ready(
     plan: Plan, folder: Path, nodes: Sequence[subprocess.Popen[bytes]], stopping: list[int]
 ) -> bool:
     """Return True once all nodes are ready, False when that is not to be expected any more."""
-    processes = {plan.node_id(number): node for number, node in enumerate(nodes, 1)}
-    urls = {plan.node_id(number): plan.http_url(number) for number in range(1, plan.nodes + 1)}
+    processes = {plan.node_name(number): node for number, node in enumerate(nodes, 1)}
+    urls = {plan.node_name(number): plan.http_url(number) for number in range(1, plan.nodes + 1)}
     readiness = Readiness(list(processes), now_s=time.monotonic())
     tell_at_s = time.monotonic() + TELL_S
     while readiness.waiting and not stopping:
@@ -197,7 +222,7 @@ def _next_steps(plan: Plan, folder: Path, nodes: Sequence[subprocess.Popen[bytes
     last = plan.http_url(plan.nodes)
     lines = [f"A cluster of {plan.nodes} nodes is ready.", ""]
     lines += [
-        f"  {plan.node_id(n)}  {plan.http_url(n)}  (process {nodes[n - 1].pid})"
+        f"  {plan.node_name(n)}  {plan.http_url(n)}  (process {nodes[n - 1].pid})"
         for n in range(1, plan.nodes + 1)
     ]
     order = '{"market":"BTC-USD","side":"sell","type":"limit","price":"100.25","quantity":"0.5"}'
@@ -227,8 +252,8 @@ def _watch(
         for number, node in enumerate(nodes, 1):
             if number not in gone and node.poll() is not None:
                 gone.add(number)
-                log = folder / plan.node_id(number) / "node.log"
-                print(f"{plan.node_id(number)} exited with code {node.returncode}; see {log}")
+                log = folder / plan.node_name(number) / "node.log"
+                print(f"{plan.node_name(number)} exited with code {node.returncode}; see {log}")
                 if len(gone) == len(nodes):
                     return 1
         time.sleep(POLL_S)

@@ -30,21 +30,31 @@ class Plan(msgspec.Struct, frozen=True):
     host: str
     http_port: int
     raft_port: int
+    dht_port: int = 20_001
+    grape_http_port: int = 30_001
+    pubsub_port: int = 8181
 
-    def node_id(self, number: int) -> str:
-        """Return the id of node `number`, counted from 1."""
+    def node_name(self, number: int) -> str:
+        """Return the name of node `number`, counted from 1."""
         return f"n{number}"
 
     def http_url(self, number: int) -> str:
         """Return the base URL of node `number`."""
         return f"http://{self.host}:{self.http_port + number - 1}"
 
-    def members(self) -> str:
-        """Return the member list as the node's setting."""
-        return ",".join(
-            f"{self.node_id(n)}={self.host}:{self.raft_port + n - 1}={self.http_url(n)}"
-            for n in range(1, self.nodes + 1)
-        )
+    def bootstrap(self) -> str:
+        """Return the DHT addresses of the first two nodes: through them all find each other."""
+        return ",".join(f"127.0.0.1:{self.dht_port + n}" for n in range(min(2, self.nodes)))
+
+    def base_ports(self) -> dict[str, int]:
+        """Return the ports of the first node by flag; each further node takes the next ones."""
+        return {
+            "--http-port": self.http_port,
+            "--raft-port": self.raft_port,
+            "--dht-port": self.dht_port,
+            "--grape-http-port": self.grape_http_port,
+            "--pubsub-port": self.pubsub_port,
+        }
 
 
 class StartError(Exception):
@@ -123,7 +133,7 @@ def await_earlier_nodes(
     """
     deadline_s = time.monotonic() + patience_s
     for number in range(1, plan.nodes + 1):
-        node, is_told = plan.node_id(number), False
+        node, is_told = plan.node_name(number), False
         while _is_locked(folder / node / "journal") and not is_stopping():
             if time.monotonic() > deadline_s:
                 raise StartError(f"--data-dir: {node} of an earlier start still runs in {folder}")

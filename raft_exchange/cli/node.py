@@ -7,7 +7,7 @@ import sys
 
 from raft_exchange import config
 from raft_exchange.cli import Commands
-from raft_exchange.node import run_node
+from raft_exchange.process import run_node
 
 
 def add_command(commands: Commands) -> None:

@@ -12,7 +12,7 @@ import json
 import urllib.error
 import urllib.request
 from collections.abc import Sequence
-from typing import Final
+from typing import Any, Final
 
 import msgspec
 
@@ -21,30 +21,38 @@ ANSWER_S_MAX: Final = 2.0
 
 
 class Seen(msgspec.Struct, frozen=True):
-    """What a node answered: whether it is ready, and how far it is in the log it knows of."""
+    """What a node answered: whether it is ready, and how far it is in the log it knows of.
+
+    `reason` says why it is not ready; both indexes are 0 while it is in no cluster.
+    """
 
     is_ready: bool
     applied_index: int
     commit_index: int
+    reason: str = ""
 
 
 def look(url: str) -> Seen | None:
     """Ask the node at a base URL; None if it does not answer."""
     try:
-        with urllib.request.urlopen(f"{url}/v1/cluster", timeout=ANSWER_S_MAX) as answer:
-            view = json.load(answer)
-        return Seen(_is_ready(url), int(view["applied_index"]), int(view["commit_index"]))
+        status, health = _get(f"{url}/readyz")
+        reason = str(health.get("reason", ""))
+        known, view = _get(f"{url}/v1/cluster")
+        if known != 200:
+            return Seen(False, 0, 0, reason)
+        applied_index, commit_index = int(view["applied_index"]), int(view["commit_index"])
+        return Seen(status == 200, applied_index, commit_index, reason)
     except (OSError, ValueError, KeyError):
         return None
 
 
-def _is_ready(url: str) -> bool:
+def _get(url: str) -> tuple[int, dict[str, Any]]:
     try:
-        with urllib.request.urlopen(f"{url}/readyz", timeout=ANSWER_S_MAX) as answer:
-            return bool(answer.status == 200)
+        with urllib.request.urlopen(url, timeout=ANSWER_S_MAX) as answer:
+            return answer.status, json.load(answer)
     except urllib.error.HTTPError as error:
         with error:
-            return False
+            return error.code, json.load(error)
 
 
 class Readiness:
@@ -85,4 +93,4 @@ class Readiness:
             return f"{node} reads its folder"
         if seen.applied_index < seen.commit_index:
             return f"{node} has applied {seen.applied_index:,} of {seen.commit_index:,} entries"
-        return f"{node} has applied {seen.applied_index:,} entries and looks for the others"
+        return f"{node} is not ready: {seen.reason}"

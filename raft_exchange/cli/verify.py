@@ -1,6 +1,6 @@
 """`raft-exchange verify DIR`: is a stopped node's data folder whole, and what does it say?
 
-Reads only. Checks every checksum of the journal and the snapshots, replays the committed entries
+Reads only. Checks every checksum of identity, journal and snapshots, replays the committed entries
 behind a snapshot through the state machine, and prints the sequence and the state hash: equal on
 every node at the same index.
 """
@@ -16,6 +16,8 @@ import msgspec
 
 from raft_exchange.cli import Commands
 from raft_exchange.marketdata.view import MarketData
+from raft_exchange.matching.versions import NewerVersion
+from raft_exchange.raft.identity import FILE_NAME, IdentityError, read_identity
 from raft_exchange.raft.library import REGULAR
 from raft_exchange.raft.recovery import Recovery, recover
 from raft_exchange.raft.segments import JournalCorrupt
@@ -65,15 +67,20 @@ def run(arguments: argparse.Namespace) -> int:
     directory = Directory(folder)
     try:
         directory.lock()
+        if (arguments.dir / FILE_NAME).exists():
+            read_identity(arguments.dir / FILE_NAME)
         snapshots = _read_snapshots(arguments.dir / "snapshots")
         finding = _replay(recover(directory), snapshots, arguments.index)
     except DirectoryInUse as error:
         print(f"raft-exchange verify: DIR: {error}; stop the node first", file=sys.stderr)
         return 2
+    except NewerVersion as error:
+        print(f"raft-exchange verify: {error}", file=sys.stderr)
+        return 1
     except _NotThere as error:
         print(f"raft-exchange verify: --index: {error}", file=sys.stderr)
         return 2
-    except (JournalCorrupt, OSError, ValueError) as error:
+    except (IdentityError, JournalCorrupt, OSError, ValueError) as error:
         print(f"raft-exchange verify: damaged: {error}", file=sys.stderr)
         return 1
     finally:

@@ -2,21 +2,35 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable, Sequence
 from typing import Final
 
 from aiohttp import web
 
 from raft_exchange.gateway import (
     cluster,
+    forming,
     health,
+    introduction,
     markets,
     order_queries,
     orders,
+    past,
+    prices,
     seed_surface,
 )
 from raft_exchange.gateway.bodies import BATCH_BYTES_MAX
-from raft_exchange.gateway.context import CONTEXT, Context, has_seed_surface
+from raft_exchange.gateway.context import (
+    CONTEXT,
+    FRONT,
+    Context,
+    Front,
+    Introduce,
+    has_seed_surface,
+)
+from raft_exchange.gateway.grenache import GRENACHE, Grenache
 from raft_exchange.gateway.guard import Handler, guard, refuse_expectation
+from raft_exchange.history.backfill import PATH as HISTORY_PATH
 from raft_exchange.marketdata.view import MarketData
 from raft_exchange.metrics import ExchangeFigures
 
@@ -35,9 +49,12 @@ ROUTES: Final[tuple[tuple[str, str, Handler], ...]] = (
     ("PATCH", "/v1/markets/{market}", markets.patch_market),
     ("GET", "/v1/markets/{market}/book", markets.get_book),
     ("GET", "/v1/markets/{market}/trades", markets.get_trades),
+    ("GET", "/v1/markets/{market}/ticker", prices.get_ticker),
+    ("GET", "/v1/markets/{market}/candles", prices.get_candles),
     ("GET", "/v1/time", markets.get_time),
     ("GET", "/v1/cluster", cluster.get_cluster),
     ("POST", "/v1/cluster/snapshot", cluster.post_snapshot),
+    ("GET", "/v1/node", introduction.get_node),
     ("GET", "/livez", health.get_livez),
     ("GET", "/readyz", health.get_readyz),
     ("GET", "/metrics", health.get_metrics),
@@ -49,15 +66,42 @@ SEED_ROUTES: Final[tuple[tuple[str, str, Handler], ...]] = (
 )
 
 
-def make_app(context: Context) -> web.Application:
+def make_app(context: Context, introduce: Introduce) -> web.Application:
     """Return the application of one node; the caller feeds `context.marketdata`.
 
     The seed surface needs a default market, and is left out where there is none.
     """
     metrics, marketdata, settings = context.metrics, context.marketdata, context.settings
-    app = web.Application(middlewares=[guard], client_max_size=BATCH_BYTES_MAX)
+    app = _app(Front(metrics, settings, introduce))
     app[CONTEXT] = context
-    routes = ROUTES + SEED_ROUTES if has_seed_surface(settings) else ROUTES
+    routes = ROUTES
+    if context.history is not None:
+        routes += (("GET", HISTORY_PATH, past.get_history),)
+    if has_seed_surface(settings):
+        grenache = app[GRENACHE] = Grenache(context)
+        app.on_shutdown.append(grenache.server.close)
+        routes += (*SEED_ROUTES, ("POST", "/", grenache.server.handle_http))
+    _add_routes(app, routes)
+    metrics.watch_exchange(lambda: _figures(marketdata))
+    return app
+
+
+def make_forming_app(front: Front, *, reason: Callable[[], str]) -> web.Application:
+    """Return the application of a node that is in no group yet, and `reason` says why not."""
+    app = _app(front)
+    app[forming.WAITING] = forming.Waiting(reason)
+    _add_routes(app, forming.ROUTES)
+    return app
+
+
+def _app(front: Front) -> web.Application:
+    app = web.Application(middlewares=[guard], client_max_size=BATCH_BYTES_MAX)
+    app[FRONT] = front
+    return app
+
+
+def _add_routes(app: web.Application, routes: Sequence[tuple[str, str, Handler]]) -> None:
+    metrics = app[FRONT].metrics
     for method, path, handler in routes:
         if method == "GET":
             route = app.router.add_get(path, handler, expect_handler=refuse_expectation)
@@ -66,8 +110,6 @@ def make_app(context: Context) -> web.Application:
         assert route.resource is not None
         declared = ["GET", "HEAD"] if method == "GET" else [method]
         metrics.declare_route(route.resource.canonical, [*declared, "OPTIONS"])
-    metrics.watch_exchange(lambda: _figures(marketdata))
-    return app
 
 
 def _figures(marketdata: MarketData) -> ExchangeFigures:

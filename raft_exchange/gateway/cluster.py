@@ -6,20 +6,28 @@ from aiohttp import web
 
 from raft_exchange.gateway.bodies import bad_parameter, query_of
 from raft_exchange.gateway.context import CONTEXT
+from raft_exchange.gateway.errors import ErrorCode, Problem
 from raft_exchange.gateway.rendering import View, answer
+from raft_exchange.sequencer.hashing import HashFailed
 
 
 async def get_cluster(request: web.Request) -> web.Response:
-    """Answer with this node's view; `?hash=now` adds the hash of the state at `sequence`."""
+    """Answer with this node's view; `state_hash` is that of the last checkpoint.
+
+    `?hash=now` has it computed now, at `sequence`.
+    """
     context = request.app[CONTEXT]
     query = query_of(request, ("hash",))
     if query.get("hash", "now") != "now":
         raise bad_parameter("hash", query["hash"], ["now"])
-    state_hash: str | None = None
     status = context.core.status()
-    sequence = status.sequence
+    sequence, state_hash = status.sequence, status.state_hash or None
     if query:
-        sequence, state_hash = await context.core.state_hash()
+        try:
+            sequence, state_hash = await context.core.state_hash()
+        except HashFailed as error:
+            detail = "this machine has no room to hash the state now"
+            raise Problem(ErrorCode.OVERLOADED, detail) from error
         status = context.core.status()
     body: View = {
         "cluster": status.cluster,
@@ -32,7 +40,13 @@ async def get_cluster(request: web.Request) -> web.Response:
         "snapshot_index": status.snapshot_index,
         "sequence": sequence,
         "state_hash": state_hash,
+        "checkpoint_sequence": status.checkpoint_sequence or None,
+        "event_digest": status.event_digest or None,
+        "standing": status.standing,
+        "version": status.version,
+        "version_newest": status.version_newest,
         "draining": status.draining,
+        "read_only": status.read_only,
         "leader_contact_age_ms": status.leader_contact_age_ms,
         "members": [
             {
@@ -40,7 +54,9 @@ async def get_cluster(request: web.Request) -> web.Response:
                 "raft_address": member.raft_address,
                 "http_url": member.http_url,
                 "reachable": member.reachable,
+                "seen_age_ms": member.seen_age_ms,
                 "match_lag": member.match_lag,
+                "fenced": member.fenced,
             }
             for member in status.members
         ],

@@ -4,11 +4,13 @@ from __future__ import annotations
 
 import itertools
 import secrets
+from collections.abc import Callable
 from typing import Final
 
 import msgspec
 from aiohttp import web
 
+from raft_exchange.history.service import History
 from raft_exchange.marketdata.view import MarketData
 from raft_exchange.metrics import Metrics
 from raft_exchange.sequencer.outcome import Core
@@ -35,15 +37,30 @@ def has_seed_surface(settings: Settings) -> bool:
     return settings.seed_services and bool(settings.default_market)
 
 
+Introduce = Callable[[str, str], bytes]
+"""From a nonce, empty for none, and the address of ours that was asked, to the JSON of who we are,
+proved with the cluster secret."""
+
+
+class Front(msgspec.Struct, frozen=True):
+    """What answers need before there is a group: `guard` and the routes of every phase use it."""
+
+    metrics: Metrics
+    settings: Settings
+    introduce: Introduce
+
+
 class Context(msgspec.Struct, frozen=True):
-    """The gateway's collaborators, handed to every handler through the application."""
+    """The gateway's collaborators, handed to every handler; without history, memory is all."""
 
     core: Core
     marketdata: MarketData
     metrics: Metrics
     settings: Settings
+    history: History | None = None
 
 
+FRONT: Final = web.AppKey("front", Front)
 CONTEXT: Final = web.AppKey("context", Context)
 REQUEST_ID: Final = web.RequestKey("request_id", str)
 

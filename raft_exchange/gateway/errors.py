@@ -55,6 +55,8 @@ class ErrorCode(StrEnum):
     OUTCOME_UNKNOWN = "outcome_unknown"
     DRAINING = "draining"
     READ_ONLY = "read_only"
+    UPGRADE_PENDING = "upgrade_pending"
+    STATE_DIVERGENCE = "state_divergence"
 
 
 class Kind(NamedTuple):
@@ -99,6 +101,8 @@ KINDS: Final[Mapping[ErrorCode, Kind]] = {
     ErrorCode.OUTCOME_UNKNOWN: Kind(503, "The request may or may not take effect"),
     ErrorCode.DRAINING: Kind(503, "The node is shutting down"),
     ErrorCode.READ_ONLY: Kind(503, "The node takes no writes"),
+    ErrorCode.STATE_DIVERGENCE: Kind(503, "The state of this node may differ from the others'"),
+    ErrorCode.UPGRADE_PENDING: Kind(503, "Not all nodes know this yet"),
 }
 
 

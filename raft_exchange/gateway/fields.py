@@ -58,16 +58,26 @@ def decode_object(body: bytes) -> Json:
     Raises:
         Problem: `bad_json`: not UTF-8, not JSON, nested too deeply, or not an object.
     """
+    value = decode_value(body)
+    if not isinstance(value, dict):
+        raise Problem(ErrorCode.BAD_JSON, "the body must be a JSON object")
+    return value
+
+
+def decode_value(body: bytes) -> object:
+    """Return the JSON value in `body`, numbers as `Number`.
+
+    Raises:
+        Problem: `bad_json`: not UTF-8, not JSON, or nested too deeply.
+    """
     try:
-        value = _decoder.decode(body.decode("utf-8"))
+        value: object = _decoder.decode(body.decode("utf-8"))
     except UnicodeDecodeError as error:
         raise Problem(ErrorCode.BAD_JSON, f"the body is not UTF-8 at byte {error.start}") from None
     except RecursionError:
         raise Problem(ErrorCode.BAD_JSON, "the body is nested too deeply") from None
     except ValueError as error:
         raise Problem(ErrorCode.BAD_JSON, str(error)) from None
-    if not isinstance(value, dict):
-        raise Problem(ErrorCode.BAD_JSON, "the body must be a JSON object")
     return value
 
 

@@ -2,8 +2,9 @@
 
 Rules:
 - A web page must not trade on somebody's localhost: a foreign `Origin`, or a `Host` that is not
-  ours (DNS rebinding), is refused before the handler runs. Health and metrics carry nothing of
-  value and are asked for by address, so any Host may.
+  ours (DNS rebinding), is refused before the handler runs. The address at which we were reached is
+  ours. Health, metrics and introductions carry nothing of value and are asked for by address, so
+  any Host may.
 - The seed routes are open to every origin; they have no accounts to lose.
 - Every answer names its request; every error is a problem, whoever raised it.
 - An exception that is not a `Problem` is a bug of ours: logged with its traceback, answered 500.
@@ -14,19 +15,32 @@ from __future__ import annotations
 import logging
 import time
 from collections.abc import Awaitable, Callable
+from http import HTTPStatus
 from typing import Final
 
 from aiohttp import web
 
 from raft_exchange.gateway.bodies import BATCH_BYTES_MAX, too_large
-from raft_exchange.gateway.context import CONTEXT, REQUEST_ID, Context, RequestIds, has_seed_surface
+from raft_exchange.gateway.context import (
+    CONTEXT,
+    FRONT,
+    REQUEST_ID,
+    Context,
+    Front,
+    RequestIds,
+    has_seed_surface,
+)
 from raft_exchange.gateway.errors import ErrorCode, Problem
+from raft_exchange.gateway.grenache import GRENACHE
 from raft_exchange.metrics import UNKNOWN_ROUTE
 
 Handler = Callable[[web.Request], Awaitable[web.StreamResponse]]
 
+SOCKET_PATH: Final = "/v1/ws"
 LOOPBACK_HOSTS: Final = frozenset({"localhost", "127.0.0.1", "[::1]"})
-ANY_HOST_PATHS: Final = frozenset({"/livez", "/readyz", "/metrics"})
+ANY_HOST_PATHS: Final = frozenset({"/livez", "/readyz", "/metrics", "/v1/node"})
+STATELESS_PATHS: Final = ANY_HOST_PATHS | {"/v1/cluster"}
+"""What a node answers whose state may differ from the others'."""
 REQUEST_ID_CHARS_MAX: Final = 64
 SERVER: Final = "raft-exchange"
 EXPOSED_HEADERS: Final = "X-Sequence, X-Age-Ms, X-Request-Id, Idempotent-Replay, Retry-After"
@@ -51,33 +65,48 @@ _request_ids = RequestIds()
 async def guard(request: web.Request, handler: Handler) -> web.StreamResponse:
     """Answer a request, whatever happens."""
     started_s = time.perf_counter()
-    context = request.app[CONTEXT]
-    in_flight = context.metrics.requests_in_flight
+    front = request.app[FRONT]
+    in_flight = front.metrics.requests_in_flight
     in_flight.inc()
     request[REQUEST_ID] = request_id = _request_id(request)
+    context = request.app.get(CONTEXT)
     cors: dict[str, str] = {}
     try:
-        cors = _admit(request, context)
+        cors = _admit(request, front)
+        if context is not None:
+            _refuse_divergent(request, context)
         if request.method == "OPTIONS":
             response: web.StreamResponse = _preflight(request, cors)
         else:
-            response = await handler(request)
+            response = await (_socket_handler(request) or handler)(request)
     except Exception as error:
         response = _problem_of(error, request).response(request_id)
     finally:
         in_flight.dec()
+    if response.status == HTTPStatus.SWITCHING_PROTOCOLS:
+        return response  # its head is long gone, and how long it was open is no duration
+    if context is not None and context.core.draining:
+        response.force_close()  # the next request goes to a node that stays
     headers = response.headers
     headers["X-Request-Id"] = request_id
     headers["Server"] = SERVER
     if cors:
         headers.update(cors)
-    context.metrics.observe_request(
+    front.metrics.observe_request(
         _route_of(request),
         request.method,
         status=response.status,
         duration_s=time.perf_counter() - started_s,
     )
     return response
+
+
+def _refuse_divergent(request: web.Request, context: Context) -> None:
+    if not context.core.serves_state and request.path not in STATELESS_PATHS:
+        raise Problem(
+            ErrorCode.STATE_DIVERGENCE,
+            "the state of this node differs, or is being checked; ask another node",
+        )
 
 
 def _request_id(request: web.Request) -> str:
@@ -87,23 +116,32 @@ def _request_id(request: web.Request) -> str:
     return _request_ids.next()
 
 
+def _socket_handler(request: web.Request) -> Handler | None:
+    """Return who takes a WebSocket: Grenache clients ask for one on any path but ours."""
+    if request.headers.get("Upgrade", "").lower() != "websocket" or request.path == SOCKET_PATH:
+        return None
+    grenache = request.app.get(GRENACHE)
+    return None if grenache is None else grenache.server.handle_websocket
+
+
 def _route_of(request: web.Request) -> str:
     resource = request.match_info.route.resource
     return UNKNOWN_ROUTE if resource is None else resource.canonical
 
 
-def _admit(request: web.Request, context: Context) -> dict[str, str]:
+def _admit(request: web.Request, front: Front) -> dict[str, str]:
     """Return the CORS headers of the answer.
 
     Raises:
         Problem: `bad_origin`.
     """
-    settings = context.settings
+    settings = front.settings
     host = request.headers.get("Host", "")
     name = _host_name(host)
     if (
         name not in LOOPBACK_HOSTS
         and name not in settings.allowed_hosts
+        and name != own_address(request)
         and request.path not in ANY_HOST_PATHS
     ):
         raise _bad_origin("Host", host)
@@ -119,6 +157,12 @@ def _admit(request: web.Request, context: Context) -> dict[str, str]:
         "Access-Control-Expose-Headers": EXPOSED_HEADERS,
         "Vary": "Origin",
     }
+
+
+def own_address(request: web.Request) -> str:
+    """Return the address of this node at which a request came in; empty if the client has gone."""
+    transport = request.transport
+    return str(transport.get_extra_info("sockname")[0]) if transport is not None else ""
 
 
 def _host_name(host: str) -> str:

@@ -6,12 +6,13 @@ from typing import Final, NamedTuple
 
 from aiohttp import web
 
-from raft_exchange.gateway.context import CONTEXT, Context
+from raft_exchange.gateway.context import CONTEXT, FRONT, Context
 from raft_exchange.gateway.errors import RETRY_AFTER_S
 from raft_exchange.gateway.rendering import View, answer
 from raft_exchange.metrics import CONTENT_TYPE
 
 TICK_AGE_MS_MAX: Final = 5_000
+MIB: Final = 1024 * 1024
 
 
 class Check(NamedTuple):
@@ -32,9 +33,15 @@ async def get_livez(request: web.Request) -> web.Response:
 
 async def get_readyz(request: web.Request) -> web.Response:
     """Answer 200 if clients should be sent here, else 503; `?verbose` names each check."""
-    checks = _checks(request.app[CONTEXT])
+    return readiness(request, _checks(request.app[CONTEXT]))
+
+
+def readiness(request: web.Request, checks: list[Check]) -> web.Response:
+    """Return the answer that these checks make: what failed is named without being asked for."""
     ready = all(check.passed for check in checks)
     body: View = {"status": "ready" if ready else "not_ready"}
+    if not ready:
+        body["reason"] = "; ".join(check.detail for check in checks if not check.passed)
     if "verbose" in request.query:
         body["checks"] = [check._asdict() for check in checks]
     headers = {} if ready else {"Retry-After": str(RETRY_AFTER_S)}
@@ -53,7 +60,20 @@ def _checks(context: Context) -> list[Check]:
             f"last contact: {'never' if age_ms is None else f'{age_ms} ms ago'}; "
             f"allowed: {age_ms_max} ms",
         ),
+        Check(
+            "state_agrees",
+            context.core.serves_state,
+            {"full": "not known to differ", "aside": "being checked", "fenced": "it differs"}[
+                status.standing
+            ],
+        ),
         Check("applied", lag <= lag_max, f"entries not applied yet: {lag}; allowed: {lag_max}"),
+        Check(
+            "disk_reserve",
+            not status.read_only,
+            f"free: {status.disk_free_bytes // MIB} MiB; "
+            f"reserve: {status.disk_reserve_bytes // MIB} MiB",
+        ),
         Check(
             "not_draining", not status.draining, "shutting down" if status.draining else "serving"
         ),
@@ -62,5 +82,5 @@ def _checks(context: Context) -> list[Check]:
 
 async def get_metrics(request: web.Request) -> web.Response:
     """Answer with the node's metrics."""
-    body = request.app[CONTEXT].metrics.render()
+    body = request.app[FRONT].metrics.render()
     return web.Response(body=body, headers={"Content-Type": CONTENT_TYPE})

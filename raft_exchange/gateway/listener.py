@@ -38,6 +38,10 @@ LINGERING_S: Final = 1.0
 CLOSE_S_MIN: Final = 0.1
 """What connections get to end, even where nothing is left of the time for a stop."""
 
+LAST_REQUESTS_S: Final = 0.5
+"""How long a stopping node still takes requests on connections that clients keep open."""
+
+POLL_S: Final = 0.02
 PAUSE_S: Final = 1.0
 
 _logger = logging.getLogger(__name__)
@@ -45,6 +49,8 @@ _logger = logging.getLogger(__name__)
 
 class Listener:
     """Serves `app` on one port: `start`, `stop` (take no more), `close`, in this order.
+
+    Between start and stop, `serve` puts another application in its place.
 
     Args:
         app: what answers.
@@ -61,19 +67,23 @@ class Listener:
         connections_max: int,
         idle_s_max: float = IDLE_S_MAX,
     ) -> None:
-        self._runner = web.AppRunner(
-            app,
-            access_log=None,
-            logger=_quiet(),  # what is not HTTP is a stranger's doing, not an error of ours
-            keepalive_timeout=idle_s_max,
-            lingering_time=LINGERING_S,
-        )
+        self._idle_s_max = idle_s_max
+        self._runner = self._new_runner(app)
         self._refused = metrics.connections_refused
         self._connections_max = connections_max
         self._sockets: list[socket.socket] = []
         self._opening: set[asyncio.Task[None]] = set()
         self._pauses: dict[socket.socket, asyncio.TimerHandle] = {}
         self._loop = asyncio.get_running_loop()
+
+    def _new_runner(self, app: web.Application) -> web.AppRunner:
+        return web.AppRunner(
+            app,
+            access_log=None,
+            logger=_quiet(),  # what is not HTTP is a stranger's doing, not an error of ours
+            keepalive_timeout=self._idle_s_max,
+            lingering_time=LINGERING_S,
+        )
 
     @property
     def port(self) -> int:
@@ -109,6 +119,13 @@ class Listener:
         for listening in self._sockets:
             self._loop.add_reader(listening, self._accept, listening)
 
+    async def serve(self, app: web.Application) -> None:
+        """Answer with `app` from now on; the connections that others answered end."""
+        runner = self._new_runner(app)
+        await runner.setup()
+        earlier, self._runner = self._runner, runner
+        await _end(earlier, within_s=LINGERING_S)
+
     def stop(self) -> None:
         """Take no more connections; those that are open are served on. Idempotent."""
         for pause in self._pauses.values():
@@ -119,6 +136,12 @@ class Listener:
             listening.close()
         self._sockets.clear()
 
+    async def serve_the_last(self) -> None:
+        """Give those connected time to ask once more: the answer closes their connection."""
+        until_s = self._loop.time() + LAST_REQUESTS_S
+        while self.connections and self._loop.time() < until_s:  # noqa: ASYNC110
+            await asyncio.sleep(POLL_S)
+
     async def close(self, *, within_s: float) -> None:
         """Let what is being answered end, then close every connection. Idempotent.
 
@@ -128,12 +151,7 @@ class Listener:
         self.stop()
         if self._opening:
             await asyncio.wait(self._opening)
-        server = self._runner.server
-        if server is not None:
-            server.pre_shutdown()
-            # It waits twice: for handlers to end, and once more after it has cancelled them.
-            await server.shutdown(max(CLOSE_S_MIN, within_s / 2))
-            await self._runner.cleanup()
+        await _end(self._runner, within_s=within_s)
 
     def _accept(self, listening: socket.socket) -> None:
         for _ in range(ACCEPTS_AT_ONCE):
@@ -170,6 +188,16 @@ class Listener:
             await self._loop.connect_accepted_socket(server, connection)
         except OSError:  # the client is gone already
             connection.close()
+
+
+async def _end(runner: web.AppRunner, *, within_s: float) -> None:
+    server = runner.server
+    if server is not None:
+        server.pre_shutdown()
+        await runner.shutdown()  # sockets that stay open are told to end
+        # It waits twice: for handlers to end, and once more after it has cancelled them.
+        await server.shutdown(max(CLOSE_S_MIN, within_s / 2))
+        await runner.cleanup()
 
 
 def _quiet() -> logging.Logger:

@@ -10,6 +10,7 @@ from aiohttp import web
 from raft_exchange.gateway.bodies import bad_parameter, json_object, query_of, whole_number
 from raft_exchange.gateway.context import CONTEXT, Context
 from raft_exchange.gateway.fields import Json, known_fields
+from raft_exchange.gateway.past import older_trades
 from raft_exchange.gateway.reads import FRESHNESS, freshen, market_named, read_headers
 from raft_exchange.gateway.refusals import refusal
 from raft_exchange.gateway.rendering import (
@@ -117,12 +118,13 @@ async def get_book(request: web.Request) -> web.Response:
     await freshen(context, query)
     market = await market_named(context, request.match_info["market"])
     return answer(
-        _book_view(context, market, depth=depth, by_order=level == "3"),
+        book_view(context, market, depth=depth, by_order=level == "3"),
         headers=read_headers(context),
     )
 
 
-def _book_view(context: Context, market: Market, *, depth: int, by_order: bool) -> View:
+def book_view(context: Context, market: Market, *, depth: int, by_order: bool) -> View:
+    """Return the best `depth` levels of a book, or its first `depth` orders, best first."""
     rows: dict[Side, list[list[object]]] = {}
     for side in Side:
         if by_order:
@@ -162,15 +164,22 @@ def book_checksum(market: Market) -> int:
 
 
 async def get_trades(request: web.Request) -> web.Response:
-    """Answer with the last trades of a market, newest first."""
+    """Answer with trades of a market, newest first, and the cursor of the next page."""
     context = request.app[CONTEXT]
     query = query_of(request, ("limit", "before", *FRESHNESS))
     limit = whole_number("limit", query.get("limit", str(TRADES)), lowest=1, highest=TRADES_MAX)
     before = whole_number("before", query["before"]) if "before" in query else None
     await freshen(context, query)
     market = await market_named(context, request.match_info["market"])
-    views = [
-        trade_view(trade, market.rules) for trade in market.trades.newest(limit, before=before)
-    ]
-    body: View = {"trades": views, "sequence": context.marketdata.sequence}
+    found = market.trades.newest(limit + 1, before=before)
+    if len(found) <= limit:
+        before = found[-1].executed.trade_id if found else before
+        more = limit + 1 - len(found)
+        found += await older_trades(context, market.rules.market, before=before, limit=more)
+    shown = found[:limit]
+    body: View = {
+        "trades": [trade_view(trade, market.rules) for trade in shown],
+        "cursor": str(shown[-1].executed.trade_id) if len(found) > limit else None,
+        "sequence": context.marketdata.sequence,
+    }
     return answer(body, headers=read_headers(context))

@@ -12,11 +12,12 @@ from raft_exchange.gateway.context import CONTEXT
 from raft_exchange.gateway.errors import ErrorCode, Problem
 from raft_exchange.gateway.fields import is_label
 from raft_exchange.gateway.orders import order_id_of, own_order
+from raft_exchange.gateway.past import older_order, with_older_orders
 from raft_exchange.gateway.reads import FRESHNESS, freshen, market_named, read_headers
 from raft_exchange.gateway.rendering import answer, order_view
 from raft_exchange.gateway.submission import account_of
 from raft_exchange.matching.limits import CLIENT_ORDER_ID_BYTES_MAX
-from raft_exchange.matching.messages import OrderStatus
+from raft_exchange.matching.messages import Order, OrderStatus
 
 PAGE_ORDERS: Final = 100
 PAGE_ORDERS_MAX: Final = 1_000
@@ -28,7 +29,10 @@ async def get_order(request: web.Request) -> web.Response:
     context = request.app[CONTEXT]
     order_id = order_id_of(request)
     await freshen(context, query_of(request, FRESHNESS))
-    order = await own_order(context, order_id, account=account_of(request))
+    account = account_of(request)
+    order = await own_order(context, order_id, account=account)
+    if order is None:
+        order = await older_order(context, order_id, account=account)
     marketdata = context.marketdata
     if order is None:
         raise Problem(
@@ -58,7 +62,7 @@ async def get_orders(request: web.Request) -> web.Response:
         (await market_named(context, query["market"])).rules.market if "market" in query else None
     )
     marketdata = context.marketdata
-    orders, cursor = marketdata.orders.page(
+    page = marketdata.orders.page(
         account,
         limit=limit,
         before=before,
@@ -66,6 +70,19 @@ async def get_orders(request: web.Request) -> web.Response:
         statuses=statuses,
         client_order_id=label,
     )
+
+    def wanted(order: Order) -> bool:
+        return (
+            (market is None or order.market == market)
+            and (statuses is None or order.status in statuses)
+            and (label is None or order.client_order_id == label)
+        )
+
+    orders, cursor = page
+    if statuses is None or any(status >= OrderStatus.FILLED for status in statuses):
+        orders, cursor = await with_older_orders(
+            context, account, page, before=before, limit=limit, wanted=wanted
+        )
     views = [order_view(order, marketdata.markets[order.market].rules) for order in orders]
     return answer(
         {

@@ -54,15 +54,21 @@ class Depth:
         level.orders[order_id] = remaining
         level.lots -= lots
 
-    def remove(self, order_id: int, side: Side, price_ticks: int) -> None:
-        """Take an order out, if it rests there. O(log levels)."""
+    def remove(self, order_id: int, side: Side, price_ticks: int) -> bool:
+        """Take an order out; return whether it rested there. O(log levels)."""
         if not self.holds(order_id, side, price_ticks):
-            return
+            return False
         levels = self._levels[side]
         level = levels[price_ticks]
         level.lots -= level.orders.pop(order_id)
         if not level.orders:
             del levels[price_ticks]
+        return True
+
+    def level(self, side: Side, price_ticks: int) -> tuple[int, int]:
+        """Return the lots and the number of orders at one price; zeros where there are none."""
+        level = self._levels[side].get(price_ticks)
+        return (0, 0) if level is None else (level.lots, len(level.orders))
 
     def holds(self, order_id: int, side: Side, price_ticks: int) -> bool:
         """Say whether the order rests at that price. O(1)."""
@@ -73,6 +79,10 @@ class Depth:
         """Return the prices of one side in ticks, best first."""
         levels = self._levels[side]
         return iter(levels) if side is Side.SELL else reversed(levels)
+
+    def best(self, side: Side) -> int | None:
+        """Return the best price of one side in ticks. O(log levels)."""
+        return next(self.prices(side), None)
 
     def levels(self, side: Side, count: int) -> list[tuple[int, int, int]]:
         """Return up to `count` levels, best first, as (price_ticks, lots, orders)."""

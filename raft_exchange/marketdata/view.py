@@ -18,8 +18,11 @@ from collections.abc import Sequence
 from typing import assert_never
 
 from raft_exchange.marketdata.balances import Balances
+from raft_exchange.marketdata.candles import Candles
+from raft_exchange.marketdata.changes import History, Recorder
 from raft_exchange.marketdata.depth import Depth
 from raft_exchange.marketdata.orders import FINISHED_ORDERS_MAX, OrderRegister
+from raft_exchange.marketdata.ticker import RollingDay
 from raft_exchange.marketdata.totals import Totals
 from raft_exchange.marketdata.trades import Trade, TradeTape
 from raft_exchange.matching.messages import (
@@ -47,20 +50,23 @@ from raft_exchange.matching.messages import (
 
 
 class Market:
-    """One market: its rules, status, book and last trades."""
+    """One market: its rules, status, book, last trades, candles and rolling day."""
 
-    __slots__ = ("depth", "rules", "status", "trades")
+    __slots__ = ("candles", "day", "depth", "rules", "status", "trades")
 
     def __init__(self, rules: MarketRules, status: MarketStatus) -> None:
         self.rules = rules
         self.status = status
         self.depth = Depth()
         self.trades = TradeTape()
+        self.candles = Candles()
+        self.day = RollingDay(self.candles)
 
     def adopt(self, other: Market) -> None:
         """Become what the other one is."""
         self.rules, self.status = other.rules, other.status
         self.depth, self.trades = other.depth, other.trades
+        self.candles, self.day = other.candles, other.day
 
 
 class MarketData:
@@ -74,6 +80,8 @@ class MarketData:
         self.balances = Balances()
         self.orders = OrderRegister(finished_max=finished_orders_max)
         self.totals = Totals()
+        self.history = History()
+        self.recorder = Recorder()
 
     def apply(self, sequence: int, time_us: int, events: Sequence[Event]) -> None:
         """Fold what the command at `sequence` did. O(events x log book).
@@ -89,6 +97,14 @@ class MarketData:
         self.totals.count(events)
         for event in events:
             self._fold(event)
+        change = self.recorder.take(sequence, time_us)
+        if change is not None:
+            self.history.append(change)
+
+    def sizes_of(self, market: str) -> tuple[int, int]:
+        """Return tick and lot size of a market, in units of 10^-18; they never change."""
+        rules = self.markets[market].rules
+        return rules.tick_size_e18, rules.lot_size_e18
 
     def adopt(self, restored: MarketData) -> None:
         """Become what a snapshot says; a market that somebody holds stays the same object."""
@@ -101,13 +117,16 @@ class MarketData:
         self.markets, self.accounts = restored.markets, restored.accounts
         self.balances = restored.balances
         self.orders, self.totals = restored.orders, restored.totals
+        self.history, self.recorder = restored.history, restored.recorder
 
     def check(self) -> None:
         """Assert every invariant. O(orders): tests call it after each step."""
         self.orders.check()
+        self.history.check()
         resting: dict[int, int] = {}
         for market in self.markets.values():
             market.depth.check()
+            market.candles.check()
             for side in Side:
                 resting |= {i: lots for _, lots, i in market.depth.queue(side, 10**9)}
         live = {o.order_id: o.quantity_lots - o.filled_lots for o in self.orders.live_orders()}
@@ -159,8 +178,17 @@ class MarketData:
         maker = self.orders.live(event.maker_order_id)
         assert maker is not None, event.maker_order_id
         market.depth.reduce(maker.order_id, maker.side, maker.price_ticks, event.quantity_lots)
+        market.candles.trade(
+            event.price_ticks, event.quantity_lots, time_us=self.time_us, sequence=self.sequence
+        )
+        self.recorder.trade(event)
+        self.recorder.touch(event.market, maker.side, maker.price_ticks)
         if maker.filled_lots + event.quantity_lots < maker.quantity_lots:
-            self.orders.keep_live(self._filled_further(maker, event))
+            self._keep_live(self._filled_further(maker, event))
+
+    def _keep_live(self, order: Order) -> None:
+        self.orders.keep_live(order)
+        self.recorder.order(order)
 
     def _filled_further(self, maker: Order, event: TradeExecuted) -> Order:
         value = int(maker.filled_value) + event.price_ticks * event.quantity_lots
@@ -186,7 +214,8 @@ class MarketData:
         )
 
     def _rest(self, order: Order) -> None:
-        self.orders.keep_live(order)
+        self._keep_live(order)
+        self.recorder.touch(order.market, order.side, order.price_ticks)
         depth = self.markets[order.market].depth
         lots = order.quantity_lots - order.filled_lots
         depth.rest(order.order_id, order.side, order.price_ticks, lots)
@@ -195,8 +224,10 @@ class MarketData:
         before = self.orders.live(order.order_id)
         if before is not None:
             depth = self.markets[order.market].depth
-            depth.remove(before.order_id, before.side, before.price_ticks)
+            if depth.remove(before.order_id, before.side, before.price_ticks):
+                self.recorder.touch(before.market, before.side, before.price_ticks)
         self.orders.finish(order)
+        self.recorder.order(order)
 
     def _amend(self, order: Order, *, kept_place: bool) -> None:
         before = self.orders.live(order.order_id)
@@ -207,7 +238,8 @@ class MarketData:
             depth.reduce(order.order_id, order.side, order.price_ticks, fewer)
         else:
             depth.remove(order.order_id, before.side, before.price_ticks)
-        self.orders.keep_live(order)
+        self.recorder.touch(before.market, before.side, before.price_ticks)
+        self._keep_live(order)
 
     def _reduce(self, order: Order) -> None:
         before = self.orders.live(order.order_id)
@@ -217,7 +249,8 @@ class MarketData:
         depth = self.markets[order.market].depth
         if depth.holds(order.order_id, order.side, order.price_ticks):
             depth.reduce(order.order_id, order.side, order.price_ticks, fewer)
-        self.orders.keep_live(order)
+            self.recorder.touch(order.market, order.side, order.price_ticks)
+        self._keep_live(order)
 
     def _change_market(self, event: MarketChanged) -> None:
         market = self.markets.get(event.rules.market)

@@ -22,16 +22,16 @@ Single-threaded: every method runs on the event loop's thread. `wake` asks the o
 from __future__ import annotations
 
 import logging
-from collections.abc import Callable, Iterable
-from typing import Final, NoReturn
+from collections.abc import Iterable
+from typing import Final
 
-import msgspec
 from pysyncobj import syncobj
 from pysyncobj.config import SyncObjConf
 from pysyncobj.node import Node
 from pysyncobj.transport import Transport
 
 from raft_exchange.raft.following import append_missing, conflict
+from raft_exchange.raft.hooks import Hooks, Standing, Timing
 from raft_exchange.raft.journal import Journal
 from raft_exchange.raft.leading import APPEND_BYTES_MAX, Leadership
 from raft_exchange.raft.library import (
@@ -68,34 +68,6 @@ APPLY_SLICE_S: Final = 0.02
 """How long one tick applies entries before it lets the loop and the heartbeats run."""
 
 
-class Timing(msgspec.Struct, frozen=True):
-    """The group's clockwork, in seconds. Elections need several lost heartbeats."""
-
-    election_s_min: float = 0.3
-    election_s_max: float = 0.6
-    heartbeat_s: float = 0.05
-    quorum_contact_s_max: float = 1.0
-    transfer_s_max: float = 2.0
-
-
-class Hooks(msgspec.Struct, frozen=True):
-    """What the group calls. None of them may call back into a tick.
-
-    `admit` turns a proposed payload into the bytes to append (the leader's stamp), or None where
-    it is not an entry at all. `apply` gets every committed ordinary entry once, in order. `fail`
-    does not return: the replica stops rather than diverges. `restored` says that the state has
-    been replaced by a snapshot's: entries were jumped over.
-    """
-
-    admit: Callable[[bytes], bytes | None]
-    apply: Callable[[int, int, bytes], None]
-    leader_changed: Callable[[str | None], None]
-    propose_refused: Callable[[], None]
-    wake: Callable[[], None]
-    fail: Callable[[BaseException], NoReturn]
-    restored: Callable[[], None] = lambda: None
-
-
 class Group(syncobj.SyncObj):  # type: ignore[misc]
     """A member that replicates opaque payloads in one order.
 
@@ -128,6 +100,7 @@ class Group(syncobj.SyncObj):  # type: ignore[misc]
         self._leader_commit_index = 0
         self._ticked_at_s = float("-inf")
         self._is_late = False
+        self._aside_in_term = -1
         self._leader_told: str | None = None
         self._connected: set[Node] = set()
         conf = SyncObjConf(
@@ -212,6 +185,11 @@ class Group(syncobj.SyncObj):  # type: ignore[misc]
         lead = self._leadership
         return lead is not None and self.commit_index >= lead.first_index
 
+    @property
+    def member_ids(self) -> list[str]:
+        """Return the ids of the members, this one included, sorted."""
+        return sorted([self.selfNode.id, *(node.id for node in self._SyncObj__otherNodes)])
+
     def is_connected(self, member_id: str) -> bool:
         """Return whether the transport holds a connection to that member."""
         return Node(member_id) in self._connected
@@ -285,13 +263,16 @@ class Group(syncobj.SyncObj):  # type: ignore[misc]
         # After a pause of our own, what others said meanwhile is still unread: look a tick later.
         pause_s, self._ticked_at_s = now_s - self._ticked_at_s, now_s
         self._is_late = not self._is_late and pause_s > self._timing.quorum_contact_s_max / 2
+        standing = self._hooks.standing()
+        if self._leadership is not None and standing is not Standing.FULL:
+            self._stand_aside(self._leadership)
         if self._leadership is not None:
             self._advance_commit(self._leadership)
             if not self._is_late:
                 self._check_quorum_contact(self._leadership, now_s)
         elif now_s >= self._SyncObj__raftElectionDeadline:
-            if self.last_applied < self._replay_index:
-                self._reset_election_deadline()  # no use as a leader before it has caught up
+            if self.last_applied < self._replay_index or standing is not Standing.FULL:
+                self._reset_election_deadline()  # no use as a leader, before it has caught up
             else:
                 self._start_pre_vote()
         self._apply_committed(now_s)
@@ -305,13 +286,31 @@ class Group(syncobj.SyncObj):  # type: ignore[misc]
                 now_s=now_s,
                 store=None if self._snapshots is None else self._snapshots.store,
             )
+            self._make_way(lead, now_s)
             lead.pursue_hand_over(now_s)
         self._sync_and_release()
         self._pursue_snapshots(now_s)
         self._tell_leader()
 
+    def _stand_aside(self, lead: Leadership) -> None:
+        """Hand over once; step down when that came to nothing."""
+        if self._aside_in_term != self.term:
+            logger.error("leader of term %d stands aside: its state may differ", self.term)
+            self._aside_in_term = self.term
+            self.hand_over()
+        if not lead.is_handing_over:
+            self._become_follower(leader=None)
+
+    def _make_way(self, lead: Leadership, now_s: float) -> None:
+        lead.make_way(
+            self._connected,
+            has_room=self._hooks.has_room(),
+            now_s=now_s,
+            deadline_s=now_s + self._timing.transfer_s_max,
+        )
+
     def _pursue_snapshots(self, now_s: float) -> None:
-        if self._snapshots is not None:
+        if self._snapshots is not None and self._hooks.standing() is not Standing.FENCED:
             lead = self._leadership
             self._snapshots.tick(
                 index=self.last_applied,
@@ -347,7 +346,7 @@ class Group(syncobj.SyncObj):  # type: ignore[misc]
             )
             assert entries, "committed entries are in the log"
             for command, index, term in entries:
-                if index > self.commit_index:
+                if index > self.commit_index or self._hooks.standing() is Standing.FENCED:
                     return
                 assert index == self.last_applied + 1, (index, self.last_applied)
                 if command[:1] == REGULAR:
@@ -420,6 +419,8 @@ class Group(syncobj.SyncObj):  # type: ignore[misc]
     def _start_election(self) -> None:
         self._reset_election_deadline()
         self._pre_votes = set()
+        if self._hooks.standing() is not Standing.FULL:
+            return
         self._leader_heard_at_s = float("-inf")
         self._SyncObj__raftLeader = None
         self._SyncObj__setState(CANDIDATE)
@@ -578,8 +579,9 @@ class Group(syncobj.SyncObj):  # type: ignore[misc]
         # Only what was compared with the leader's log may be committed on its word.
         if min(message.commit_index, match_index) > self.commit_index:
             self._commit(min(message.commit_index, match_index))
+        has_room = self._hooks.has_room()
         self._send_after_sync(
-            node, AppendReply(self.term, message.previous_index, True, match_index)
+            node, AppendReply(self.term, message.previous_index, True, match_index, has_room)
         )
 
     def _hear_leader(self, node: Node, term: int) -> None:
@@ -595,7 +597,7 @@ class Group(syncobj.SyncObj):  # type: ignore[misc]
         status, offset = SnapshotStatus.REFUSED, 0
         if message.term >= self.term:
             self._hear_leader(node, message.term)
-            if self._snapshots is not None:
+            if self._snapshots is not None and self._hooks.standing() is not Standing.FENCED:
                 status, offset, restored = self._snapshots.receive(
                     message, commit_index=self.commit_index
                 )

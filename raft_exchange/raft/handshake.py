@@ -35,8 +35,8 @@ from dataclasses import dataclass, field
 from typing import Final
 
 from cryptography.hazmat.primitives.asymmetric.x25519 import X25519PrivateKey, X25519PublicKey
-from cryptography.hazmat.primitives.hashes import SHA256
-from cryptography.hazmat.primitives.kdf.hkdf import HKDF
+
+from raft_exchange.raft.proof import derive_key
 
 PROTOCOL_VERSION: Final = 1
 NODE_ID_BYTES_MAX: Final = 64
@@ -336,7 +336,7 @@ def _proof_keys(credentials: Credentials) -> dict[_Step, bytes]:
 
 def _hkdf(key_material: bytes, *, salt: bytes, info: bytes, size: int) -> bytes:
     label = b"raft-exchange transport %d " % PROTOCOL_VERSION + info
-    return HKDF(algorithm=SHA256(), length=size, salt=salt, info=label).derive(key_material)
+    return derive_key(key_material, salt=salt, info=label, size_bytes=size)
 
 
 def _node_id(padded: bytes, size: int) -> str:

@@ -31,6 +31,10 @@ from raft_exchange.raft.wire import (
 PROPOSALS_MAX: Final = 1_024
 APPEND_BYTES_MAX: Final = 1024 * 1024
 APPEND_ENTRIES_MAX: Final = 2_048
+MAKE_WAY_AFTER_S: Final = 0.5
+"""How long a leader whose disk got full waits to hear whether the others' did as well."""
+MAKE_WAY_S: Final = 10.0
+"""Between two attempts: each keeps proposals waiting while it lasts."""
 
 
 class Leadership:
@@ -53,6 +57,7 @@ class Leadership:
         self._heartbeat_s = heartbeat_s
         self._proposals: deque[bytes] = deque()
         self._transfer: tuple[Node, float] | None = None
+        self._make_way_at_s = now_s + MAKE_WAY_AFTER_S
         self.progress = {node: Progress(last_index=log.last_index, now_s=now_s) for node in others}
         # An entry of the new term, without which nothing older may commit (Raft section 8).
         self.first_index = log.last_index + 1
@@ -100,14 +105,31 @@ class Leadership:
                 self._log.add(REGULAR + payload, self._log.last_index + 1, self._term)
 
     def hand_over(self, connected: Collection[Node], *, deadline_s: float) -> None:
-        """Choose the most advanced of the connected members and make it the leader once level."""
+        """Choose the most advanced of the connected members and make it the leader once level.
+
+        One whose disk has room comes before one that would have to make way itself.
+        """
         candidates = [
-            (progress.match_index, node.id, node)
+            (progress.has_room, progress.match_index, node.id, node)
             for node, progress in self.progress.items()
             if node in connected
         ]
         if candidates and self._transfer is None:
-            self._transfer = (max(candidates)[2], deadline_s)
+            self._transfer = (max(candidates)[3], deadline_s)
+
+    def make_way(
+        self, connected: Collection[Node], *, has_room: bool, now_s: float, deadline_s: float
+    ) -> None:
+        """Hand over if this member's disk has no room; nothing while no other has any."""
+        if has_room:
+            self._make_way_at_s = now_s + MAKE_WAY_AFTER_S
+        elif now_s < self._make_way_at_s:
+            return
+        elif any(
+            progress.has_room and node in connected for node, progress in self.progress.items()
+        ):
+            self._make_way_at_s = now_s + MAKE_WAY_S
+            self.hand_over(connected, deadline_s=deadline_s)
 
     def pursue_hand_over(self, now_s: float) -> None:
         """Tell the chosen member to stand for election once it has everything; or give up."""
@@ -239,6 +261,7 @@ class Leadership:
         if progress is None or reply.term != self._term:
             return
         progress.heard_at_s = now_s
+        progress.has_room = reply.has_room
         if reply.success:
             assert reply.match_index <= self._log.last_index, "acknowledged what was never sent"
             progress.accepted(reply.match_index)

@@ -22,6 +22,7 @@ class Progress:
         self.match_index = 0  # nothing is known yet; index 1 is the same on every member
         self.next_index = last_index + 1
         self.commit_index_sent = 0
+        self.has_room = True  # on its disk, as it said last
         self.heard_at_s = now_s
         self.sent_at_s = float("-inf")
         self.is_probing = True

@@ -95,13 +95,15 @@ class AppendReply(msgspec.Struct, frozen=True, array_like=True, tag="append!"):
 
     With `success`, the sender's log equals the leader's up to `match_index`, stored as durably as
     configured. Without, `match_index` is a hint: the last index at which it may still agree.
-    A reply with a higher term tells a deposed leader.
+    A reply with a higher term tells a deposed leader. `has_room` says whether the sender's disk is
+    above its reserve, so that it may lead.
     """
 
     term: Number
     previous_index: Number
     success: bool
     match_index: Number
+    has_room: bool = True
 
 
 class SnapshotChunk(msgspec.Struct, frozen=True, array_like=True, tag="snapshot"):

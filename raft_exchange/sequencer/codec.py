@@ -1,11 +1,11 @@
 """A batch of requests <-> the bytes of one log entry: versioned, bounded, total on garbage.
 
-Layout: one byte format version, eight bytes big-endian logged time in microseconds, then the
-msgpack of a `Batch`. The time stands at a fixed place because the *leader* writes it at append,
-into bytes that a follower may have encoded.
+Layout: one byte version, eight bytes big-endian logged time in microseconds, then the msgpack of
+a `Batch` as of that version. The time stands at a fixed place because the *leader* writes it at
+append, into bytes that a follower may have encoded.
 
-Readers before writers: a release decodes version N and N-1, and only the release after it may
-encode N; otherwise the first upgraded node would stop those that are not upgraded yet.
+A batch is written in the active version (`matching/versions.py`), which all members read. What is
+in an entry of an earlier version needs no later one: `decode_batch` sees to it.
 """
 
 from __future__ import annotations
@@ -17,8 +17,9 @@ import msgspec
 
 from raft_exchange.matching.limits import BATCH_BYTES_MAX, BATCH_COMMANDS_MAX, TIME_US_MAX
 from raft_exchange.matching.messages import Command
+from raft_exchange.matching.versions import VERSIONS, Versions, refuse_newer
+from raft_exchange.sequencer.notices import NOTICES_MAX, Notice, is_bounded
 
-FORMAT_VERSION: Final = 1
 _HEADER: Final = struct.Struct("!BQ")
 
 
@@ -45,29 +46,33 @@ class Batch(msgspec.Struct, frozen=True, array_like=True, forbid_unknown_fields=
     """The requests of one log entry and the session that numbers them.
 
     A session is (`node`, `boot`): `boot` grows with every start of the node, `number` counts its
-    batches from 1 without gaps. `node` is "" for entries of the leader's clock, which have no
-    session and no requests.
+    batches from 1 without gaps. `node` is "" for entries of the leader's clock and for notices,
+    which have no session and no requests.
     """
 
     node: str
     boot: int
     number: int
     requests: list[Request]
+    notices: tuple[Notice, ...] = ()
 
 
-_encoder = msgspec.msgpack.Encoder()
-_decoder = msgspec.msgpack.Decoder(Batch)
+_encoder: Final = msgspec.msgpack.Encoder()
+_decoder: Final = msgspec.msgpack.Decoder(Batch)
 
 
-def encode_batch(batch: Batch, *, time_us: int = 0) -> bytes:
-    """Return the bytes of an entry. O(requests).
+def encode_batch(
+    batch: Batch, *, time_us: int = 0, version: int = VERSIONS.newest, versions: Versions = VERSIONS
+) -> bytes:
+    """Return the bytes of an entry, as of `version`. O(requests).
 
     Raises:
-        AssertionError: more than `BATCH_COMMANDS_MAX` requests or `BATCH_BYTES_MAX` bytes; the
-            batcher keeps below both.
+        AssertionError: more than `BATCH_COMMANDS_MAX` requests or `BATCH_BYTES_MAX` bytes (the
+            batcher keeps below both), or a later version is needed (it was refused before).
     """
     assert len(batch.requests) <= BATCH_COMMANDS_MAX, len(batch.requests)
-    data = _HEADER.pack(FORMAT_VERSION, time_us) + _encoder.encode(batch)
+    assert version <= versions.newest, version
+    data = _HEADER.pack(version, time_us) + versions.encode(batch, version)
     assert len(data) <= BATCH_BYTES_MAX, len(data)
     return data
 
@@ -83,24 +88,31 @@ def stamp(data: bytes, time_us: int) -> bytes:
     return _HEADER.pack(data[0], time_us) + data[_HEADER.size :]
 
 
+def version_of(data: bytes) -> int:
+    """Return the version of an entry."""
+    return data[0]
+
+
 def time_of(data: bytes) -> int:
     """Return the logged time of an entry, in microseconds."""
     return int(_HEADER.unpack_from(data)[1])
 
 
-def decode_batch(data: bytes) -> tuple[int, Batch]:
+def decode_batch(data: bytes, versions: Versions = VERSIONS) -> tuple[int, Batch]:
     """Return the logged time in microseconds and the batch.
 
     Raises:
-        CodecError: another version, a bound passed, or not an entry at all.
+        CodecError: a bound passed, more in it than its version knows, or not an entry at all.
+        NewerVersion: written by a later release.
     """
     if len(data) < _HEADER.size or len(data) > BATCH_BYTES_MAX:
         raise CodecError(
             f"an entry of {len(data)} bytes; allowed {_HEADER.size}..{BATCH_BYTES_MAX}"
         )
     version, time_us = _HEADER.unpack_from(data)
-    if version != FORMAT_VERSION:
-        raise CodecError(f"entry format {version}; this release reads {FORMAT_VERSION}")
+    if version < 1:
+        raise CodecError("version 0; the first is 1")
+    refuse_newer("an entry of the log", version, versions.newest)
     if time_us > TIME_US_MAX:
         raise CodecError(f"logged time {time_us} us is beyond {TIME_US_MAX}")
     try:
@@ -109,4 +121,10 @@ def decode_batch(data: bytes) -> tuple[int, Batch]:
         raise CodecError(f"not a batch: {error}") from error
     if len(batch.requests) > BATCH_COMMANDS_MAX:
         raise CodecError(f"{len(batch.requests)} requests; allowed {BATCH_COMMANDS_MAX}")
+    if batch.notices and batch.node:
+        raise CodecError("notices in a batch of a session")
+    if len(batch.notices) > NOTICES_MAX or not all(map(is_bounded, batch.notices)):
+        raise CodecError(f"{len(batch.notices)} notices; allowed {NOTICES_MAX}, each bounded")
+    if version < versions.newest and (needed := versions.needed_by(batch)) > version:
+        raise CodecError(f"an entry of version {version} needs version {needed}")
     return time_us, batch

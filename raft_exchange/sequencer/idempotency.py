@@ -18,6 +18,7 @@ from raft_exchange.matching.limits import (
     IDEMPOTENCY_WINDOW_US,
 )
 from raft_exchange.matching.messages import Command, Event
+from raft_exchange.matching.versions import VERSIONS, Versions
 
 
 class Stored(msgspec.Struct, frozen=True, array_like=True):
@@ -31,13 +32,18 @@ class Stored(msgspec.Struct, frozen=True, array_like=True):
     events: bytes
 
 
-_encoder = msgspec.msgpack.Encoder()
 _events_decoder = msgspec.msgpack.Decoder(tuple[Event, ...])
 
 
-def fingerprint(command: Command, followers: int) -> bytes:
-    """Return 16 bytes that tell one decoded command, at the head of its batch, from another."""
-    return hashlib.blake2b(_encoder.encode((command, followers)), digest_size=16).digest()
+def fingerprint(command: Command, followers: int, versions: Versions = VERSIONS) -> bytes:
+    """Return 16 bytes that tell one decoded command, at the head of its batch, from another.
+
+    It is of the earliest version that can say the command, so that a key keeps its meaning when
+    the active version moves on.
+    """
+    earliest = 1 if versions.newest == 1 else versions.needed_by(command)
+    encoded = versions.encode((command, followers), earliest)
+    return hashlib.blake2b(encoded, digest_size=16).digest()
 
 
 class IdempotencyWindow:
@@ -103,11 +109,6 @@ class IdempotencyWindow:
         for account, keys in self._by_account.items():
             assert 0 < len(keys) <= self._keys_per_account_max
             assert list(keys) == [k for a, k in self._stored if a == account]
-
-
-def encode_events(events: list[Event]) -> bytes:
-    """Return the stored form of a command's events."""
-    return _encoder.encode(events)
 
 
 def decode_events(data: bytes) -> tuple[Event, ...]:

@@ -25,6 +25,8 @@ class Refusal(StrEnum):
     OVERLOADED = "overloaded"
     READ_ONLY = "read_only"
     DRAINING = "draining"
+    UPGRADE_PENDING = "upgrade_pending"
+    STATE_DIVERGENCE = "state_divergence"
 
 
 class Committed(msgspec.Struct, frozen=True):
@@ -57,14 +59,18 @@ Outcome = Committed | Refused | Unknown
 class Member(msgspec.Struct, frozen=True):
     """What this node knows of one member of the Raft group.
 
-    `match_lag` is in entries, known on the leader only; None elsewhere.
+    `seen_age_ms` is the time since it was connected or introduced itself, None if it never did.
+    `match_lag` is in entries, known on the leader only; None elsewhere. `fenced` says that its
+    state differs from the majority's, by the log or, of this node, by itself.
     """
 
     id: str
     raft_address: str
     http_url: str
     reachable: bool
+    seen_age_ms: int | None
     match_lag: int | None
+    fenced: bool
 
 
 class Status(msgspec.Struct, frozen=True):
@@ -73,7 +79,12 @@ class Status(msgspec.Struct, frozen=True):
     `leader` is "" while none is known. `leader_contact_age_ms` is the time since a quorum (on the
     leader) or the leader (elsewhere) was heard; None if never. `snapshot_index` is the last entry
     in this node's newest snapshot, 0 without one. `tick_age_ms` is the time since the
-    Raft group last ran.
+    Raft group last ran. `read_only` says that the disk's reserve is touched: no new orders.
+    `version` is the active one (`matching/versions.py`), `version_newest` the
+    newest that this node reads. `standing` is "full", "aside" (its state is being checked before
+    it serves) or "fenced" (its state differs). `checkpoint_sequence` and `state_hash` (hex) are
+    what a majority agreed on last, 0 and "" before; `event_digest` (hex) is the chained digest of
+    all events up to `sequence`.
     """
 
     cluster: str
@@ -90,10 +101,24 @@ class Status(msgspec.Struct, frozen=True):
     members: tuple[Member, ...]
     tick_age_ms: int
     snapshot_index: int
+    read_only: bool
+    disk_free_bytes: int
+    disk_reserve_bytes: int
+    version: int
+    version_newest: int
+    standing: str
+    checkpoint_sequence: int
+    state_hash: str
+    event_digest: str
 
 
 class Core(Protocol):
     """The node as the gateway sees it."""
+
+    @property
+    def draining(self) -> bool:
+        """Return whether the node stops: clients should go elsewhere after their answer."""
+        ...
 
     async def submit(self, requests: Sequence[Request]) -> list[Outcome]:
         """Sequence `requests` next to each other in one entry; return one outcome for each.
@@ -118,8 +143,17 @@ class Core(Protocol):
         """
         ...
 
+    @property
+    def serves_state(self) -> bool:
+        """Return whether answers may come from this node's state: False once it may differ."""
+        ...
+
     async def state_hash(self) -> tuple[int, str]:
-        """Return the sequence and the SHA-256 (hex) of the canonical state at that sequence."""
+        """Return the sequence and the SHA-256 (hex) of the canonical state at that sequence.
+
+        Raises:
+            HashFailed: this machine has no room for it now.
+        """
         ...
 
     def request_snapshot(self) -> None:

@@ -19,6 +19,7 @@ from collections.abc import Callable, Sequence
 from typing import Final, Protocol
 
 from raft_exchange.matching.limits import REQUEST_GROUP_MAX
+from raft_exchange.matching.messages import AmendOrder, PlaceOrder
 from raft_exchange.sequencer.applied import Applied, Result
 from raft_exchange.sequencer.batcher import GROUP_BYTES_MAX, Batcher
 from raft_exchange.sequencer.codec import Batch, Request, encode_batch, encoded_size
@@ -30,6 +31,10 @@ RETRY_S_MAX: Final = 4.0
 REFUSED_RETRY_S: Final = 0.05
 CLOCK_ENTRY_S_MIN: Final = 0.1
 """At most one entry in this time only to move the logged clock."""
+
+_READ_ONLY_DETAIL: Final = (
+    "the disk of this node is nearly full; it takes cancels, but no new and no amended orders"
+)
 
 Resolve = Callable[[list[Outcome]], None]
 
@@ -82,13 +87,23 @@ class Pipeline:
 
     `boot` is greater than that of every earlier process of the same node, as far as the clock
     can tell; where it was not (the clock was set back), a greater one is taken when that shows.
+    `encode` writes an entry in the active version.
     """
 
-    def __init__(self, *, node: str, boot: int, log: Log, wake: Callable[[], None]) -> None:
+    def __init__(
+        self,
+        *,
+        node: str,
+        boot: int,
+        log: Log,
+        wake: Callable[[], None],
+        encode: Callable[[Batch], bytes] = encode_batch,
+    ) -> None:
         self._node = node
         self._boot = boot
         self._log = log
         self._wake = wake
+        self._encode_batch = encode
         self._batcher: Batcher[_Group] = Batcher()
         self._in_flight: dict[int, _InFlight] = {}
         self._number = 0
@@ -97,6 +112,7 @@ class Pipeline:
         self._retry_at_s = float("inf")
         self._clock_entry_at_s = float("-inf")
         self._is_draining = False
+        self._is_read_only = False
 
     # Numbers for metrics ------------------------------------------------------------------------
 
@@ -122,6 +138,8 @@ class Pipeline:
         size_bytes = sum(map(encoded_size, requests))
         if self._is_draining:
             group.refuse(Refused(Refusal.DRAINING, "this node is stopping"))
+        elif self._is_read_only and any(_brings_orders(request) for request in requests):
+            group.refuse(Refused(Refusal.READ_ONLY, _READ_ONLY_DETAIL))
         elif size_bytes > GROUP_BYTES_MAX or not self._batcher.add(
             group, commands=len(requests), size_bytes=size_bytes
         ):
@@ -137,6 +155,10 @@ class Pipeline:
     def is_draining(self) -> bool:
         """Return whether requests are refused because the node stops."""
         return self._is_draining
+
+    def set_read_only(self, is_read_only: bool) -> None:
+        """Refuse new orders and amends from now on, or take them again; all else is taken."""
+        self._is_read_only = is_read_only
 
     @property
     def is_idle(self) -> bool:
@@ -220,7 +242,7 @@ class Pipeline:
         is_due = next_due_us is not None and next_due_us <= now_us
         if is_due and self._log.is_leader and now_s >= self._clock_entry_at_s + CLOCK_ENTRY_S_MIN:
             self._clock_entry_at_s = now_s
-            self._log.propose(encode_batch(Batch("", 0, 0, [])))
+            self._log.propose(self._encode_batch(Batch("", 0, 0, [])))
 
     def _give_up_overdue(self, now_s: float) -> None:
         while (group := self._batcher.oldest()) is not None and now_s >= group.deadline_s:
@@ -266,7 +288,11 @@ class Pipeline:
         return has_left
 
     def _encode(self, number: int, requests: list[Request]) -> bytes:
-        return encode_batch(Batch(self._node, self._boot, number, requests))
+        return self._encode_batch(Batch(self._node, self._boot, number, requests))
+
+
+def _brings_orders(request: Request) -> bool:
+    return isinstance(request.command, PlaceOrder | AmendOrder)
 
 
 def _requests(groups: list[_Group]) -> list[Request]:

@@ -16,9 +16,10 @@ from collections.abc import Callable
 
 from raft_exchange.marketdata import snapshot as projection
 from raft_exchange.marketdata.view import MarketData
+from raft_exchange.matching.versions import NewerVersion
 from raft_exchange.raft.snapshot_file import Image
 from raft_exchange.sequencer.applied import Applied
-from raft_exchange.sequencer.codec import CodecError, decode_batch, stamp, time_of
+from raft_exchange.sequencer.codec import CodecError, decode_batch, stamp, time_of, version_of
 from raft_exchange.sequencer.state import ReplicatedState
 
 
@@ -40,9 +41,11 @@ class Replica:
         """Apply one committed entry, fold its events, and hand on what it did.
 
         Raises:
-            CodecError: not an entry of this release; the caller stops the process.
+            CodecError: not an entry; the caller stops the process.
+            NewerVersion: of a later release, as above.
         """
-        time_us, batch = decode_batch(payload)
+        time_us, batch = decode_batch(payload, self.state.versions)
+        assert version_of(payload) <= self.state.version, "the leader admits none of a later one"
         applied = self.state.apply(index, term, time_us, batch)
         for result in applied.results:
             # A replayed result tells again what was folded when it happened.
@@ -66,6 +69,7 @@ class Replica:
 
         Raises:
             ValueError: not what `capture` gives; nothing has changed.
+            NewerVersion: of a later release; nothing has changed.
         """
         if len(image.sections) != 2:
             raise ValueError(f"{len(image.sections)} sections; a state and its projection are two")
@@ -73,7 +77,7 @@ class Replica:
         state_hash = hashlib.sha256(encoded).hexdigest()
         if state_hash != image.state_hash:
             raise ValueError(f"the state hash is {state_hash}, not {image.state_hash}")
-        state = ReplicatedState.decode(encoded)
+        state = ReplicatedState.decode(encoded, self.state.versions)
         if (state.exchange.sequence, state.exchange.time_us) != (image.sequence, image.time_us):
             raise ValueError(f"a state at sequence {state.exchange.sequence}, not {image.sequence}")
         marketdata = projection.restore(folded, state.exchange)
@@ -92,15 +96,21 @@ class LeaderClock:
     behind cannot turn the logged clock back either.
     """
 
-    def __init__(self, now_us: Callable[[], int]) -> None:
+    def __init__(self, now_us: Callable[[], int], state: ReplicatedState) -> None:
         self._now_us = now_us
+        self._state = state
         self._previous_us = 0
 
     def admit(self, payload: bytes) -> bytes | None:
-        """Return the stamped entry, or None for bytes that no replica could apply."""
+        """Return the stamped entry, or None for bytes that not every replica could apply.
+
+        An entry of a version that is not active *here* yet is one: its node proposes it again.
+        """
         try:
-            decode_batch(payload)
-        except CodecError:
+            decode_batch(payload, self._state.versions)
+        except (CodecError, NewerVersion):
+            return None
+        if version_of(payload) > self._state.version:
             return None
         stamped = stamp(payload, max(self._previous_us, self._now_us(), time_of(payload)))
         self._previous_us = time_of(stamped)

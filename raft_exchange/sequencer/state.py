@@ -3,7 +3,8 @@
 Rules. The state after an entry is a function of the state before and the entry's bytes. An entry
 first moves the logged clock, which expires what is due; then, if it is the next of its session,
 its requests are applied in order. Each request first meets the idempotency window, then its
-deadline, then the exchange.
+deadline, then the exchange. Notices come last; one of them may move the active version, which
+holds from the next entry on.
 
 A session is (node, boot), its batches numbered from 1 without gaps. Only the next number is
 applied: a lower one is a repeat whose first copy was applied; a higher one has overtaken a batch
@@ -22,15 +23,17 @@ from raft_exchange.matching import snapshot
 from raft_exchange.matching.limits import SESSIONS_MAX
 from raft_exchange.matching.machine import Exchange
 from raft_exchange.matching.messages import AdvanceTime, Command, CommandRefused, Event, RejectCode
+from raft_exchange.matching.versions import VERSIONS, Versions, refuse_newer
 from raft_exchange.sequencer.applied import Applied, Result
-from raft_exchange.sequencer.codec import Batch, Request
+from raft_exchange.sequencer.codec import Batch, Request, encode_batch
 from raft_exchange.sequencer.idempotency import (
     IdempotencyWindow,
     Stored,
     decode_events,
-    encode_events,
     fingerprint,
 )
+from raft_exchange.sequencer.notices import Notice, Roster
+from raft_exchange.sequencer.selfcheck import Record, SelfCheck
 
 SNAPSHOT_VERSION: Final = 1
 MISMATCH: Final = CommandRefused(RejectCode.IDEMPOTENCY_MISMATCH, "idempotency_key")
@@ -45,32 +48,50 @@ class Session(msgspec.Struct, frozen=True, array_like=True):
 
 
 class Snapshot(msgspec.Struct, frozen=True, array_like=True):
-    """The canonical form of a `ReplicatedState`."""
+    """The canonical form of a `ReplicatedState`; `version` is that of this layout."""
 
     version: int
     exchange: bytes
     sessions: list[tuple[str, Session]]
     window: list[Stored]
+    selfcheck: Record = Record()
 
 
 class SnapshotError(ValueError):
     """The bytes are not a snapshot this release reads."""
 
 
-_encoder = msgspec.msgpack.Encoder()
 _decoder = msgspec.msgpack.Decoder(Snapshot)
 
 
 class ReplicatedState:
-    """The state that every replica holds; changed by `apply` alone."""
+    """The state that every replica holds; changed by `apply` alone.
 
-    def __init__(self) -> None:
+    `versions` is what this release knows; `version` the active one, at most its newest.
+    """
+
+    def __init__(self, versions: Versions = VERSIONS) -> None:
+        self.versions = versions
         self.exchange = Exchange()
+        self.selfcheck = SelfCheck()
         self._sessions: dict[str, Session] = {}
         self._window = IdempotencyWindow()
 
+    @property
+    def version(self) -> int:
+        """The active version: what is proposed is written in it, and needs no later one."""
+        return self.exchange.version
+
+    def write(self, batch: Batch) -> bytes:
+        """Return the bytes of an entry to propose, in the active version. O(requests)."""
+        return encode_batch(batch, version=self.version, versions=self.versions)
+
     def apply(self, index: int, term: int, time_us: int, batch: Batch) -> Applied:
-        """Apply one entry of the log and return what it did. Total for any decodable batch."""
+        """Apply one entry of the log and return what it did. Total for any decodable batch.
+
+        Raises:
+            NewerVersion: the members moved on to a version that this release does not know.
+        """
         results = [self._run(AdvanceTime(time_us))]
         self._window.expire(now_us=self.exchange.time_us)
         duplicate = not self._is_next(batch)
@@ -78,6 +99,8 @@ class ReplicatedState:
             if batch.node:
                 self._note(batch, index)
             results.extend(self._answer_all(batch.requests))
+            results.extend(map(self._note_said, batch.notices))
+        self._end_entry(index, results)
         return Applied(
             index,
             term,
@@ -96,6 +119,28 @@ class ReplicatedState:
     def next_due_us(self) -> int | None:
         """Return the logged time at which something expires next, if anything will."""
         return self.exchange.next_due_us()
+
+    def _end_entry(self, index: int, results: list[Result]) -> None:
+        exchange = self.exchange
+        events = [result.events for result in results]
+        self.selfcheck.end_entry(
+            index,
+            self.versions.encode((index, events), exchange.version),
+            size=len(exchange.live.by_id) + len(self._window),
+            sequence=exchange.sequence,
+            time_us=exchange.time_us,
+        )
+
+    def _note_said(self, notice: Notice) -> Result:
+        self.exchange.count_command()
+        if isinstance(notice, Roster) and not self.selfcheck.has_begun:
+            self.selfcheck.begin(hashlib.sha256(self.encode()).digest())
+        self.selfcheck.take(notice, time_us=self.exchange.time_us)
+        version = self.selfcheck.version_all_read()
+        if version > self.version:
+            refuse_newer("the exchange from here on", version, self.versions.newest)
+            self.exchange.version = version
+        return Result(self.exchange.sequence, (), 0, 0)
 
     def _is_next(self, batch: Batch) -> bool:
         if not batch.node:
@@ -143,16 +188,19 @@ class ReplicatedState:
                 Stored(
                     account,
                     request.idempotency_key,
-                    fingerprint(request.command, request.followers),
+                    self._fingerprint(request),
                     sequence,
                     self.exchange.time_us,
-                    encode_events(events),
+                    self.versions.encode(events, self.version),
                 )
             )
         return Result(sequence, tuple(events), 0, 0)
 
+    def _fingerprint(self, request: Request) -> bytes:
+        return fingerprint(request.command, request.followers, self.versions)
+
     def _replay(self, stored: Stored, request: Request) -> Result:
-        if stored.fingerprint != fingerprint(request.command, request.followers):
+        if stored.fingerprint != self._fingerprint(request):
             return self._mismatch()
         self.exchange.count_command()
         return Result(
@@ -171,34 +219,37 @@ class ReplicatedState:
 
     def encode(self) -> bytes:
         """Return the canonical bytes: equal for equal states, whatever their history. O(n)."""
-        return _encoder.encode(
+        return self.versions.encode(
             Snapshot(
                 SNAPSHOT_VERSION,
-                snapshot.encode(self.exchange),
+                snapshot.encode(self.exchange, self.versions),
                 sorted(self._sessions.items()),
                 self._window.entries(),
-            )
+                self.selfcheck.record(),
+            ),
+            self.version,
         )
 
     @classmethod
-    def decode(cls, data: bytes) -> ReplicatedState:
+    def decode(cls, data: bytes, versions: Versions = VERSIONS) -> ReplicatedState:
         """Return the state that `encode` wrote.
 
         Raises:
-            SnapshotError: another version or not a snapshot.
+            SnapshotError: not a snapshot.
+            NewerVersion: of a later release.
         """
         try:
             decoded = _decoder.decode(data)
-            exchange = snapshot.decode(decoded.exchange)
+            refuse_newer("the layout of the state", decoded.version, SNAPSHOT_VERSION)
+            exchange = snapshot.decode(decoded.exchange, versions)
         except (msgspec.MsgspecError, ValueError, RecursionError) as error:
             raise SnapshotError(f"not a state snapshot: {error}") from error
-        if decoded.version != SNAPSHOT_VERSION:
-            raise SnapshotError(f"state format {decoded.version}; read {SNAPSHOT_VERSION}")
         keys = {(stored.account, stored.key) for stored in decoded.window}
         if len(keys) != len(decoded.window):
             raise SnapshotError("an idempotency key stands twice")
-        state = cls()
+        state = cls(versions)
         state.exchange = exchange
+        state.selfcheck = SelfCheck(decoded.selfcheck)
         state._sessions = dict(decoded.sessions)
         for stored in decoded.window:
             state._window.put(stored)
@@ -214,6 +265,7 @@ class ReplicatedState:
         self.exchange = restored.exchange
         self._sessions = restored._sessions
         self._window = restored._window
+        self.selfcheck = restored.selfcheck
 
     def session_of(self, node: str) -> tuple[int, int]:
         """Return the boot and the last applied number of a node's session; zeros for none."""
@@ -228,4 +280,5 @@ class ReplicatedState:
         """Assert every invariant. O(n)."""
         self.exchange.check()
         self._window.check()
+        self.selfcheck.check()
         assert len(self._sessions) <= SESSIONS_MAX

@@ -12,7 +12,7 @@ from tests.support.gateway import gateway
 
 
 def applied(index: int, *, of: int = 1_000, is_ready: bool = False) -> Seen:
-    return Seen(is_ready, index, of)
+    return Seen(is_ready, index, of, "" if is_ready else "leader: none")
 
 
 def test_a_node_that_replays_is_waited_for_however_long_it_takes() -> None:
@@ -25,7 +25,7 @@ def test_a_node_that_replays_is_waited_for_however_long_it_takes() -> None:
         assert not readiness.is_stalled(now_s=now_s)
         now_s += STALL_S_MAX
     assert readiness.progress("n1") == "n1 has applied 99 of 1,000 entries"
-    assert readiness.progress("n2") == "n2 has applied 7 entries and looks for the others"
+    assert readiness.progress("n2") == "n2 is not ready: leader: none"
 
 
 def test_a_node_that_reads_its_folder_is_waited_for_though_the_others_stand_still() -> None:

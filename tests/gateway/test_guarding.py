@@ -89,7 +89,7 @@ async def test_the_same_origin_and_configured_ones_are_taken() -> None:
 @in_loop
 async def test_an_unknown_path_and_a_wrong_method_are_problems_too() -> None:
     async with gateway() as g:
-        for path in ("/", "/v1", "/v1/nothing", "/v1/orders/1/2", "/v1/orders/"):
+        for path in ("/v2", "/v1", "/v1/nothing", "/v1/orders/1/2", "/v1/orders/"):
             answer = await g.call("GET", path)
             assert (answer.status, answer.code) == (404, "unknown_route")
         answer = await g.call("PUT", "/v1/orders")
@@ -161,6 +161,9 @@ async def test_readiness_names_what_is_missing() -> None:
             ({"contact_age_ms": None}, "quorum_contact"),
             ({"commit_lag": 1_001}, "applied"),
             ({"draining": True}, "not_draining"),
+            ({"read_only": True}, "disk_reserve"),
+            ({"standing": "fenced"}, "state_agrees"),
+            ({"standing": "aside"}, "state_agrees"),
         ):
             before = {key: getattr(g.core, key) for key in change}
             for key, value in change.items():
@@ -171,6 +174,38 @@ async def test_readiness_names_what_is_missing() -> None:
             assert (await g.call("GET", "/livez")).status == 200
             for key, value in before.items():
                 setattr(g.core, key, value)
+
+
+@pytest.mark.parametrize("standing", ["fenced", "aside"])
+@in_loop
+async def test_a_node_whose_state_may_differ_answers_nothing_from_it(standing: str) -> None:
+    async with gateway() as g:
+        await g.place()
+        g.core.standing = standing
+        for method, path in (
+            ("GET", "/v1/orders"),
+            ("GET", "/v1/markets/BTC-USD/book"),
+            ("DELETE", "/v1/orders"),
+            ("GET", "/state"),
+            ("GET", "/v1/time"),
+        ):
+            answer = await g.call(method, path)
+            assert (answer.status, answer.code) == (503, "state_divergence"), path
+            assert "Retry-After" in answer.headers
+        placed = await g.place()
+        assert (placed.status, placed.code) == (503, "state_divergence")
+        assert (await g.call("GET", "/livez")).status == 200
+        cluster = await g.call("GET", "/v1/cluster")
+        assert cluster.body["standing"] == standing
+
+
+@in_loop
+async def test_a_node_that_stops_answers_and_sends_its_clients_elsewhere() -> None:
+    async with gateway() as g:
+        assert "Connection" not in (await g.place()).headers
+        g.core.draining = True
+        placed = await g.place()
+        assert (placed.status, placed.headers["Connection"]) == (201, "close")
 
 
 @in_loop

@@ -11,6 +11,7 @@ from tests.support.gateway import gateway
 
 READS = (
     *("/v1/time", "/v1/markets", "/v1/markets/BTC-USD", "/v1/markets/BTC-USD/book"),
+    *("/v1/markets/BTC-USD/ticker", "/v1/markets/BTC-USD/candles"),
     *("/v1/markets/BTC-USD/trades", "/v1/orders", "/v1/orders/1"),
 )
 LIMIT = {"market": "BTC-USD", "side": "buy", "type": "limit", "quantity": "1", "price": "100"}

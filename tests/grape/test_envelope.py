@@ -106,6 +106,26 @@ def test_missing_parts_are_null() -> None:
     assert decode_call(b'["rid","key"]') == Call("rid", "key", None)
 
 
+def test_a_raw_payload_is_the_text_it_was_sent_as() -> None:
+    raw = decode_call(b'["rid", "key", {"price": 100.250000000000000001}, 8]', raw_payload=True)
+    assert raw == Call("rid", "key", b'{"price": 100.250000000000000001}')
+    assert decode_call(b'["rid","key"]', raw_payload=True) == Call("rid", "key", b"null")
+    assert decode_call('["rid","key","ż"]', raw_payload=True).payload == '"ż"'.encode()
+
+
+@given(anything)
+def test_no_bytes_break_the_decoder_of_raw_calls(data: bytes) -> None:
+    """And they are a call exactly when they are one with the payload decoded."""
+    try:
+        raw = decode_call(data, raw_payload=True)
+    except GrenacheError:
+        with pytest.raises(GrenacheError):
+            decode_call(data)
+        return
+    assert isinstance(raw.payload, bytes)
+    assert raw[:2] == decode_call(data)[:2]
+
+
 def test_the_stream_header_goes_before_the_body() -> None:
     call = decode_call(b'["body","body_key",7]', header='["header","header_key"]')
     assert call == Call("header", "header_key", 7)

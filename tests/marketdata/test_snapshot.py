@@ -5,11 +5,13 @@ from __future__ import annotations
 import pytest
 
 from raft_exchange.marketdata import snapshot
+from raft_exchange.marketdata.candles import INTERVALS_US
 from raft_exchange.marketdata.orders import OrderRegister
 from raft_exchange.marketdata.snapshot import SnapshotError
 from raft_exchange.marketdata.view import MarketData
 from raft_exchange.matching.machine import Exchange
 from raft_exchange.matching.messages import Command, OrderStatus, Side
+from raft_exchange.matching.versions import NewerVersion
 from tests.support.workload import commands, new_exchange
 
 COMMANDS = 3_000
@@ -45,11 +47,15 @@ def everything(view: MarketData) -> object:
                 market.trades.newest(10**6),
                 [market.depth.queue(side, 10**6) for side in Side],
                 [market.depth.levels(side, 10**6) for side in Side],
+                [market.candles.newest(interval, 10**6) for interval in INTERVALS_US],
+                market.day.at(view.time_us),
             )
             for name, market in view.markets.items()
         ],
         [orders_of(view.orders, account) for account in sorted(view.accounts)],
         view.orders.last_id,
+        (view.history.floor, view.history.bytes, view.history.oldest_first()),
+        (view.recorder.books, view.recorder.trades, view.recorder.orders),
         (view.totals.orders_accepted, view.totals.commands_refused, view.totals.trades),
     )
 
@@ -140,5 +146,5 @@ def test_another_format_is_refused() -> None:
     data = bytearray(snapshot.encode(MarketData()))
     assert data[1] == snapshot.FORMAT_VERSION
     data[1] += 1
-    with pytest.raises(SnapshotError, match="projection format 2"):
+    with pytest.raises(NewerVersion, match="of version 3; this release reads versions up to 2"):
         snapshot.restore(bytes(data), Exchange())

@@ -1,6 +1,16 @@
 """The pipeline: what was applied is the answer; silence and lost leaders only mean asking again."""
 
-from raft_exchange.matching.messages import AccountCreated, CreateAccount
+from raft_exchange.matching.messages import (
+    AccountCreated,
+    AmendOrder,
+    CancelAll,
+    CancelOrder,
+    CreateAccount,
+    OrderType,
+    PlaceOrder,
+    Side,
+    TimeInForce,
+)
 from raft_exchange.sequencer.applied import Applied
 from raft_exchange.sequencer.batcher import IN_FLIGHT_MAX, QUEUE_COMMANDS_MAX
 from raft_exchange.sequencer.codec import Batch, Request, decode_batch, encode_batch
@@ -283,3 +293,46 @@ def test_barriers_count_against_the_queue() -> None:
     assert not bench.outcomes
     bench.submit("one-more", 0)
     assert isinstance(bench.outcomes["one-more"][0], Refused)
+
+
+def test_read_only_refuses_new_and_amended_orders_and_takes_everything_else() -> None:
+    """What was taken before goes on; an order next to a cancel fails both: they share one fate."""
+    bench = Bench()
+    terms = (Side.BUY, OrderType.LIMIT, TimeInForce.GTC, 1, 1, 0, False, None, "")
+    place = PlaceOrder("a", "BTC-USD", *terms)
+    amend = AmendOrder("a", 1, 1, None)
+    cancel, cancel_all = CancelOrder("a", 1, ""), CancelAll("a", None, None)
+    groups = {
+        "before": [place],
+        "place": [place],
+        "amend": [amend],
+        "with_account": [CreateAccount("a"), place],
+        "mixed": [cancel, place],
+        "cancel": [cancel],
+        "cancel_all": [cancel_all],
+        "account": [CreateAccount("b")],
+        "barrier": [],
+    }
+    for name, commands in groups.items():
+        bench.pipeline.set_read_only(name != "before")
+        bench.pipeline.submit(
+            [Request(command) for command in commands],
+            lambda outcomes, name=name: bench._resolve(name, outcomes),  # type: ignore[misc]
+            now_s=bench.now_s,
+        )
+    refused = {name for name, (first, *_) in bench.outcomes.items()}
+    assert refused == {"place", "amend", "with_account", "mixed"}
+    for name in refused:
+        for outcome in bench.outcomes[name]:
+            assert isinstance(outcome, Refused)
+            assert outcome.code is Refusal.READ_ONLY
+    bench.tick()
+    for payload in list(bench.proposed):
+        bench.commit(payload)
+    bench.tick()
+    for payload in bench.proposed[1:]:
+        bench.commit(payload)
+    assert bench.outcomes.keys() == groups.keys()
+    bench.pipeline.set_read_only(False)
+    bench.submit("again")
+    assert "again" not in bench.outcomes

@@ -20,6 +20,13 @@ from tests.support.workload import commands
 ENTRIES = 200
 
 
+def newest_state() -> ReplicatedState:
+    """A state that takes every command there is."""
+    state = ReplicatedState()
+    state.exchange.version = VERSIONS.newest
+    return state
+
+
 class Log:
     """Entries of random commands, some under an idempotency key, and replicas that apply them."""
 
@@ -33,8 +40,7 @@ class Log:
         ]
 
     def replica(self, entries: int) -> Replica:
-        made = Replica(ReplicatedState(), MarketData(), on_applied=lambda applied: None)
-        made.state.exchange.version = VERSIONS.newest
+        made = Replica(newest_state(), MarketData(), on_applied=lambda applied: None)
         self.play(made, 0, entries)
         return made
 
@@ -57,7 +63,7 @@ def test_a_restored_replica_is_the_one_that_was_captured() -> None:
 def test_sessions_and_idempotency_keys_survive() -> None:
     """Otherwise a batch that is sent again would be applied again."""
     log = Log()
-    target = Replica(ReplicatedState(), MarketData(), on_applied=lambda applied: None)
+    target = Replica(newest_state(), MarketData(), on_applied=lambda applied: None)
     target.prepare(log.replica(100).capture())()
     before = target.state.exchange.order_id
     log.play(target, 50, 100)
@@ -192,10 +198,10 @@ def test_a_later_session_in_the_snapshot_leaves_all_that_left_unknown() -> None:
 def test_after_a_snapshot_the_session_goes_on_with_its_next_number() -> None:
     log = Proposals()
     log.submit("a")
-    source = Replica(ReplicatedState(), MarketData(), on_applied=lambda applied: None)
+    source = Replica(newest_state(), MarketData(), on_applied=lambda applied: None)
     source.apply(1, 1, log.payloads[0])
     target = Replica(
-        ReplicatedState(),
+        newest_state(),
         MarketData(),
         on_applied=lambda applied: log.pipeline.applied(applied, now_s=1.0),
     )

@@ -13,6 +13,7 @@ from raft_exchange.matching.messages import (
     RejectCode,
     TimeAdvanced,
 )
+from raft_exchange.matching.versions import NewerVersion
 from raft_exchange.sequencer.applied import Applied
 from raft_exchange.sequencer.codec import Batch, Request
 from raft_exchange.sequencer.state import MISMATCH, ReplicatedState, SnapshotError
@@ -200,5 +201,5 @@ def test_a_damaged_snapshot_raises_only_its_own_error(noise: bytes, position: in
 def test_a_snapshot_of_another_format_is_refused() -> None:
     data = ReplicatedState().encode()
     assert data[1] == 1
-    with pytest.raises(SnapshotError, match="state format 2; read 1"):
+    with pytest.raises(NewerVersion, match="of version 2; this release reads versions up to 1"):
         ReplicatedState.decode(data[:1] + b"\x02" + data[2:])

@@ -58,8 +58,11 @@ class FakeCore:
         self.contact_age_ms: int | None = 3
         self.commit_lag = 0
         self.draining = False
+        self.standing = "full"
+        self.read_only = False
         self.snapshot_index = 0
         self._unfolded: list[tuple[int, int, tuple[Event, ...]]] = []
+        self.folded: list[tuple[int, int, tuple[Event, ...]]] = []
         self._number = 0
         self.run(AdvanceTime(START_US))
 
@@ -98,7 +101,13 @@ class FakeCore:
         """Fold what was applied while `folding` was False."""
         for sequence, time_us, events in self._unfolded:
             self.marketdata.apply(sequence, time_us, events)
+        self.folded += self._unfolded
         self._unfolded.clear()
+
+    @property
+    def serves_state(self) -> bool:
+        """See `outcome.Core.serves_state`."""
+        return self.standing == "full"
 
     async def submit(self, requests: Sequence[Request]) -> list[Outcome]:
         """See `outcome.Core.submit`."""
@@ -147,9 +156,18 @@ class FakeCore:
             time_us=self.exchange.time_us,
             leader_contact_age_ms=self.contact_age_ms,
             draining=self.draining,
-            members=(Member("n1", "127.0.0.1:7081", "http://127.0.0.1:8081", True, 0),),
+            members=(Member("n1", "127.0.0.1:7081", "http://127.0.0.1:8081", True, 0, 0, False),),
             tick_age_ms=0,
             snapshot_index=self.snapshot_index,
+            read_only=self.read_only,
+            disk_free_bytes=100 * 1024 * 1024,
+            disk_reserve_bytes=256 * 1024 * 1024,
+            version=self.state.version,
+            version_newest=self.state.versions.newest,
+            standing=self.standing,
+            checkpoint_sequence=0,
+            state_hash="",
+            event_digest="",
         )
 
     def _sequence(self, *requests: Request) -> list[Outcome]:

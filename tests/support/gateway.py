@@ -91,6 +91,11 @@ class Gateway:
         await self._session.close()
 
 
+def introduce(nonce: str, asked_at: str) -> bytes:
+    """What a node would sign."""
+    return json.dumps({"nonce": nonce, "asked_at": asked_at}).encode()
+
+
 @asynccontextmanager
 async def gateway(
     *, finished_orders_max: int = FINISHED_ORDERS_MAX, **settings: Any
@@ -101,7 +106,10 @@ async def gateway(
     metrics = Metrics()
     context = Context(core, core.marketdata, metrics, Settings(**({"node": "n1"} | settings)))
     runner = web.AppRunner(
-        make_app(context), access_log=None, shutdown_timeout=1, lingering_time=LINGERING_S
+        make_app(context, introduce),
+        access_log=None,
+        shutdown_timeout=1,
+        lingering_time=LINGERING_S,
     )
     await runner.setup()
     await web.TCPSite(runner, "127.0.0.1", 0).start()

@@ -17,6 +17,7 @@ import aiohttp
 
 from raft_exchange.config import node_arguments
 from raft_exchange.matching.messages import Order, OrderAccepted
+from raft_exchange.raft.identity import FILE_NAME
 from raft_exchange.raft.library import REGULAR
 from raft_exchange.raft.recovery import recover
 from raft_exchange.raft.storage import Directory
@@ -27,28 +28,54 @@ READY_S_MAX = 30.0
 POLL_S = 0.05
 
 
-def free_ports(count: int) -> list[int]:
-    """Return ports that were free a moment ago, all different."""
-    probes = [socket.socket() for _ in range(count)]
-    try:
-        for probe in probes:
+_given: set[int] = set()
+
+
+def free_ports(count: int, kind: socket.SocketKind = socket.SOCK_STREAM) -> list[int]:
+    """Return ports that were free a moment ago; none is given twice."""
+    ports: list[int] = []
+    while len(ports) < count:
+        with socket.socket(type=kind) as probe:
             probe.bind(("127.0.0.1", 0))
-        return [int(probe.getsockname()[1]) for probe in probes]
-    finally:
-        for probe in probes:
-            probe.close()
+            port = int(probe.getsockname()[1])
+        if port not in _given:
+            _given.add(port)
+            ports.append(port)
+    return ports
 
 
 class NodeProcess:
     """One node's folder and ports, and its process while it runs."""
 
-    def __init__(self, node_id: str, folder: Path, http_port: int, raft_port: int) -> None:
-        self.id = node_id
+    def __init__(self, name: str, folder: Path) -> None:
+        self.name = name
         self.folder = folder
-        self.http_port = http_port
-        self.raft_port = raft_port
-        self.url = f"http://127.0.0.1:{http_port}"
+        self.http_port, self.raft_port, self.pubsub_port, self.grape_http_port = free_ports(4)
+        (self.dht_port,) = free_ports(1, socket.SOCK_DGRAM)
+        self.host = "127.0.0.1"  # where it is reached by the other nodes
+        self.http_host = "127.0.0.1"
+        self.launcher: list[str] = []  # what the node's command is given to
         self.process: subprocess.Popen[bytes] | None = None
+
+    def move(self, host: str) -> None:
+        """Be at another address of this machine, and at other ports, from the next start on."""
+        self.host = self.http_host = host
+        self.http_port, self.raft_port, self.pubsub_port, self.grape_http_port = free_ports(4)
+        (self.dht_port,) = free_ports(1, socket.SOCK_DGRAM)
+
+    @property
+    def url(self) -> str:
+        return f"http://{self.http_host}:{self.http_port}"
+
+    @property
+    def grape_url(self) -> str:
+        return f"http://127.0.0.1:{self.grape_http_port}"
+
+    @property
+    def id(self) -> str:
+        """The id that its folder was given at the first start."""
+        sealed = json.loads((self.folder / FILE_NAME).read_bytes())
+        return str(sealed["identity"]["node"])
 
     @property
     def log(self) -> str:
@@ -69,21 +96,16 @@ class RealCluster:
         settings: dict[str, Any] | None = None,
         open_files_max: int | None = None,
     ):
-        ports = free_ports(2 * nodes)
         self.folder = folder
         self.settings = settings or {}
+        self.expect = nodes
         self._limit = []
         if open_files_max is not None:
             self._limit = ["sh", "-c", f'ulimit -n {open_files_max}; exec "$@"', "sh"]
         (folder / "cluster.secret").write_text("0123456789abcdef0123456789abcdef")
-        self.nodes = [
-            NodeProcess(
-                f"n{number}", folder / f"n{number}", ports[2 * number - 2], ports[2 * number - 1]
-            )
-            for number in range(1, nodes + 1)
-        ]
-        for node in self.nodes:
-            node.folder.mkdir()
+        self.nodes: list[NodeProcess] = []
+        for _ in range(nodes):
+            self.add()
 
     def __enter__(self) -> RealCluster:
         for node in self.nodes:
@@ -100,21 +122,41 @@ class RealCluster:
     def urls(self) -> list[str]:
         return [node.url for node in self.nodes]
 
-    def start(self, node: NodeProcess) -> None:
-        members = ",".join(f"{n.id}=127.0.0.1:{n.raft_port}={n.url}" for n in self.nodes)
-        settings = {
-            "node_id": node.id,
-            "members": members,
+    def add(self) -> NodeProcess:
+        """Return one more node, with an empty folder and not started."""
+        name = f"n{len(self.nodes) + 1}"
+        node = NodeProcess(name, self.folder / name)
+        node.folder.mkdir()
+        self.nodes.append(node)
+        return node
+
+    def start(self, node: NodeProcess, **settings: Any) -> None:
+        """Start a node; it is told the DHT addresses of the first two."""
+        flags = {
+            "name": node.name,
+            "expect": self.expect,
+            "bootstrap": ",".join(f"{n.host}:{n.dht_port}" for n in self.nodes[:2]),
             "data_dir": node.folder,
             "cluster_secret_file": self.folder / "cluster.secret",
+            "host": node.http_host,
             "http_port": node.http_port,
+            "raft_host": node.host,
             "raft_port": node.raft_port,
+            "dht_host": node.host,
+            "dht_port": node.dht_port,
+            "grape_http_port": node.grape_http_port,
+            "pubsub_port": node.pubsub_port,
             **self.settings,
+            **settings,
         }
         program = [sys.executable, "-m", "raft_exchange", "node"]
-        command = [*self._limit, *program, *node_arguments(settings)]
+        command = [*node.launcher, *self._limit, *program, *node_arguments(flags)]
         with (node.folder / "node.log").open("ab") as log:
             node.process = subprocess.Popen(command, stdout=log, stderr=log)
+
+    def connector(self) -> aiohttp.TCPConnector:
+        """Return how clients reach the nodes."""
+        return aiohttp.TCPConnector(limit=0)
 
     def kill(self, node: NodeProcess) -> None:
         """kill -9, and wait until it is gone."""
@@ -162,7 +204,7 @@ class Client:
 
     async def __aenter__(self) -> Client:
         self._session = aiohttp.ClientSession(
-            timeout=aiohttp.ClientTimeout(total=30), connector=aiohttp.TCPConnector(limit=0)
+            timeout=aiohttp.ClientTimeout(total=30), connector=self.cluster.connector()
         )
         return self
 
@@ -208,8 +250,8 @@ class Client:
                         break
                 except aiohttp.ClientError:
                     assert node.process is not None
-                    assert node.process.poll() is None, f"{node.id} exited:\n{node.log}"
-                assert time.monotonic() < deadline_s, f"{node.id} is not ready:\n{node.log}"
+                    assert node.process.poll() is None, f"{node.name} exited:\n{node.log}"
+                assert time.monotonic() < deadline_s, f"{node.name} is not ready:\n{node.log}"
                 await asyncio.sleep(POLL_S)
 
     async def leader(self, *, other_than: NodeProcess | None = None) -> NodeProcess:
@@ -223,7 +265,7 @@ class Client:
                     _, found = await self.call(node, "GET", "/v1/cluster")
                 except aiohttp.ClientError:
                     continue
-                if found["role"] == "leader":
+                if found.get("role") == "leader":
                     return node
             await asyncio.sleep(POLL_S)
         raise AssertionError("no leader")

@@ -10,6 +10,7 @@ The real pysyncobj runs inside, its module clock and its module `random` replace
 
 from __future__ import annotations
 
+import hashlib
 import heapq
 import random
 from collections.abc import Callable, Iterator, Sequence
@@ -23,6 +24,7 @@ from pysyncobj.node import Node
 from pysyncobj.transport import Transport
 
 from raft_exchange.marketdata.view import MarketData
+from raft_exchange.matching.versions import VERSIONS
 from raft_exchange.raft.group import Group, Hooks, Timing
 from raft_exchange.raft.snapshots import Snapshots
 from raft_exchange.raft.wire import WireMessage
@@ -32,6 +34,7 @@ from raft_exchange.sequencer.outcome import Outcome
 from raft_exchange.sequencer.pipeline import Pipeline
 from raft_exchange.sequencer.replica import LeaderClock, Replica
 from raft_exchange.sequencer.state import ReplicatedState
+from raft_exchange.sequencer.witness import Witness
 
 TICK_S = 0.01
 SILENCE_S_MAX = 2.0
@@ -77,6 +80,41 @@ class SimTransport(Transport):  # type: ignore[misc]
         self.is_closed = True
 
 
+class SimFence:
+    """Whether a node is fenced, on a disk that loses nothing."""
+
+    def __init__(self) -> None:
+        self.reason = ""
+        self.noted: list[str] = []
+
+    @property
+    def is_up(self) -> bool:
+        return bool(self.reason)
+
+    def put_up(self, reason: str) -> None:
+        self.reason = reason
+
+    def note(self, member: str, index: int) -> None:
+        self.noted.append(member)
+
+
+class InlineHasher:
+    """Hashes at once and answers at the next poll: as if a child had been quick."""
+
+    def __init__(self) -> None:
+        self._done: list[tuple[int, bytes]] = []
+
+    def start(self, index: int, encode: Callable[[], bytes]) -> bool:
+        self._done.append((index, hashlib.sha256(encode()).digest()))
+        return True
+
+    def poll(self) -> tuple[int, bytes] | None:
+        return self._done.pop(0) if self._done else None
+
+    def stop(self) -> None:
+        self._done.clear()
+
+
 class SimNode:
     """One node's process: what a crash loses, and `disk`, which survives it."""
 
@@ -86,9 +124,13 @@ class SimNode:
         self.clock_skew_us = clock_skew_us
         self.disk: Any = world.make_disk(node_id)
         self.boot = 0
+        self.versions = VERSIONS  # of the release it runs
+        self.fence = SimFence()
         self.is_running = False
         self.is_stopped = False  # SIGSTOP: runs nothing, hears nothing, keeps its memory
+        self.has_room = True  # on its disk, above the reserve
         self.corrupt: Callable[[Applied, ReplicatedState], None] | None = None
+        self.may_differ = False  # from the others: its entries are not held against theirs
 
     def start(self) -> None:
         """Start the process on what the disk holds."""
@@ -97,10 +139,10 @@ class SimNode:
         self.is_running = True
         self._is_scheduled = False
         self.transport = SimTransport(self.world, self.id)
-        self.state = ReplicatedState()
+        self.state = ReplicatedState(self.versions)
         self.marketdata = MarketData()
         self.replica = Replica(self.state, self.marketdata, on_applied=self._on_applied)
-        clock = LeaderClock(self.now_us)
+        clock = LeaderClock(self.now_us, self.state)
         self.journal = self.world.open_journal(self.disk)
         self.group = Group(
             self_id=self.id,
@@ -116,12 +158,27 @@ class SimNode:
                 wake=self.wake,
                 fail=self._fail,
                 restored=self._on_restored,
+                standing=lambda: self.witness.standing,
+                has_room=lambda: self.has_room,
             ),
         )
         self.snapshots = self.world.open_snapshots(self)
         if self.snapshots is not None:
             self.group.keep_snapshots(self.snapshots)
-        self.pipeline = Pipeline(node=self.id, boot=self.boot, log=self.group, wake=self.wake)
+        self.pipeline = Pipeline(
+            node=self.id,
+            boot=self.boot,
+            log=self.group,
+            wake=self.wake,
+            encode=self.state.write,
+        )
+        self.witness = Witness(
+            node=self.id,
+            state=self.state,
+            group=self.group,
+            hasher=InlineHasher(),
+            fence=self.fence,
+        )
         self.world.network_up(self.id)
         self._timer(self.boot)
 
@@ -159,6 +216,7 @@ class SimNode:
         self.pipeline.tick(
             now_s=self.world.now_s, now_us=self.now_us(), next_due_us=self.state.next_due_us()
         )
+        self.witness.tick(now_s=self.world.now_s)
         self.group.do_tick()
         self.world.note_leader(self)
 
@@ -168,7 +226,11 @@ class SimNode:
     def _on_applied(self, applied: Applied) -> None:
         if self.corrupt is not None:
             self.corrupt(applied, self.state)
-        self.world.note_applied(self, applied)
+        self.witness.applied(applied)
+        if self.fence.is_up:
+            return
+        if not self.may_differ:
+            self.world.note_applied(self, applied)
         self.pipeline.applied(applied, now_s=self.world.now_s)
 
     def _on_restored(self) -> None:

@@ -50,11 +50,13 @@ def run_cluster(*arguments: str) -> Iterator[tuple[subprocess.Popen[str], list[s
 @pytest.fixture
 def ports() -> list[str]:
     """Return flags for base ports with free ones behind them; other runs look elsewhere first."""
-    candidates = range(21_000, 29_000, 10)
+    candidates = range(21_000, 29_000, 20)
     first = os.getpid() % len(candidates)
     for http_port in (*candidates[first:], *candidates[:first]):
-        if all(_is_free(port) for port in range(http_port, http_port + 8)):
-            return ["--http-port", str(http_port), "--raft-port", str(http_port + 4)]
+        if all(_is_free(port) for port in range(http_port, http_port + 15)):
+            flags = ("http", "raft", "dht", "grape-http", "pubsub")
+            bases = {f"--{flag}-port": 3 * place for place, flag in enumerate(flags)}
+            return [text for flag, n in bases.items() for text in (flag, str(http_port + n))]
     raise AssertionError("no free ports")
 
 
@@ -115,7 +117,7 @@ def test_a_busy_port_is_refused_by_the_name_of_its_flag(tmp_path: Path) -> None:
         busy.bind(("127.0.0.1", 0))
         busy.listen()
         port = str(busy.getsockname()[1])
-        for flag in ("--http-port", "--raft-port"):
+        for flag in ("--http-port", "--raft-port", "--pubsub-port"):
             refused = subprocess.run(
                 [*PROGRAM, "cluster", "--nodes", "1", "--data-dir", str(tmp_path), flag, port],
                 capture_output=True,
@@ -126,68 +128,36 @@ def test_a_busy_port_is_refused_by_the_name_of_its_flag(tmp_path: Path) -> None:
 
 
 def test_a_node_says_which_setting_is_wrong(tmp_path: Path) -> None:
-    refused = subprocess.run(
-        [*PROGRAM, "node", "--node-id", "n1", "--members", "n1"], capture_output=True, text=True
-    )
+    refused = run_node(tmp_path, bootstrap="[::1]:20001")
     assert refused.returncode == 2
-    assert "members: 'n1' (from --members) is not allowed" in refused.stderr
-
-
-def test_a_node_is_not_started_with_another_list_of_members(tmp_path: Path) -> None:
-    """Three nodes of one list and two of another could both have a majority."""
-    (tmp_path / "secret").write_text("0123456789abcdef")
-    ports = free_ports(4)
-    one = f"n1=127.0.0.1:{ports[0]}=http://127.0.0.1:{ports[1]}"
-    two = f"{one},n2=127.0.0.1:{ports[2]}=http://127.0.0.1:{ports[3]}"
-
-    def command(members: str) -> list[str]:
-        return [
-            *PROGRAM, "node", "--node-id", "n1", "--data-dir", str(tmp_path / "d"),
-            "--members", members, "--cluster-secret-file", str(tmp_path / "secret"),
-            "--raft-port", str(ports[0]), "--http-port", str(ports[1]),
-        ]  # fmt: skip
-
-    first = subprocess.Popen(command(two), stderr=subprocess.PIPE, text=True)
-    assert first.stderr is not None
-    for line in first.stderr:
-        if "serves http" in line:
-            break
-    first.terminate()
-    assert first.wait(30) == 0
-    first.stderr.close()
-    refused = subprocess.run(command(one), capture_output=True, text=True)
-    assert refused.returncode == 2
-    assert "belongs to a member of n1, n2" in refused.stderr
+    assert "bootstrap: '[::1]:20001' (from --bootstrap) is not allowed" in refused.stderr
+    assert "IPv4 only" in refused.stderr
 
 
 def run_node(folder: Path, **changed: object) -> subprocess.CompletedProcess[str]:
     """Run a node that is not going to start; `changed` are its unusual settings."""
-    http_port, raft_port = free_ports(2)
-    raft_host, raft_port = (
-        changed.get("raft_host", "127.0.0.1"),
-        changed.get("raft_port", raft_port),
-    )
+    ports = ("http_port", "raft_port", "pubsub_port", "grape_http_port")
     (folder / "secret").write_text("0123456789abcdef")
     settings = {
-        "node_id": "n1",
-        "members": f"n1={raft_host}:{raft_port}=http://127.0.0.1:{http_port}",
+        "name": "n1",
         "data_dir": folder / "d",
         "cluster_secret_file": folder / "secret",
-        "http_port": http_port,
-        "raft_port": raft_port,
+        **dict(zip(ports, free_ports(4), strict=True)),
+        "dht_port": free_ports(1, socket.SOCK_DGRAM)[0],
         **changed,
     }
     command = [*PROGRAM, "node", *node_arguments(settings)]
     return subprocess.run(command, capture_output=True, text=True)
 
 
-def test_a_nodes_port_in_use_is_exit_2_and_named(tmp_path: Path) -> None:
-    with socket.socket() as busy:
+@pytest.mark.parametrize("setting", ["http_port", "raft_port", "grape_http_port", "dht_port"])
+def test_a_nodes_port_in_use_is_exit_2_and_named(tmp_path: Path, setting: str) -> None:
+    kind = socket.SOCK_DGRAM if setting == "dht_port" else socket.SOCK_STREAM
+    with socket.socket(type=kind) as busy:
         busy.bind(("127.0.0.1", 0))
-        busy.listen()
-        refused = run_node(tmp_path, raft_port=busy.getsockname()[1])
+        refused = run_node(tmp_path, **{setting: busy.getsockname()[1]})
     assert refused.returncode == 2
-    assert "raft_port: cannot listen" in refused.stderr
+    assert f"{setting}: cannot listen" in refused.stderr
 
 
 @pytest.mark.parametrize("host", ["no-such-host.invalid", "192.0.2.1"])

@@ -157,7 +157,7 @@ async def test_a_clean_stop_of_the_leader_fails_no_order_it_had_taken(cluster: R
         await client.ready([leader])
         await load.stop()
         await load.check()
-        assert load.refused.keys() <= {"draining"}, load.refused
+        assert not load.refused, "whoever asked got an answer"
         assert max(gaps) < RECOVERY_S_MAX
 
 

@@ -1,0 +1,174 @@
+"""How the trading commands reach a cluster, and how they end.
+
+A command that fails says why on standard error and exits with 1; 2 is for wrong usage. With
+`--json` the result is JSON on standard output, decimals as text, and an error is JSON as well.
+"""
+
+from __future__ import annotations
+
+import argparse
+import sys
+from collections.abc import Callable
+from datetime import datetime
+from pathlib import Path
+from typing import Final, TypeVar
+
+import msgspec
+
+from raft_exchange import config
+from raft_exchange.client import (
+    ExchangeClientSync,
+    ExchangeError,
+    OutcomeUnknown,
+    RequestRefused,
+    WriteKey,
+)
+
+DEFAULT_URLS: Final = "http://127.0.0.1:8081,http://127.0.0.1:8082,http://127.0.0.1:8083"
+DEFAULT_MARKET: Final = "BTC-USD"
+PATIENCE_S_MAX: Final = 300.0
+EXIT_OK: Final = 0
+EXIT_FAILED: Final = 1
+EXIT_USAGE: Final = 2
+
+T = TypeVar("T")
+
+
+class UsageError(Exception):
+    """The command line or the environment is wrong; the message names what."""
+
+
+def add_connection(parser: argparse.ArgumentParser) -> None:
+    """Give a command the flags that say where the cluster is and who asks."""
+    group = parser.add_argument_group("connection")
+    group.add_argument(
+        "--url",
+        metavar="URLS",
+        help="base URLs of nodes, comma-separated, tried in turn "
+        f"({config.CLIENT_URL_VARIABLE}; default {DEFAULT_URLS})",
+    )
+    group.add_argument(
+        "--key-file",
+        type=Path,
+        metavar="FILE",
+        help=f"file with the API key (or the key itself in {config.CLIENT_KEY_VARIABLE})",
+    )
+    group.add_argument(
+        "--account", metavar="NAME", help="trade as this account, where there are no keys"
+    )
+    group.add_argument(
+        "--timeout", type=_seconds, default=10.0, metavar="S", help="how long to try, 0.1-300 (10)"
+    )
+    parser.add_argument("--json", action="store_true", help="print JSON instead of a table")
+
+
+def add_market(parser: argparse.ArgumentParser) -> None:
+    """Give a command the flag that names a market."""
+    parser.add_argument(
+        "--market", "-m", default=DEFAULT_MARKET, metavar="NAME", help=f"({DEFAULT_MARKET})"
+    )
+
+
+def add_repetition(parser: argparse.ArgumentParser) -> None:
+    """Give a writing command the flags under which an earlier attempt is asked for."""
+    group = parser.add_argument_group("asking again after an unknown outcome")
+    group.add_argument("--repeat", metavar="KEY", help="the key that the earlier attempt named")
+    group.add_argument("--until", type=datetime.fromisoformat, metavar="TIME", help="its deadline")
+
+
+def write_key(arguments: argparse.Namespace) -> WriteKey:
+    """Return the key of this command's write: a new one, or that of an earlier attempt.
+
+    Raises:
+        UsageError: only one half of it was given.
+    """
+    if (arguments.repeat is None) != (arguments.until is None):
+        raise UsageError("--repeat and --until go together")
+    if arguments.repeat is None:
+        return WriteKey.new()
+    return WriteKey(arguments.repeat, arguments.until)
+
+
+def _seconds(text: str) -> float:
+    seconds = float(text)
+    if not 0.1 <= seconds <= PATIENCE_S_MAX:
+        raise argparse.ArgumentTypeError(f"{text}: allowed 0.1-{PATIENCE_S_MAX:g}")
+    return seconds
+
+
+def urls_of(arguments: argparse.Namespace) -> list[str]:
+    """Return the URLs of the nodes to try."""
+    text = arguments.url or config.client_url() or DEFAULT_URLS
+    return [url for url in text.split(",") if url]
+
+
+def key_of(arguments: argparse.Namespace) -> str | None:
+    """Return the API key, None without one.
+
+    Raises:
+        UsageError: the file cannot be read.
+    """
+    if arguments.key_file is None:
+        return config.client_key()
+    path: Path = arguments.key_file
+    try:
+        return path.read_text(encoding="utf-8").strip()
+    except (OSError, UnicodeDecodeError) as error:
+        raise UsageError(f"--key-file: cannot read {str(path)!r}: {error}") from error
+
+
+def ask(
+    arguments: argparse.Namespace,
+    work: Callable[[ExchangeClientSync], T],
+    show: Callable[[T], None],
+) -> int:
+    """Do `work` with a client and show its result; return the exit code."""
+    try:
+        client = ExchangeClientSync(
+            urls_of(arguments),
+            key=key_of(arguments),
+            account=arguments.account,
+            patience_s=arguments.timeout,
+        )
+    except (UsageError, ValueError) as error:
+        return fail(arguments, str(error), exit_code=EXIT_USAGE)
+    with client:
+        try:
+            result = work(client)
+        except UsageError as error:
+            return fail(arguments, str(error), exit_code=EXIT_USAGE)
+        except ExchangeError as error:
+            return tell(arguments, error)
+    if arguments.json:
+        sys.stdout.buffer.write(msgspec.json.format(msgspec.json.encode(result)) + b"\n")
+        sys.stdout.flush()
+    else:
+        show(result)
+    return EXIT_OK
+
+
+def tell(arguments: argparse.Namespace, error: ExchangeError) -> int:
+    """Say what came of a request that gave no result."""
+    if isinstance(error, RequestRefused):
+        return fail(arguments, f"refused: {error}", code=error.code)
+    if isinstance(error, OutcomeUnknown):
+        again = f"--repeat {error.key.name} --until {error.key.deadline.isoformat()}"
+        text = f"unknown whether it took effect: the same command with {again} finds out"
+        return fail(arguments, text, code="outcome_unknown")
+    return fail(arguments, f"no node answered: {error}", code="unavailable")
+
+
+def fail(
+    arguments: argparse.Namespace,
+    text: str,
+    *,
+    code: str = "usage",
+    exit_code: int = EXIT_FAILED,
+) -> int:
+    """Say what went wrong and return the exit code."""
+    if arguments.json:
+        told = msgspec.json.encode({"error": {"code": code, "detail": text}}).decode()
+    else:
+        told = f"raft-exchange: {text}"
+    print(told, file=sys.stderr)
+    return exit_code

@@ -1,0 +1,140 @@
+"""What the trading commands print: tables of orders, trades, books and markets."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Sequence
+from datetime import UTC, datetime
+from decimal import Decimal
+from typing import Final
+
+from rich import box
+from rich.console import Console, Group, RenderableType
+from rich.table import Table
+from rich.text import Text
+
+from raft_exchange.client import Book, Level, Market, Order, Trade
+
+PIPED_WIDTH: Final = 200
+"""Columns where the output is no terminal: nothing is cut off for who reads on."""
+BAR_WIDTH: Final = 24
+SIDE_STYLES: Final = {"buy": "green", "sell": "red"}
+
+
+def make_console() -> Console:
+    """Return the console of standard output."""
+    console = Console(highlight=False)
+    return console if console.is_terminal else Console(highlight=False, width=PIPED_WIDTH)
+
+
+def show(*parts: RenderableType) -> None:
+    """Print `parts` on standard output."""
+    make_console().print(*parts, sep="\n")
+
+
+def decimal_text(value: Decimal | None) -> str:
+    """Return a decimal without an exponent, `-` for none."""
+    return "-" if value is None else f"{value:f}"
+
+
+def time_text(time: datetime | None) -> str:
+    """Return a time of day, UTC."""
+    return "-" if time is None else time.astimezone(UTC).strftime("%H:%M:%S.%f")[:-3]
+
+
+def _table(*columns: str, left: Sequence[str] = ()) -> Table:
+    table = Table(box=box.SIMPLE_HEAD, pad_edge=False)
+    for column in columns:
+        table.add_column(column, justify="left" if column in left else "right", no_wrap=True)
+    return table
+
+
+def order_table(orders: Iterable[Order]) -> RenderableType:
+    """Return a table of orders."""
+    words = ("market", "side", "type", "status", "label")
+    table = _table(
+        *("order", "market", "side", "type", "price", "quantity", "filled", "average", "status"),
+        *("updated (UTC)", "label"),
+        left=words,
+    )
+    for order in orders:
+        table.add_row(
+            order.order_id,
+            order.market,
+            Text(order.side, SIDE_STYLES[order.side]),
+            order.type,
+            decimal_text(order.price),
+            decimal_text(order.quantity),
+            decimal_text(order.filled_quantity),
+            decimal_text(order.average_price),
+            order.status,
+            time_text(order.updated_at),
+            Text(order.client_order_id or ""),
+        )
+    return table if table.row_count else Text("no orders")
+
+
+def trade_table(trades: Iterable[Trade]) -> RenderableType:
+    """Return a table of trades."""
+    table = _table("trade", "time (UTC)", "price", "quantity", "taker", left=("taker",))
+    for trade in trades:
+        style = SIDE_STYLES[trade.taker_side]
+        table.add_row(
+            trade.trade_id,
+            time_text(trade.time),
+            Text(decimal_text(trade.price), style),
+            decimal_text(trade.quantity),
+            Text(trade.taker_side, style),
+        )
+    return table if table.row_count else Text("no trades")
+
+
+def market_table(markets: Iterable[Market]) -> RenderableType:
+    """Return a table of markets."""
+    table = _table(
+        *(
+            "market",
+            "status",
+            "tick",
+            "lot",
+            "lowest price",
+            "highest price",
+            "smallest",
+            "largest",
+        ),
+        *("least amount",),
+        left=("market", "status"),
+    )
+    for market in markets:
+        numbers = (
+            *(market.tick_size, market.lot_size, market.min_price, market.max_price),
+            *(market.min_quantity, market.max_quantity, market.min_notional),
+        )
+        table.add_row(market.market, market.status, *map(decimal_text, numbers))
+    return table if table.row_count else Text("no markets")
+
+
+def ladder(bids: Sequence[Level], asks: Sequence[Level]) -> RenderableType:
+    """Return a book as a ladder: asks above, bids below, the best ones in the middle."""
+    largest = max((level.quantity for level in (*bids, *asks)), default=Decimal(1))
+    table = _table("orders", "quantity", "price", "", left=("",))
+    for level in reversed(asks):
+        table.add_row(*_rung(level, largest, SIDE_STYLES["sell"]))
+    if bids and asks:
+        spread = decimal_text(asks[0].price - bids[0].price)
+        table.add_row("", "", Text(f"spread {spread}", "dim"), "")
+    for level in bids:
+        table.add_row(*_rung(level, largest, SIDE_STYLES["buy"]))
+    return table if bids or asks else Text("the book is empty")
+
+
+def _rung(level: Level, largest: Decimal, style: str) -> tuple[str, str, Text, Text]:
+    width = max(1, int(BAR_WIDTH * level.quantity / largest))
+    price = Text(decimal_text(level.price), f"bold {style}")
+    return str(level.orders), decimal_text(level.quantity), price, Text("█" * width, style)
+
+
+def book_view(book: Book) -> RenderableType:
+    """Return a book with its title."""
+    return Group(
+        Text(f"{book.market} at sequence {book.sequence}", "bold"), ladder(book.bids, book.asks)
+    )

@@ -1,0 +1,158 @@
+"""The asynchronous client. See `calls` for what its methods take and return."""
+
+from __future__ import annotations
+
+import functools
+import inspect
+import ssl
+from collections.abc import AsyncGenerator, Callable, Coroutine, Sequence
+from types import TracebackType
+from typing import Any, Concatenate, ParamSpec, Self, TypeVar
+
+from raft_exchange.client import calls
+from raft_exchange.client.calls import Call
+from raft_exchange.client.discovery import find_nodes
+from raft_exchange.client.sender import PATIENCE_S, Options, Sender
+from raft_exchange.client.stream import read_stream
+from raft_exchange.client.updates import Update
+
+P = ParamSpec("P")
+T = TypeVar("T")
+
+
+def _method(
+    build: Callable[P, Call[T]],
+) -> Callable[Concatenate[ExchangeClient, P], Coroutine[Any, Any, T]]:
+    """Return a method that sends what `build` gives."""
+
+    async def method(self: ExchangeClient, /, *args: P.args, **kwargs: P.kwargs) -> T:
+        return await self.send(build(*args, **kwargs))
+
+    describe(method, build)
+    return method
+
+
+def describe(method: Callable[..., object], build: Callable[..., object]) -> None:
+    """Give a method the name, the text and, behind `self`, the parameters of a call's function."""
+    functools.update_wrapper(method, build)
+    own = inspect.Parameter("self", inspect.Parameter.POSITIONAL_OR_KEYWORD)
+    parameters = inspect.signature(build).parameters.values()
+    vars(method)["__signature__"] = inspect.Signature([own, *parameters])
+
+
+class ExchangeClient:
+    """A client of a cluster, given the URLs of some or all of its nodes.
+
+        async with ExchangeClient(["http://127.0.0.1:8081", "http://127.0.0.1:8082"]) as client:
+            placed = await client.place_order(
+                NewOrder(market="BTC-USD", side="buy", price="100.25", quantity="0.5")
+            )
+
+    Every method but `stream` raises `RequestRefused`, `Unavailable` or, where it writes,
+    `OutcomeUnknown`; a write takes the `key` of an earlier attempt.
+
+    Args:
+        urls: base URLs, in the order they are tried.
+        key: the API key; None where the exchange has none.
+        account: whom to trade as, in an exchange without keys.
+        tls: for `https` URLs; None for the system's authorities.
+        patience_s: how long a call may take, all attempts together.
+    """
+
+    def __init__(
+        self,
+        urls: Sequence[str] | str,
+        *,
+        key: str | None = None,
+        account: str | None = None,
+        tls: ssl.SSLContext | None = None,
+        patience_s: float = PATIENCE_S,
+    ) -> None:
+        names = [urls] if isinstance(urls, str) else urls
+        self._sender = Sender(names, Options(key, account, tls, patience_s))
+
+    @classmethod
+    async def discover(
+        cls,
+        grape_url: str,
+        cluster: str = "exchange",
+        *,
+        key: str | None = None,
+        account: str | None = None,
+        tls: ssl.SSLContext | None = None,
+        patience_s: float = PATIENCE_S,
+    ) -> Self:
+        """Return a client of the nodes that are announced in the DHT.
+
+            client = await ExchangeClient.discover("http://127.0.0.1:30001")
+
+        Args:
+            grape_url: the HTTP API of any grape.
+            cluster: the cluster's name.
+            key: the API key; goes to discovered nodes only over TLS.
+            account: as for the class.
+            tls: trusts the authority of the nodes' certificates, and nothing else.
+            patience_s: as for the class.
+
+        Raises:
+            ValueError: a key without `tls`.
+            Unavailable: no node was found.
+        """
+        urls = await find_nodes(grape_url, cluster, key=key, tls=tls)
+        return cls(urls, key=key, account=account, tls=tls, patience_s=patience_s)
+
+    async def __aenter__(self) -> Self:
+        return self
+
+    async def __aexit__(
+        self,
+        kind: type[BaseException] | None,
+        error: BaseException | None,
+        trace: TracebackType | None,
+    ) -> None:
+        await self.close()
+
+    async def send(self, call: Call[T]) -> T:
+        """Send what a function of `calls` gives, and return its result."""
+        return await self._sender.send(call)
+
+    def stream(
+        self, channels: Sequence[str], *, from_sequence: int | None = None
+    ) -> AsyncGenerator[Update, None]:
+        """Give the updates of `channels` for ever, without a gap or a repeat, from node to node.
+
+            async for update in client.stream(["book:BTC-USD", "trades:BTC-USD", "orders"]):
+
+        It begins with snapshots, or with what came after `from_sequence`. Where more was missed
+        than the exchange remembers, a `Resync` says so and snapshots follow.
+
+        Raises:
+            RequestRefused: a channel does not exist, or is not for this caller.
+            Unavailable: no node could be read from for `patience_s`.
+        """
+        return read_stream(self._sender, channels, from_sequence=from_sequence)
+
+    async def close(self) -> None:
+        """Close the connections."""
+        await self._sender.close()
+
+    place_order = _method(calls.place_order)
+    check_order = _method(calls.check_order)
+    place_orders = _method(calls.place_orders)
+    amend_order = _method(calls.amend_order)
+    cancel_order = _method(calls.cancel_order)
+    cancel_by_client_id = _method(calls.cancel_by_client_id)
+    cancel_orders = _method(calls.cancel_orders)
+    create_market = _method(calls.create_market)
+    change_market = _method(calls.change_market)
+    get_order = _method(calls.get_order)
+    get_orders = _method(calls.get_orders)
+    get_markets = _method(calls.get_markets)
+    get_market = _method(calls.get_market)
+    get_book = _method(calls.get_book)
+    get_order_book = _method(calls.get_order_book)
+    get_trades = _method(calls.get_trades)
+    get_ticker = _method(calls.get_ticker)
+    get_candles = _method(calls.get_candles)
+    get_time = _method(calls.get_time)
+    get_cluster = _method(calls.get_cluster)

@@ -1,0 +1,249 @@
+"""Sends calls to a cluster: one node at a time, another one when it fails, the same key each time.
+
+Theory of operation. Requests go to the current node. When it does not answer, or says that it
+cannot serve now, the next one becomes current; when all have been asked, a pause precedes the next
+round, longer each time. That goes on until an answer or the client's patience ends.
+
+A write goes out under one key however often it is sent, so that trying again is always safe. What
+the caller is told when patience ends depends on one bit: whether any attempt may have reached the
+log. Once it may have, only an answer that comes out of the log (it carries its sequence) settles
+the matter.
+
+Reads do not go back in time: after a move to another node, that node is told to catch up first
+with what the former one had shown.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import ssl
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from typing import Final, NoReturn, TypeVar
+
+import aiohttp
+import msgspec
+from yarl import URL
+
+from raft_exchange.client.calls import Call
+from raft_exchange.client.errors import ExchangeError, OutcomeUnknown, RequestRefused, Unavailable
+from raft_exchange.client.models import Problem
+
+T = TypeVar("T")
+
+PATIENCE_S: Final = 10.0
+ATTEMPT_S_MAX: Final = 3.0
+CONNECT_S_MAX: Final = 1.0
+PAUSE_S_MIN: Final = 0.05
+PAUSE_S_MAX: Final = 1.0
+ANSWER_BYTES_MAX: Final = 16 * 1024 * 1024
+CONNECTIONS_MAX: Final = 256
+
+TRANSIENT_STATUSES: Final = frozenset({429, 500, 502, 503, 504})
+NOTHING_HAPPENED: Final = frozenset(
+    {"no_leader", "overloaded", "read_only", "draining", "behind", "rate_limited"}
+)
+"""Codes of transient answers that were given before the log. All others leave it open."""
+
+
+@dataclass(frozen=True)
+class Options:
+    """How a client works.
+
+    Attributes:
+        key: the API key; None where the exchange has none.
+        account: whom the client trades as, in an exchange without keys.
+        tls: for `https` URLs; None for the system's authorities.
+        patience_s: how long a call may take, all attempts together.
+    """
+
+    key: str | None = None
+    account: str | None = None
+    tls: ssl.SSLContext | None = None
+    patience_s: float = PATIENCE_S
+
+
+class _Failed(Exception):
+    """An attempt gave no answer. `may_have_happened` is False if nothing was sent."""
+
+    def __init__(self, text: str, *, may_have_happened: bool) -> None:
+        super().__init__(text)
+        self.may_have_happened = may_have_happened
+
+
+class _Answer(msgspec.Struct):
+    status: int
+    headers: Mapping[str, str]
+    body: bytes
+
+
+class Nodes:
+    """The nodes of a cluster in the order they are tried; one of them is current."""
+
+    def __init__(self, urls: Sequence[str]) -> None:
+        self._urls = list(dict.fromkeys(url.rstrip("/") for url in urls))
+        if not self._urls:
+            raise ValueError("the URL of at least one node is needed")
+        for url in self._urls:
+            if not url.startswith(("http://", "https://")) or URL(url).host is None:
+                raise ValueError(f"{url!r} is no http(s) URL of a node")
+        self._at = 0
+
+    def __len__(self) -> int:
+        return len(self._urls)
+
+    @property
+    def current(self) -> str:
+        """The node that is asked next."""
+        return self._urls[self._at]
+
+    def failed(self, url: str) -> None:
+        """Go on to the next node, unless another call has already left `url`."""
+        if url == self.current:
+            self._at = (self._at + 1) % len(self._urls)
+
+
+class Sender:
+    """Sends calls until they have an answer. Close it when done."""
+
+    def __init__(self, urls: Sequence[str], options: Options) -> None:
+        self.nodes = Nodes(urls)
+        self.options = options
+        self._session: aiohttp.ClientSession | None = None
+        self._sequence = 0
+        self._shown_by = ""
+
+    @property
+    def session(self) -> aiohttp.ClientSession:
+        """The connections, opened by the first call."""
+        if self._session is None:
+            self._session = aiohttp.ClientSession(
+                connector=aiohttp.TCPConnector(
+                    limit=CONNECTIONS_MAX, limit_per_host=0, ssl=self.options.tls or True
+                ),
+                cookie_jar=aiohttp.DummyCookieJar(),
+                headers=self._headers(),
+            )
+        return self._session
+
+    def _headers(self) -> dict[str, str]:
+        headers = {}
+        if self.options.key is not None:
+            headers["Authorization"] = f"Bearer {self.options.key}"
+        if self.options.account is not None:
+            headers["X-Account"] = self.options.account
+        return headers
+
+    async def close(self) -> None:
+        """Close the connections; calls in flight fail."""
+        if self._session is not None:
+            await self._session.close()
+
+    async def send(self, call: Call[T]) -> T:
+        """Return a call's result.
+
+        Raises:
+            RequestRefused: the exchange refused it.
+            Unavailable: nobody took it in time; nothing happened.
+            OutcomeUnknown: a write that may have taken effect.
+        """
+        loop = asyncio.get_running_loop()
+        give_up_s = loop.time() + self.options.patience_s
+        attempts, pause_s, may_have_happened = 0, PAUSE_S_MIN, False
+        while True:
+            url = self.nodes.current
+            left_s = max(give_up_s - loop.time(), PAUSE_S_MIN)
+            try:
+                answer = await self._ask(url, call, within_s=min(left_s, ATTEMPT_S_MAX))
+                return self._read(url, call, answer, may_have_happened=may_have_happened)
+            except _Failed as failure:
+                trouble = failure
+                may_have_happened |= failure.may_have_happened
+            self.nodes.failed(url)
+            attempts += 1
+            if attempts % len(self.nodes) == 0:
+                if loop.time() + pause_s >= give_up_s:
+                    break
+                await asyncio.sleep(pause_s)
+                pause_s = min(2 * pause_s, PAUSE_S_MAX)
+        _give_up(call, f"{trouble} ({attempts} attempts)", may_have_happened=may_have_happened)
+
+    async def _ask(self, url: str, call: Call[T], *, within_s: float) -> _Answer:
+        headers = {}
+        if call.key is not None:
+            headers["Idempotency-Key"] = call.key.name
+            headers["X-Deadline"] = call.key.deadline.isoformat()
+        if call.body is not None:
+            headers["Content-Type"] = "application/json"
+        query = dict(call.query)
+        if call.takes_min_sequence and self._sequence and self._shown_by != url:
+            query["min_sequence"] = str(self._sequence)
+        target = URL(url + call.path, encoded=True).with_query(query)
+        timeout = aiohttp.ClientTimeout(total=within_s, connect=CONNECT_S_MAX)
+        data = None if call.body is None else msgspec.json.encode(call.body)
+        try:
+            async with self.session.request(
+                call.method,
+                target,
+                data=data,
+                headers=headers,
+                timeout=timeout,
+                allow_redirects=False,
+            ) as response:
+                return _Answer(response.status, response.headers, await _body(response))
+        except (aiohttp.ClientConnectorError, aiohttp.ConnectionTimeoutError) as error:
+            raise _Failed(f"{url}: {error}", may_have_happened=False) from None
+        except TimeoutError:
+            text = f"{url}: no answer within {within_s:g} s"
+            raise _Failed(text, may_have_happened=True) from None
+        except (aiohttp.ClientError, OSError) as error:
+            raise _Failed(f"{url}: {error!r}", may_have_happened=True) from None
+
+    def _read(self, url: str, call: Call[T], answer: _Answer, *, may_have_happened: bool) -> T:
+        sequence = _sequence(answer)
+        if sequence is not None and sequence >= self._sequence:
+            self._sequence, self._shown_by = sequence, url
+        if answer.status < 300:
+            try:
+                return call.decode(answer.body)
+            except msgspec.DecodeError as error:
+                text = f"{url}: the answer cannot be read: {error}"
+                raise _Failed(text, may_have_happened=True) from None
+        problem = _problem(answer)
+        if answer.status in TRANSIENT_STATUSES:
+            happened = problem.code not in NOTHING_HAPPENED
+            raise _Failed(f"{url}: {problem.code}: {problem.detail}", may_have_happened=happened)
+        if may_have_happened and call.key is not None and sequence is None:
+            # It was refused before the log, but an earlier attempt may be in it.
+            raise OutcomeUnknown(f"{problem.code}: {problem.detail}", call.key)
+        raise RequestRefused(problem, sequence=sequence)
+
+
+async def _body(response: aiohttp.ClientResponse) -> bytes:
+    chunks, size = [], 0
+    async for chunk in response.content.iter_any():
+        size += len(chunk)
+        if size > ANSWER_BYTES_MAX:
+            raise aiohttp.ClientPayloadError(f"the answer has more than {ANSWER_BYTES_MAX} bytes")
+        chunks.append(chunk)
+    return b"".join(chunks)
+
+
+def _sequence(answer: _Answer) -> int | None:
+    text = answer.headers.get("X-Sequence", "")
+    return int(text) if text.isascii() and text.isdigit() and len(text) < 20 else None
+
+
+def _problem(answer: _Answer) -> Problem:
+    try:
+        return msgspec.json.decode(answer.body, type=Problem)
+    except msgspec.DecodeError:  # not one of ours: a proxy's
+        detail = f"HTTP status {answer.status}"
+        return Problem(code="not_an_answer", status=answer.status, detail=detail)
+
+
+def _give_up(call: Call[T], text: str, *, may_have_happened: bool) -> NoReturn:
+    error: ExchangeError = Unavailable(text)
+    if call.key is not None and may_have_happened:
+        error = OutcomeUnknown(text, call.key)
+    raise error

@@ -1,0 +1,119 @@
+"""The client for programs without an event loop: the same methods, which return when done."""
+
+from __future__ import annotations
+
+import asyncio
+import ssl
+import threading
+from collections.abc import Awaitable, Callable, Iterator, Sequence
+from types import TracebackType
+from typing import Concatenate, ParamSpec, Self, TypeVar
+
+from raft_exchange.client import calls
+from raft_exchange.client.calls import Call
+from raft_exchange.client.client import ExchangeClient, describe
+from raft_exchange.client.sender import PATIENCE_S
+from raft_exchange.client.updates import Update
+
+P = ParamSpec("P")
+T = TypeVar("T")
+
+
+def _method(
+    build: Callable[P, Call[T]],
+) -> Callable[Concatenate[ExchangeClientSync, P], T]:
+    """Return a method that sends what `build` gives."""
+
+    def method(self: ExchangeClientSync, /, *args: P.args, **kwargs: P.kwargs) -> T:
+        return self.send(build(*args, **kwargs))
+
+    describe(method, build)
+    return method
+
+
+class ExchangeClientSync:
+    """`ExchangeClient`, blocking; its methods may be called from any thread.
+
+    with ExchangeClientSync("http://127.0.0.1:8081") as client:
+        print(client.get_book("BTC-USD"))
+    """
+
+    def __init__(
+        self,
+        urls: Sequence[str] | str,
+        *,
+        key: str | None = None,
+        account: str | None = None,
+        tls: ssl.SSLContext | None = None,
+        patience_s: float = PATIENCE_S,
+    ) -> None:
+        self._client = ExchangeClient(
+            urls, key=key, account=account, tls=tls, patience_s=patience_s
+        )
+        self._loop = asyncio.new_event_loop()
+        self._thread = threading.Thread(
+            target=self._loop.run_forever, name="exchange client", daemon=True
+        )
+        self._thread.start()
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(
+        self,
+        kind: type[BaseException] | None,
+        error: BaseException | None,
+        trace: TracebackType | None,
+    ) -> None:
+        self.close()
+
+    def send(self, call: Call[T]) -> T:
+        """Send what a function of `calls` gives, and return its result."""
+        return self._run(self._client.send(call))
+
+    def stream(
+        self, channels: Sequence[str], *, from_sequence: int | None = None
+    ) -> Iterator[Update]:
+        """Give the updates of `channels` for ever: see `ExchangeClient.stream`."""
+        updates = self._client.stream(channels, from_sequence=from_sequence)
+        try:
+            while True:
+                yield self._run(anext(updates))
+        finally:
+            self._run(updates.aclose())
+
+    def close(self) -> None:
+        """Close the connections and end the thread. Idempotent."""
+        if self._loop.is_closed():
+            return
+        self._run(self._client.close())
+        self._loop.call_soon_threadsafe(self._loop.stop)
+        self._thread.join()
+        self._loop.close()
+
+    def _run(self, work: Awaitable[T]) -> T:
+        async def done() -> T:
+            return await work
+
+        return asyncio.run_coroutine_threadsafe(done(), self._loop).result()
+
+    place_order = _method(calls.place_order)
+    check_order = _method(calls.check_order)
+    place_orders = _method(calls.place_orders)
+    amend_order = _method(calls.amend_order)
+    cancel_order = _method(calls.cancel_order)
+    cancel_by_client_id = _method(calls.cancel_by_client_id)
+    cancel_orders = _method(calls.cancel_orders)
+    create_market = _method(calls.create_market)
+    change_market = _method(calls.change_market)
+    get_order = _method(calls.get_order)
+    get_orders = _method(calls.get_orders)
+    get_markets = _method(calls.get_markets)
+    get_market = _method(calls.get_market)
+    get_book = _method(calls.get_book)
+    get_order_book = _method(calls.get_order_book)
+    get_trades = _method(calls.get_trades)
+    get_ticker = _method(calls.get_ticker)
+    get_candles = _method(calls.get_candles)
+    get_time = _method(calls.get_time)
+    get_cluster = _method(calls.get_cluster)

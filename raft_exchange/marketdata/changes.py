@@ -1,0 +1,196 @@
+"""What changed, sequence by sequence: a bounded history, from which streams are resumed anywhere.
+
+Rules:
+- A `Change` names what one command touched; it exists only where something public or somebody's
+  own changed. Everything newer than `floor` is held, everything else is forgotten.
+- A part belongs to one topic: the book or the trades of a market, the orders of an account.
+  `previous` is the sequence of the change before it in the same topic (0: none), so that a reader
+  of one topic proves with two integers that it missed nothing, whichever node it asks.
+- Levels are only named: whoever resumes wants their present size, which the book has.
+- Bounded in changes and in bytes, by weights that do not depend on the node: the history is part
+  of the snapshot, and equal on all nodes at equal sequences.
+"""
+
+from __future__ import annotations
+
+from collections import deque
+from collections.abc import Iterable
+from typing import Final
+
+import msgspec
+
+from raft_exchange.matching.messages import Order, Side, TradeExecuted
+
+CHANGES_MAX: Final = 20_000
+CHANGES_BYTES_MAX: Final = 16 * 1024 * 1024
+
+# Upper bounds of the msgpack of one item, and of a change without its items.
+CHANGE_BYTES: Final = 32
+PART_BYTES: Final = 64
+LEVEL_BYTES: Final = 16
+TRADE_BYTES: Final = 192
+ORDER_BYTES: Final = 384
+
+
+class BookChanged(msgspec.Struct, frozen=True, array_like=True, tag="book"):
+    """These levels, as (side, price_ticks), have another size or are gone."""
+
+    market: str
+    previous: int
+    levels: list[tuple[Side, int]]
+
+
+class TradesMade(msgspec.Struct, frozen=True, array_like=True, tag="trades"):
+    """These trades happened, in this order."""
+
+    market: str
+    previous: int
+    trades: list[TradeExecuted]
+
+
+class OrdersChanged(msgspec.Struct, frozen=True, array_like=True, tag="orders"):
+    """These orders of an account look so from now on."""
+
+    account: str
+    previous: int
+    orders: list[Order]
+
+
+Part = BookChanged | TradesMade | OrdersChanged
+
+
+class Change(msgspec.Struct, frozen=True, array_like=True):
+    """Everything that the command at `sequence` changed."""
+
+    sequence: int
+    time_us: int
+    parts: list[Part]
+
+
+class History:
+    """The last changes, oldest first."""
+
+    def __init__(
+        self, *, changes_max: int = CHANGES_MAX, bytes_max: int = CHANGES_BYTES_MAX
+    ) -> None:
+        self._changes_max = changes_max
+        self._bytes_max = bytes_max
+        self._ring: deque[Change] = deque()
+        self.floor = 0
+        self.bytes = 0
+
+    def __len__(self) -> int:
+        return len(self._ring)
+
+    def append(self, change: Change) -> None:
+        """Remember the newest change; forget the oldest ones as far as the bounds ask."""
+        assert change.sequence > self.floor
+        assert not self._ring or change.sequence > self._ring[-1].sequence
+        self._ring.append(change)
+        self.bytes += weight_bytes(change)
+        while len(self._ring) > self._changes_max or self.bytes > self._bytes_max:
+            oldest = self._ring.popleft()
+            self.bytes -= weight_bytes(oldest)
+            self.floor = oldest.sequence
+
+    def since(self, sequence: int) -> list[Change] | None:
+        """Return every change after `sequence`, oldest first; None where some are forgotten.
+
+        O(changes returned).
+        """
+        if sequence < self.floor:
+            return None
+        newer = []
+        for change in reversed(self._ring):
+            if change.sequence <= sequence:
+                break
+            newer.append(change)
+        newer.reverse()
+        return newer
+
+    def oldest_first(self) -> list[Change]:
+        """Return every remembered change. O(n)."""
+        return list(self._ring)
+
+    def restore(self, floor: int, changes: Iterable[Change]) -> None:
+        """Fill an empty history at once."""
+        assert not self._ring
+        self.floor = floor
+        for change in changes:
+            self.append(change)
+
+    def check(self) -> None:
+        """Assert every invariant. O(n): tests call it after each step."""
+        assert self.bytes == sum(map(weight_bytes, self._ring)) <= self._bytes_max
+        assert len(self._ring) <= self._changes_max
+        sequences = [self.floor, *(change.sequence for change in self._ring)]
+        assert sequences == sorted(set(sequences))
+
+
+def weight_bytes(change: Change) -> int:
+    """Return how many bytes a change counts for: never fewer than its msgpack has."""
+    weight = CHANGE_BYTES
+    for part in change.parts:
+        weight += PART_BYTES
+        if isinstance(part, BookChanged):
+            weight += LEVEL_BYTES * len(part.levels)
+        elif isinstance(part, TradesMade):
+            weight += TRADE_BYTES * len(part.trades)
+        else:
+            weight += ORDER_BYTES * len(part.orders)
+    return weight
+
+
+class Recorder:
+    """Collects what one command touches, and makes its `Change`.
+
+    It remembers where each topic changed last: `books` and `trades` by market, `orders` by account.
+    """
+
+    def __init__(self) -> None:
+        self.books: dict[str, int] = {}
+        self.trades: dict[str, int] = {}
+        self.orders: dict[str, int] = {}
+        self._levels: dict[str, dict[tuple[Side, int], None]] = {}
+        self._trades: dict[str, list[TradeExecuted]] = {}
+        self._orders: dict[str, dict[int, Order]] = {}
+
+    def touch(self, market: str, side: Side, price_ticks: int) -> None:
+        """Note that a level has changed."""
+        levels = self._levels.get(market)
+        if levels is None:
+            levels = self._levels[market] = {}
+        levels[side, price_ticks] = None
+
+    def trade(self, trade: TradeExecuted) -> None:
+        """Note a trade."""
+        self._trades.setdefault(trade.market, []).append(trade)
+
+    def order(self, order: Order) -> None:
+        """Note how an order looks now; within one command the last view counts."""
+        views = self._orders.get(order.account)
+        if views is None:
+            views = self._orders[order.account] = {}
+        views[order.order_id] = order
+
+    def take(self, sequence: int, time_us: int) -> Change | None:
+        """Return what was noted since the last call, if anything, as the change at `sequence`."""
+        parts: list[Part] = []
+        if self._levels:
+            for market, levels in self._levels.items():
+                parts.append(BookChanged(market, self.books.get(market, 0), list(levels)))
+                self.books[market] = sequence
+            self._levels = {}
+        if self._trades:
+            for market, trades in self._trades.items():
+                parts.append(TradesMade(market, self.trades.get(market, 0), trades))
+                self.trades[market] = sequence
+            self._trades = {}
+        if self._orders:
+            for account, views in self._orders.items():
+                parts.append(
+                    OrdersChanged(account, self.orders.get(account, 0), list(views.values()))
+                )
+                self.orders[account] = sequence
+            self._orders = {}
+        return Change(sequence, time_us, parts) if parts else None

@@ -1,0 +1,108 @@
+"""A node among others: what it states of itself, and where the others are.
+
+It exists before there is a group and goes on beside it. What the node states is read from its
+identity file at each question, so it never states what is not on stable storage.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+from typing import Final
+
+import msgspec
+
+from raft_exchange.candidates import Sighting
+from raft_exchange.discovery import Discovery
+from raft_exchange.introduction import introduce
+from raft_exchange.raft.formation import Statement
+from raft_exchange.raft.identity import IdentityFile
+from raft_exchange.raft.members import MemberAddress
+
+ANY_HOST: Final = "0.0.0.0"
+
+
+class Whereabouts(msgspec.Struct, frozen=True, kw_only=True):
+    """Where a node is and what it expects. A host of 0.0.0.0 stands for where it is asked."""
+
+    expect: int
+    raft_address: str
+    http_url: str
+
+    def seen_at(self, host: str) -> Whereabouts:
+        """Return the same for somebody who reached us at an IPv4 address of ours."""
+        changes = {}
+        if host and self.raft_address.startswith(f"{ANY_HOST}:"):
+            changes["raft_address"] = self.raft_address.replace(ANY_HOST, host, 1)
+        if host and self.http_url.startswith(f"http://{ANY_HOST}:"):
+            changes["http_url"] = self.http_url.replace(ANY_HOST, host, 1)
+        return msgspec.structs.replace(self, **changes)
+
+
+class Neighbourhood:
+    """Implements `sequencer.core.Membership`: the addresses are those that were proved last."""
+
+    def __init__(
+        self, identity: IdentityFile, where: Whereabouts, discovery: Discovery, *, secret: bytes
+    ) -> None:
+        self.cluster = identity.current.cluster
+        self.node = identity.current.node
+        self._identity = identity
+        self._where = where
+        self._discovery = discovery
+        self._secret = secret
+        self._members: tuple[str, ...] = ()
+        self._addresses: dict[str, MemberAddress] = {}
+        own = self.statement()
+        self._addresses[own.id] = MemberAddress(own.id, own.raft_address, own.http_url)
+
+    @property
+    def is_bound(self) -> bool:
+        """Whether this node belongs to a cluster already."""
+        return bool(self._identity.current.cluster_id)
+
+    def settle(self, members: Iterable[str]) -> None:
+        """Go on as a member of a group of these ids."""
+        self._members = tuple(members)
+        for sighting in self._discovery.sightings():
+            self._note(sighting)
+        self._discovery.add_listener(self._note)
+        self._discovery.settle()
+
+    def members(self) -> list[MemberAddress]:
+        """Return where the members are, as far as it is known: else their addresses are empty."""
+        return [self._addresses.get(id_) or MemberAddress(id_, "", "") for id_ in self._members]
+
+    def seen_age_s(self, node_id: str) -> float | None:
+        """Return how long ago a node last proved that it is there, None if it never did."""
+        return self._discovery.seen_age_s(node_id)
+
+    def raft_endpoint(self, node_id: str) -> tuple[str, int] | None:
+        """Return where a member's Raft port is, None while that is unknown."""
+        found = self._addresses.get(node_id)
+        return None if found is None else found.raft_endpoint()
+
+    def _note(self, sighting: Sighting) -> None:
+        said = sighting.statement
+        self._addresses[said.id] = MemberAddress(said.id, said.raft_address, said.http_url)
+
+    def statement(self, asked_at: str = "") -> Statement:
+        """Return what this node states now, to somebody who reached it at `asked_at`."""
+        stored, where = self._identity.current, self._where.seen_at(asked_at)
+        own = MemberAddress(stored.node, where.raft_address, where.http_url)
+        members = [own if one.id == own.id else one for one in self.members()]
+        return Statement(
+            id=stored.node,
+            name=stored.name,
+            cluster=stored.cluster,
+            expect=where.expect,
+            raft_address=where.raft_address,
+            http_url=where.http_url,
+            cluster_id=stored.cluster_id,
+            accepted=stored.accepted,
+            refused=stored.refused,
+            members=tuple(member for member in members if member.raft_address),
+        )
+
+    def introduce(self, nonce: str, asked_at: str) -> bytes:
+        """Return the answer to `GET /v1/node`."""
+        return introduce(self.statement(asked_at), nonce=nonce, secret=self._secret)

@@ -1,0 +1,245 @@
+"""The composition root: one node as a process, from its folder to its place in the group.
+
+Phases: open the folder (which locks it), look around through the embedded grape, form or join a
+cluster unless the folder belongs to one, be a member of the group until told to stop. HTTP answers
+from the second phase on: who this node is, and what it waits for. Stopped in reverse.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+import random
+import signal
+import sys
+from collections.abc import Coroutine
+from contextlib import AsyncExitStack
+from functools import partial
+from typing import Final
+
+import uvloop
+
+from grape import GrapeSettings
+from raft_exchange import collector
+from raft_exchange.descriptors import TooFewDescriptors, connections_affordable
+from raft_exchange.dht_network import DhtNetwork
+from raft_exchange.discovery import Discovery
+from raft_exchange.exits import EXIT_FAILED, EXIT_OK, EXIT_STORAGE, EXIT_USAGE, fail
+from raft_exchange.forming import Forming
+from raft_exchange.gateway.app import make_forming_app
+from raft_exchange.gateway.context import Front
+from raft_exchange.gateway.context import Settings as GatewaySettings
+from raft_exchange.gateway.listener import Listener
+from raft_exchange.listening import WrongSetting, bind, blame, probe_tcp
+from raft_exchange.matching.versions import NewerVersion
+from raft_exchange.metrics import Metrics
+from raft_exchange.neighbourhood import Neighbourhood, Whereabouts
+from raft_exchange.node import Node, now_us
+from raft_exchange.raft.driver import Driver
+from raft_exchange.raft.handshake import Credentials
+from raft_exchange.raft.identity import IdentityError, IdentityFile
+from raft_exchange.raft.journal import Journal
+from raft_exchange.raft.library import check_library
+from raft_exchange.raft.proof import sign
+from raft_exchange.raft.segments import JournalCorrupt
+from raft_exchange.raft.snapshot_store import SnapshotsUnusable
+from raft_exchange.raft.storage import PATH_ERRORS, Directory, DirectoryInUse, StorageFailed
+from raft_exchange.raft.transport import PeerTransport
+from raft_exchange.setting_values import url_endpoint
+from raft_exchange.settings import Settings
+
+SUBSCRIBERS_SHARE: Final = 8
+"""One in so many connections may be a Grenache subscriber's."""
+
+logger = logging.getLogger(__name__)
+
+
+def run_node(settings: Settings, secret: bytes, *, lifeline: int | None = None) -> int:
+    """Run a node until SIGTERM, SIGINT or the end of the pipe `lifeline`; return its exit code."""
+    logging.basicConfig(
+        level=settings.log_level.upper(),
+        format="%(asctime)s %(levelname)s %(name)s %(message)s",
+        stream=sys.stderr,
+    )
+    try:
+        check_library()
+        collector.spare_the_old()
+        with asyncio.Runner(loop_factory=uvloop.new_event_loop) as runner:
+            runner.run(_serve(settings, secret, lifeline))
+    except (IdentityError, DirectoryInUse) as error:
+        logger.error("data_dir: %s", error)
+        return EXIT_USAGE
+    except (WrongSetting, TooFewDescriptors) as error:
+        logger.error("%s", error)
+        return EXIT_USAGE
+    except (StorageFailed, JournalCorrupt, SnapshotsUnusable, OSError) as error:
+        logger.critical("storage failed: %s", error)
+        return EXIT_STORAGE
+    except (RuntimeError, NewerVersion) as error:
+        logger.critical("%s", error)
+        return EXIT_FAILED
+    return EXIT_OK
+
+
+def _stop_event(lifeline: int | None) -> asyncio.Event:
+    stop = asyncio.Event()
+    loop = asyncio.get_running_loop()
+    for number in (signal.SIGTERM, signal.SIGINT):
+        loop.add_signal_handler(number, stop.set)
+
+    def on_end(descriptor: int) -> None:
+        logger.warning("whoever started this node is gone; it stops as well")
+        loop.remove_reader(descriptor)
+        stop.set()
+
+    if lifeline is not None:
+        loop.add_reader(lifeline, on_end, lifeline)  # nothing is ever written to it
+    return stop
+
+
+async def _serve(settings: Settings, secret: bytes, lifeline: int | None) -> None:
+    stop = _stop_event(lifeline)
+    connections_max = connections_affordable()
+    subscribers_max = connections_max // SUBSCRIBERS_SHARE
+    async with AsyncExitStack() as stack:
+        journal, identity = _open_folder(settings)
+        stack.callback(journal.close)
+        probe_tcp(settings.raft_host, settings.raft_port)
+        discovery, neighbourhood = await _look_around(settings, identity, secret, stack)
+        forming = Forming(identity, discovery, state=neighbourhood.statement)
+        front = Front(
+            Metrics(),
+            _gateway_settings(settings, identity.current.node),
+            neighbourhood.introduce,
+        )
+        front.metrics.watch_discovery(discovery.figures)
+        listener = Listener(
+            make_forming_app(front, reason=lambda: forming.reason),
+            front.metrics,
+            connections_max=connections_max - subscribers_max,
+        )
+        stack.push_async_callback(listener.close, within_s=0)
+        await bind(listener.start(settings.host, settings.http_port), host="host", port="http_port")
+        logger.info(
+            "node %s listens on http://%s:%d",
+            identity.current.node,
+            settings.host,
+            settings.http_port,
+        )
+        if await _is_bound_before(stop, forming, neighbourhood):
+            # Without its founders the library would make a group of this node alone.
+            assert identity.current.founders, "only a founder builds a group"
+            driver = Driver()
+            transport = PeerTransport(
+                Credentials(identity.current.node, identity.current.cluster_id, secret),
+                listen=(settings.raft_host, settings.raft_port),
+                resolve=neighbourhood.raft_endpoint,
+                wake=driver.wake,
+                jitter=random.random,
+            )
+            stack.push_async_callback(transport.stop)
+            await bind(transport.start(), host="raft_host", port="raft_port")
+            node = Node(settings, identity.current, journal, neighbourhood, transport, driver)
+            if settings.history:
+                node.keep_history(partial(sign, secret))
+            await node.start(stack, listener, front, subscribers_max=subscribers_max)
+            await stop.wait()
+            await node.drain()
+    logger.info("stopped")
+
+
+def _open_folder(settings: Settings) -> tuple[Journal, IdentityFile]:
+    """Open the data folder: its journal first, which locks it."""
+    folder = settings.data_dir
+    try:
+        folder.mkdir(parents=True, exist_ok=True)
+        journal = Journal(
+            Directory.ensure(folder / "journal"),
+            durability="fsync" if settings.durability == "fsync" else "os",
+        )
+        try:
+            return journal, IdentityFile.open(
+                folder, cluster=settings.cluster, name=settings.name, now_us=now_us()
+            )
+        except BaseException:
+            journal.close()
+            raise
+    except OSError as error:
+        if error.errno not in PATH_ERRORS:
+            raise
+        raise WrongSetting(f"data_dir: cannot use {str(folder)!r}: {error.strerror}") from error
+
+
+async def _look_around(
+    settings: Settings, identity: IdentityFile, secret: bytes, stack: AsyncExitStack
+) -> tuple[Discovery, Neighbourhood]:
+    """Open the grape's ports and begin to look for the other nodes."""
+    http_url = settings.advertise_http_url or f"http://{settings.host}:{settings.http_port}"
+    raft_address = settings.advertise_raft_address or f"{settings.raft_host}:{settings.raft_port}"
+    network = DhtNetwork(
+        GrapeSettings(
+            dht_host=settings.dht_host,
+            dht_port=settings.dht_port,
+            api_host=settings.grape_http_host,
+            api_port=settings.grape_http_port,
+            bootstrap=settings.bootstrap,
+            peer_age_ms=1_000 * settings.dht_peer_age_seconds,
+        ),
+        cluster=settings.cluster,
+        secret=secret,
+        http_port=url_endpoint(http_url)[1],
+    )
+    stack.push_async_callback(network.stop)
+    try:
+        await network.start()
+    except OSError as error:
+        part = "dht" if network.is_api_bound else "grape_http"
+        raise blame(error, host=f"{part}_host", port=f"{part}_port") from error
+    discovery = Discovery(
+        network, own_id=identity.current.node, peer_age_s=settings.dht_peer_age_seconds
+    )
+    looking = asyncio.create_task(_guarded(discovery.run()), name="discovery")
+    stack.push_async_callback(_end, looking)
+    where = Whereabouts(expect=settings.expect, raft_address=raft_address, http_url=http_url)
+    return discovery, Neighbourhood(identity, where, discovery, secret=secret)
+
+
+async def _guarded(work: Coroutine[None, None, None]) -> None:
+    try:
+        await work
+    except Exception as error:
+        fail(error)
+
+
+async def _end(task: asyncio.Task[None]) -> None:
+    task.cancel()
+    await asyncio.wait([task])
+
+
+async def _is_bound_before(
+    stop: asyncio.Event, forming: Forming, neighbourhood: Neighbourhood
+) -> bool:
+    """Return whether this node belongs to a cluster before it is to stop."""
+    if neighbourhood.is_bound:
+        return True
+    tasks = [asyncio.create_task(forming.run()), asyncio.create_task(stop.wait())]
+    try:
+        await asyncio.wait(tasks, return_when=asyncio.FIRST_COMPLETED)
+        if tasks[0].done():
+            tasks[0].result()
+            return True
+        return False
+    finally:
+        for task in tasks:
+            task.cancel()
+        await asyncio.wait(tasks)
+
+
+def _gateway_settings(settings: Settings, node_id: str) -> GatewaySettings:
+    return GatewaySettings(
+        node=node_id,
+        default_market=settings.founding_markets[0].market if settings.founding_markets else "",
+        seed_services=settings.seed_services,
+        allowed_hosts=frozenset({settings.host}),
+        cors_origins=frozenset(settings.cors_origins),
+    )

@@ -1,0 +1,462 @@
+"""Grenache calls over HTTP and WebSocket: the seeds' payloads, our own service, and errors."""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import gzip
+import json
+from collections.abc import AsyncIterator
+from typing import Any
+
+import aiohttp
+import pytest
+
+from grape.rpc import GrenacheError, HttpTransport, RemoteError, Transport, WebSocketTransport
+from raft_exchange.sequencer.outcome import Unknown
+from tests.support.coroutines import in_loop
+from tests.support.fake_core import NO_LEADER
+from tests.support.gateway import Gateway, gateway
+
+OWN = "raft_exchange:test"
+NOW_MS = 1_700_000_000_000
+SEED_ORDER = {"id": "k3x9", "side": "sell", "price": 100.25, "quantity": 0.5, "timestamp": 1}
+
+
+class Caller:
+    """Calls one node's services the way a Grenache client does once it has found the node."""
+
+    def __init__(self, gateway: Gateway, transport: Transport) -> None:
+        self.gateway = gateway
+        self._transport = transport
+
+    async def __call__(self, key: str, payload: object) -> Any:
+        destination = f"127.0.0.1:{self.gateway.port}"
+        return await self._transport.request(destination, key, payload, timeout_s=10)
+
+    async def refusal(self, key: str, payload: object) -> RemoteError:
+        with pytest.raises(RemoteError) as caught:
+            await self(key, payload)
+        return caught.value
+
+
+@contextlib.asynccontextmanager
+async def caller(transport: Transport | None = None, **settings: Any) -> AsyncIterator[Caller]:
+    transport = transport or HttpTransport()
+    async with gateway(**settings) as g:
+        try:
+            yield Caller(g, transport)
+        finally:
+            await transport.close()
+
+
+def orders_placed(call: Caller) -> int:
+    return call.gateway.core.marketdata.orders.last_id
+
+
+# exchange_orders
+
+
+@in_loop
+async def test_exchange_orders_speaks_as_the_seed_did() -> None:
+    async with caller() as call:
+        placed = await call("exchange_orders", {"type": "order", "order": SEED_ORDER})
+        assert placed == {"status": "order received", "trades": []}
+        taker = SEED_ORDER | {"id": "zz", "side": "buy", "price": 101, "quantity": 0.2}
+        placed = await call("exchange_orders", {"type": "order", "order": taker})
+        assert placed == {
+            "status": "order received",
+            "trades": [
+                {"price": 100.25, "quantity": 0.2, "buyOrderId": "zz", "sellOrderId": "k3x9"}
+            ],
+        }
+        resting = {
+            "id": "k3x9",
+            "side": "sell",
+            "price": 100.25,
+            "quantity": 0.3,
+            "timestamp": NOW_MS,
+        }
+        book = await call("exchange_orders", {"type": "getOrders"})
+        assert book == {"buys": [], "sells": [resting]}
+
+
+@in_loop
+async def test_exchange_orders_answers_what_it_does_not_know_as_the_seed_did() -> None:
+    async with caller() as call:
+        for nothing in (None, "", False):
+            assert await call("exchange_orders", nothing) == {"status": "invalid request"}
+        for unknown in ({"type": "cancel"}, {}, {"type": ["order"]}, "order", 7, [1]):
+            expected = {"status": "unknown request" if unknown else "invalid request"}
+            assert await call("exchange_orders", unknown) == expected
+
+
+# orderbook_service
+
+
+@in_loop
+async def test_orderbook_service_speaks_as_the_seed_did() -> None:
+    async with caller() as call:
+        order = SEED_ORDER | {"type": "limit", "peerId": "peer_2"}
+        answer = await call("orderbook_service", {"type": "NEW_ORDER", "order": order})
+        remainder = {
+            "id": "k3x9",
+            "order_id": "1",
+            "side": "sell",
+            "type": "limit",
+            "price": 100.25,
+            "quantity": 0.5,
+            "peerId": "anonymous",
+            "timestamp": NOW_MS,
+            "status": "open",
+        }
+        result = {"trades": [], "remainder": remainder, "status": "open"}
+        assert answer == {"ok": True, "result": result}
+        snapshot = await call("orderbook_service", {"type": "SNAPSHOT_REQUEST"})
+        assert snapshot == {
+            "ok": True,
+            "result": {
+                "pair": "BTC-USD",
+                "timestamp": NOW_MS,
+                "bids": [],
+                "asks": [remainder],
+                "bestBid": None,
+                "bestAsk": remainder,
+                "spread": None,
+            },
+        }
+        market = {"id": "m", "side": "buy", "type": "market", "price": None, "quantity": 0.5}
+        answer = await call("orderbook_service", {"type": "NEW_ORDER", "order": market})
+        (trade,) = answer["result"]["trades"]
+        assert (trade["buyOrderId"], trade["sellOrderId"]) == ("m", "k3x9")
+        assert answer["result"]["status"] == "filled"
+
+
+@in_loop
+async def test_the_error_of_a_refused_order_arrives_in_the_seeds_words() -> None:
+    """The seed lost the text: its callers got `[rid, null, null]`."""
+    async with caller() as call:
+        for change, text in (
+            ({"id": None}, "Order must have an id"),
+            ({"side": "hold"}, "Order side must be one of: buy, sell"),
+            ({"type": "stop"}, "Order type must be one of: limit, market"),
+            ({"price": "41abc"}, "Limit order must have a positive price"),
+            ({"quantity": -1}, "Order quantity must be positive"),
+            ({"id": "x" * 65}, "Order id must be 1 to 64 printable ASCII characters"),
+        ):
+            message = {"type": "NEW_ORDER", "order": SEED_ORDER | change}
+            assert (await call.refusal("orderbook_service", message)).text == text
+        assert orders_placed(call) == 0
+
+
+# p2p_exchange
+
+
+def p2p_message(**payload: object) -> dict[str, object]:
+    order = {"id": "9d3e", "status": "pending", "userId": "u1", "side": "buy", "amount": "0.5"}
+    order |= {"price": "99.5", "pair": "BTC/USD", "timestamp": 1} | payload
+    return {
+        "id": f"message of {order['id']}",
+        "type": "order",
+        "fromNode": "f",
+        "payload": order,
+        "vectorClock": {"f": 1},
+        "timestamp": 1,
+    }
+
+
+@in_loop
+async def test_p2p_exchange_speaks_as_the_seed_did() -> None:
+    async with caller() as call:
+        answer = await call("p2p_exchange", p2p_message())
+        assert answer == {"success": True, "nodeId": "n1", "message": "Message processed"}
+        book = await call(OWN, {"op": "book"})
+        assert book["bids"] == [["99.5", "0.5", 1]]
+
+
+@in_loop
+async def test_a_trade_somebody_tells_of_changes_nothing() -> None:
+    async with caller() as call:
+        trade = p2p_message() | {"type": "trade"}
+        answer = await call("p2p_exchange", trade)
+        assert answer == {"success": True, "message": "Ignored trade message"}
+        assert orders_placed(call) == 0
+
+
+@in_loop
+async def test_p2p_exchange_refuses_an_unknown_pair_by_name() -> None:
+    async with caller() as call:
+        error = await call.refusal("p2p_exchange", p2p_message(pair="ABC/DEF"))
+        assert error.text.startswith("unknown_market: ")
+        assert error.result["value"] == "ABC-DEF"
+
+
+# createOrderRequest
+
+
+@in_loop
+async def test_create_order_request_speaks_as_the_seed_did() -> None:
+    async with caller(WebSocketTransport()) as call:
+        order = {"asset": "BTC", "price": 100, "quantity": 5, "type": "SELL", "userId": "2"}
+        created = "2023-11-14T22:13:20.000Z"
+        answer = await call("createOrderRequest", order)
+        assert answer == order | {
+            "id": "1",
+            "createdOn": created,
+            "updatedOn": created,
+            "status": "OPEN",
+            "version": 1,
+            "matchedWith": [],
+        }
+        answer = await call("createOrderRequest", order | {"type": "BUY", "quantity": 2})
+        assert (answer["status"], answer["matchedWith"]) == ("MATCHED", ["1"])
+        answer = await call("createOrderRequest", order | {"type": "BUY", "quantity": 4})
+        assert (answer["status"], answer["version"]) == ("PARTIAL_MATCHED", 2)
+
+
+@in_loop
+async def test_only_the_leader_takes_orders_that_have_no_id() -> None:
+    """They are sent to every node that is announced, and nothing tells their copies apart."""
+    async with caller() as call:
+        call.gateway.core.leader = "n2"
+        order = {"asset": "BTC", "price": 100, "quantity": 5, "type": "SELL", "userId": "2"}
+        error = await call.refusal("createOrderRequest", order)
+        assert error.text.startswith("no_leader: ")
+        assert orders_placed(call) == 0
+
+
+@in_loop
+async def test_what_is_echoed_is_cut_to_size() -> None:
+    async with caller() as call:
+        order = {"asset": "BTC", "price": 100, "quantity": 5, "type": "SELL"}
+        for sent, echoed in (("x" * 9_000, "x" * 128 + "…"), ({"a": 1}, "an object"), (7, 7)):
+            answer = await call("createOrderRequest", order | {"userId": sent})
+            assert answer["userId"] == echoed
+
+
+# One order, however often it is sent
+
+
+@pytest.mark.parametrize(
+    ("service", "message"),
+    [
+        ("exchange_orders", {"type": "order", "order": SEED_ORDER}),
+        ("orderbook_service", {"type": "NEW_ORDER", "order": SEED_ORDER}),
+        ("p2p_exchange", p2p_message()),
+        (
+            OWN,
+            {
+                "op": "place",
+                "idempotency_key": "k",
+                "order": {"side": "buy", "type": "limit", "price": "1", "quantity": "1"},
+            },
+        ),
+    ],
+)
+@in_loop
+async def test_an_order_sent_to_many_nodes_is_one_order(service: str, message: object) -> None:
+    async with caller() as call:
+        answers = await asyncio.gather(*(call(service, message) for _ in range(5)))
+        assert answers == [answers[0]] * 5
+        assert orders_placed(call) == 1
+
+
+@in_loop
+async def test_an_id_stands_for_one_order_in_each_service() -> None:
+    """And for no other: the same id with other terms is refused."""
+    async with caller() as call:
+        await call("exchange_orders", {"type": "order", "order": SEED_ORDER})
+        other = SEED_ORDER | {"price": 101}
+        error = await call.refusal("exchange_orders", {"type": "order", "order": other})
+        assert "different command" in error.text
+        taken = await call.refusal("orderbook_service", {"type": "NEW_ORDER", "order": other})
+        assert taken.text == "Another live order has this id"
+        assert orders_placed(call) == 1
+
+
+# Our own service
+
+
+@in_loop
+async def test_our_service_trades_and_tells() -> None:
+    async with caller() as call:
+        order = {"side": "sell", "type": "limit", "price": "100.25", "quantity": "0.5"}
+        place = {"op": "place", "idempotency_key": "a", "order": order}
+        placed = await call(OWN, place)
+        assert placed["order"]["status"] == "open"
+        assert await call(OWN, {"op": "best_price"}) == {
+            "market": "BTC-USD",
+            "sequence": placed["sequence"],
+            "bid": None,
+            "ask": {"price": "100.25", "quantity": "0.5"},
+        }
+        amend = {"op": "amend", "order_id": "1", "order": {"quantity": "0.4"}}
+        assert (await call(OWN, amend))["order"]["quantity"] == "0.4"
+        taker = place | {"idempotency_key": "b", "order": order | {"side": "buy", "quantity": 0.1}}
+        assert len((await call(OWN, taker))["trades"]) == 1
+        (trade,) = (await call(OWN, {"op": "trades", "limit": 10}))["trades"]
+        assert (trade["price"], trade["quantity"]) == ("100.25", "0.1")
+        canceled = await call(OWN, {"op": "cancel", "order_id": "1"})
+        assert canceled["order"]["status"] == "canceled"
+        status = await call(OWN, {"op": "status"})
+        assert (status["cluster"], status["node"], status["role"]) == ("test", "n1", "leader")
+        assert status["markets"] == ["BTC-USD"]
+
+
+@in_loop
+async def test_our_service_refuses_with_the_problem_beside_the_text() -> None:
+    async with caller() as call:
+        order = {"side": "sell", "type": "limit", "price": "1", "quantity": "1"}
+        place = {"op": "place", "idempotency_key": "a", "order": order}
+        for payload, code, field in (
+            (place | {"idempotency_key": None}, "bad_field", "idempotency_key"),
+            (place | {"order": order | {"price": "1.001"}}, "off_tick", "price"),
+            (place | {"order": order | {"postonly": True}}, "bad_field", "postonly"),
+            (place | {"order": 7}, "bad_field", "order"),
+            (place | {"account": "no name"}, "bad_field", "account"),
+            ({"op": "cancel", "order_id": "9"}, "unknown_order", "order_id"),
+            ({"op": "cancel"}, "bad_field", "order_id"),
+            ({"op": "amend", "order_id": "9", "order": {"price": 1}}, "unknown_order", "order_id"),
+            ({"op": "book", "market": "X-Y"}, "unknown_market", "market"),
+            ({"op": "book", "depth": 0}, "bad_field", "depth"),
+            ({"op": "halt"}, "bad_field", "op"),
+            ({}, "bad_field", "op"),
+        ):
+            error = await call.refusal(OWN, payload)
+            assert error.text.startswith(f"{code}: "), payload
+            assert (error.result["code"], error.result["field"]) == (code, field)
+        assert (await call.refusal(OWN, [])).text.startswith("bad_json: ")
+        assert orders_placed(call) == 0
+
+
+@in_loop
+async def test_an_account_owns_what_it_placed() -> None:
+    async with caller() as call:
+        order = {"side": "sell", "type": "limit", "price": "1", "quantity": "1"}
+        mine = {"op": "place", "idempotency_key": "a", "order": order, "account": "ann"}
+        placed = await call(OWN, mine)
+        assert placed["order"]["account"] == "ann"
+        theirs = {"op": "cancel", "order_id": placed["order"]["order_id"], "account": "bob"}
+        assert (await call.refusal(OWN, theirs)).result["code"] == "unknown_order"
+
+
+# What is no answer of a service
+
+
+@in_loop
+async def test_numbers_are_read_from_their_text() -> None:
+    """Through a float this price would be rounded onto the grid."""
+    async with caller() as call:
+        body = (
+            b'["r","%s",{"op":"place","idempotency_key":"a","order":{"side":"buy",' % OWN.encode()
+        )
+        body += b'"type":"limit","quantity":1,"price":100.250000000000000001}}]'
+        answer = await call.gateway.call("POST", "/", body)
+        assert answer.body[0] == "r"
+        assert answer.body[1].startswith("off_tick: ")
+
+
+@in_loop
+async def test_a_draining_node_answers_errors() -> None:
+    async with caller() as call:
+        call.gateway.core.draining = True
+        for service in ("exchange_orders", "p2p_exchange", "orderbook_service", OWN):
+            assert (await call.refusal(service, {})).text.startswith("draining: ")
+
+
+@in_loop
+async def test_what_became_of_an_order_is_never_guessed() -> None:
+    async with caller() as call:
+        message = {"type": "order", "order": SEED_ORDER}
+        call.gateway.core.answer = NO_LEADER
+        assert (await call.refusal("exchange_orders", message)).text.startswith("no_leader: ")
+        call.gateway.core.answer = Unknown()
+        error = await call.refusal("exchange_orders", message)
+        assert error.text.startswith("outcome_unknown: ")
+
+
+@in_loop
+async def test_an_unknown_service_is_named() -> None:
+    async with caller() as call:
+        error = await call.refusal("exchange", {})
+        assert error.text.startswith("unknown_route: ")
+        assert OWN in error.result["allowed"]
+
+
+@pytest.mark.parametrize(
+    ("body", "status"),
+    [(b"", 400), (b"{}", 400), (b"[1]", 400), (b'["r",7,1]', 400), (b"[" * 50_000, 400)],
+)
+@in_loop
+async def test_what_is_no_call_is_refused(body: bytes, status: int) -> None:
+    async with caller() as call:
+        assert (await call.gateway.call("POST", "/", body)).status == status
+
+
+@pytest.mark.parametrize(
+    "payload", [b"nonsense", b'{"a":1,"a":2}', b'"\xff"', b'"\\ud800"', b"NaN"]
+)
+@in_loop
+async def test_a_malformed_payload_is_the_callers_error(payload: bytes) -> None:
+    """Its rid could be read, or the whole body could not: nothing is taken for a bug of ours."""
+    async with caller() as call:
+        answer = await call.gateway.call("POST", "/", b'["r","' + OWN.encode() + b'",%s]' % payload)
+        if answer.status == 200:
+            assert answer.body[:1] == ["r"]
+            assert answer.body[1].startswith("bad_json: ")
+        else:
+            assert answer.status == 400
+
+
+@in_loop
+async def test_any_content_type_and_gzip_are_taken() -> None:
+    async with caller() as call:
+        body = json.dumps(["r", OWN, {"op": "status"}]).encode()
+        answer = await call.gateway.call("POST", "/", body, Content_Type="text/plain;charset=UTF-8")
+        assert answer.body[1] is None
+    async with caller(HttpTransport(compress=True)) as call:
+        assert (await call(OWN, {"op": "status"}))["node"] == "n1"
+
+
+@in_loop
+async def test_a_bomb_is_refused_at_its_bound() -> None:
+    async with caller() as call:
+        packed = gzip.compress(b'["r","x","' + b"0" * 10_000_000 + b'"]')
+        answer = await call.gateway.call("POST", "/", packed, grc_compress="gzip")
+        assert answer.status == 413
+
+
+@in_loop
+async def test_a_web_page_of_another_origin_cannot_call() -> None:
+    """A form post of plain text would reach the node without being asked for."""
+    async with caller() as call:
+        body = json.dumps(["r", "exchange_orders", {"type": "order", "order": SEED_ORDER}]).encode()
+        answer = await call.gateway.call("POST", "/", body, Origin="https://evil.example")
+        assert (answer.status, answer.code) == (403, "bad_origin")
+        assert orders_placed(call) == 0
+        url = f"http://127.0.0.1:{call.gateway.port}/ws"
+        async with aiohttp.ClientSession() as session:
+            with pytest.raises(aiohttp.WSServerHandshakeError, match="403"):
+                await session.ws_connect(url, origin="https://evil.example")
+
+
+@in_loop
+async def test_the_surface_can_be_switched_off() -> None:
+    async with caller(seed_services=False) as call:
+        with pytest.raises(GrenacheError):
+            await call(OWN, {"op": "status"})
+    async with caller(WebSocketTransport(), seed_services=False) as call:
+        with pytest.raises(GrenacheError):
+            await call(OWN, {"op": "status"})
+
+
+@in_loop
+async def test_a_socket_serves_on_any_path_and_many_calls_at_once() -> None:
+    async with caller() as call, aiohttp.ClientSession() as session:
+        url = f"http://127.0.0.1:{call.gateway.port}/any/path"
+        async with session.ws_connect(url) as socket:
+            for rid in range(50):
+                await socket.send_str(json.dumps([rid, OWN, {"op": "best_price"}]))
+            answers = [json.loads((await socket.receive()).data) for _ in range(50)]
+        assert sorted(answer[0] for answer in answers) == list(range(50))
+        assert all(answer[1] is None for answer in answers)

@@ -1,0 +1,132 @@
+"""The history of changes: bounded, complete after its floor, equal wherever it was folded."""
+
+from __future__ import annotations
+
+import msgspec
+import pytest
+
+from raft_exchange.marketdata import snapshot
+from raft_exchange.marketdata.changes import (
+    BookChanged,
+    Change,
+    History,
+    OrdersChanged,
+    TradesMade,
+    weight_bytes,
+)
+from raft_exchange.marketdata.view import MarketData
+from raft_exchange.matching.limits import (
+    CLIENT_ORDER_ID_BYTES_MAX,
+    INT64_MAX,
+    NAME_BYTES_MAX,
+    PRICE_TICKS_MAX,
+    QUANTITY_LOTS_MAX,
+    TIME_US_MAX,
+)
+from raft_exchange.matching.machine import Exchange
+from raft_exchange.matching.messages import (
+    Order,
+    OrderStatus,
+    OrderType,
+    SelfTradePrevention,
+    Side,
+    TimeInForce,
+    TradeExecuted,
+)
+from tests.support.workload import commands
+
+NAME = "N" * NAME_BYTES_MAX
+COMMANDS = 3_000
+
+
+def change(sequence: int, levels: int = 1) -> Change:
+    return Change(
+        sequence, 7, [BookChanged("M", sequence - 1, [(Side.BUY, n) for n in range(levels)])]
+    )
+
+
+def test_everything_after_the_floor_is_given_and_nothing_older() -> None:
+    history = History(changes_max=3)
+    for sequence in (1, 2, 5, 9, 12):
+        history.append(change(sequence))
+    assert history.floor == 2
+    assert history.since(1) is None
+    assert [c.sequence for c in history.since(2) or []] == [5, 9, 12]
+    assert [c.sequence for c in history.since(7) or []] == [9, 12]
+    assert history.since(12) == []
+
+
+def test_the_bytes_are_bounded_as_well_as_the_count() -> None:
+    history = History(bytes_max=10 * weight_bytes(change(1, 50)))
+    for sequence in range(1, 100):
+        history.append(change(sequence, 50))
+        history.check()
+    assert len(history) == 10
+    history.append(change(100, 600))
+    assert (len(history), history.floor) == (0, 100)  # a change wider than all is not kept
+    assert history.since(99) is None
+    assert history.since(100) == []
+
+
+def test_no_item_weighs_less_than_its_bytes() -> None:
+    """The widest of each kind: the bound in bytes is one."""
+    order = Order(
+        *(INT64_MAX, "l" * CLIENT_ORDER_ID_BYTES_MAX, NAME, NAME, Side.SELL, OrderType.MARKET),
+        *(TimeInForce.GTD, PRICE_TICKS_MAX, QUANTITY_LOTS_MAX, QUANTITY_LOTS_MAX),
+        *(str(PRICE_TICKS_MAX * QUANTITY_LOTS_MAX), TIME_US_MAX, True, SelfTradePrevention.NONE),
+        *(OrderStatus.EXPIRED, TIME_US_MAX, TIME_US_MAX, INT64_MAX),
+    )
+    trade = TradeExecuted(
+        *(NAME, INT64_MAX, PRICE_TICKS_MAX, QUANTITY_LOTS_MAX, Side.SELL, INT64_MAX, INT64_MAX),
+        *(NAME, NAME),
+    )
+    wide = Change(
+        INT64_MAX,
+        TIME_US_MAX,
+        [
+            BookChanged(NAME, INT64_MAX, [(Side.SELL, PRICE_TICKS_MAX)] * 100),
+            TradesMade(NAME, INT64_MAX, [trade] * 100),
+            OrdersChanged(NAME, INT64_MAX, [order] * 100),
+        ],
+    )
+    assert len(msgspec.msgpack.encode(wide)) <= weight_bytes(wide)
+    narrow = Change(INT64_MAX, TIME_US_MAX, [OrdersChanged(NAME, INT64_MAX, [order])])
+    assert len(msgspec.msgpack.encode(narrow)) <= weight_bytes(narrow)
+
+
+@pytest.mark.parametrize("seed", range(2))
+def test_each_topic_is_a_chain_that_a_restored_node_continues(seed: int) -> None:
+    """`previous` names the last change of the same topic, over restores, and levels are true."""
+    exchange, view = Exchange(), MarketData()
+    last: dict[tuple[type, str], int] = {}
+    for number, command in enumerate(commands(seed, COMMANDS)):
+        before = exchange.sequence
+        events = exchange.apply(command)
+        view.apply(exchange.sequence, exchange.time_us, events)
+        view.history.check()
+        for found in view.history.since(before) or []:
+            assert found.sequence == exchange.sequence
+            for part in found.parts:
+                name = part.account if isinstance(part, OrdersChanged) else part.market
+                assert part.previous == last.get((type(part), name), 0)
+                last[type(part), name] = found.sequence
+        if number % 501 == 0:
+            view = snapshot.restore(snapshot.encode(view), exchange)
+    assert {kind for kind, _ in last} == {BookChanged, TradesMade, OrdersChanged}
+    assert len(view.history) > COMMANDS / 3
+
+
+def test_a_snapshot_without_history_begins_it_anew() -> None:
+    """Format 1 knew neither candles nor changes; a reader from before is told to start over."""
+    exchange, view = Exchange(), MarketData()
+    for command in commands(1, 500):
+        events = exchange.apply(command)
+        view.apply(exchange.sequence, exchange.time_us, events)
+    held = msgspec.msgpack.decode(snapshot.encode(view))
+    markets = [market[:2] for market in held[3]]
+    old = msgspec.msgpack.encode([1, *held[1:3], markets, *held[4:6]])
+    restored = snapshot.restore(old, exchange)
+    restored.check()
+    assert restored.history.floor == view.sequence
+    assert restored.history.since(view.sequence - 1) is None
+    assert restored.markets["BTC-USD"].candles.newest("1m", 9) == []

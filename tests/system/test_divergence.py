@@ -1,0 +1,92 @@
+"""A real node whose memory is damaged: it says so and serves nobody, and the others trade on."""
+
+from __future__ import annotations
+
+import asyncio
+import signal
+import sys
+from collections.abc import Awaitable, Callable, Iterator
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from tests.support import damaging
+from tests.support.coroutines import in_loop
+from tests.support.processes import Client, NodeProcess, RealCluster
+
+pytestmark = [pytest.mark.system, pytest.mark.timeout(300)]
+
+ORDERS_MAX = 2_000
+
+
+@pytest.fixture
+def fragile(tmp_path: Path) -> Iterator[RealCluster]:
+    cluster = RealCluster(tmp_path)
+    for node in cluster.nodes:
+        node.launcher = [sys.executable, str(damaging.__file__)]
+    with cluster:
+        yield cluster
+
+
+async def view(client: Client, node: NodeProcess) -> dict[str, Any]:
+    status, answer = await client.call(node, "GET", "/v1/cluster")
+    assert status == 200
+    return dict(answer)
+
+
+async def trade_until(
+    client: Client, node: NodeProcess, claim: Callable[[], Awaitable[bool]]
+) -> None:
+    """Place resting orders at `node` until something came of it; entries are what time is."""
+    for number in range(ORDERS_MAX):
+        status, answer = await client.place(node, "buy", 100, 1)
+        assert status in (201, 503), answer
+        if number % 20 == 19 and await claim():
+            return
+        if status == 503:
+            await asyncio.sleep(0.05)
+    pytest.fail(f"not within {ORDERS_MAX} orders")
+
+
+@pytest.mark.parametrize("victim", ["leader", "follower"])
+@in_loop
+async def test_a_damaged_node_is_fenced_and_the_others_trade_on(
+    fragile: RealCluster, victim: str
+) -> None:
+    async with Client(fragile) as client:
+        await client.ready()
+        views = [await view(client, node) for node in fragile.nodes]
+        damaged = next(
+            node
+            for node, seen in zip(fragile.nodes, views, strict=True)
+            if (seen["role"] == "leader") == (victim == "leader")
+        )
+        others = [node for node in fragile.nodes if node is not damaged]
+        await client.place(others[0], "buy", 99, 1)
+        assert damaged.process is not None
+        damaged.process.send_signal(signal.SIGUSR1)
+
+        async def is_fenced() -> bool:
+            return (await view(client, damaged))["standing"] == "fenced"
+
+        await trade_until(client, others[0], is_fenced)
+        for method, path in (("GET", "/v1/markets/BTC-USD/book"), ("GET", "/v1/orders")):
+            status, problem = await client.call(damaged, method, path)
+            assert (status, problem["code"]) == (503, "state_divergence")
+        status, problem = await client.place(damaged, "buy", 100, 1)
+        assert (status, problem["code"]) == (503, "state_divergence")
+        assert (await client.call(damaged, "GET", "/readyz"))[0] == 503
+        assert (await client.call(damaged, "GET", "/livez"))[0] == 200
+        assert "state_divergence: this node differs" in damaged.log
+
+        async def is_named() -> bool:
+            members = (await view(client, others[0]))["members"]
+            return [m["id"] for m in members if m["fenced"]] == [damaged.id]
+
+        await trade_until(client, others[0], is_named)
+        status, placed = await client.place(others[1], "buy", 98, 1)
+        assert status == 201, placed
+        assert (await view(client, others[1]))["leader"] != damaged.id
+        hashes = {(await view(client, node))["state_hash"] for node in others}
+        assert None not in hashes
