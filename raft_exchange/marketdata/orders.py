@@ -1,8 +1,8 @@
 """Every order this node can tell about: all live ones, and the last finished ones.
 
 Rules:
-- An order is live from `OrderRested` (or `OrderAmended`) until `OrderEnded`; an order that never
-  rested becomes known when it ends.
+- An order is live from `OrderRested`, `StopPlaced` (or `OrderAmended`) until `OrderEnded`; an
+  order that never rested becomes known when it ends.
 - Live orders are bounded by the state machine (`limits.ORDERS_MAX`), finished ones here: the one
   that *ended* longest ago is dropped first.
 - Order ids grow and are registered in id order, so that "newest first" is "highest id first" and a
@@ -19,7 +19,12 @@ from typing import Final
 
 from sortedcontainers import SortedList
 
-from raft_exchange.matching.messages import Order, OrderStatus
+from raft_exchange.matching.messages import (
+    FINAL_STATUSES,
+    Order,
+    OrderStatus,
+    TradeExecuted,
+)
 
 FINISHED_ORDERS_MAX: Final = 50_000
 LISTING_SCAN_MAX: Final = 10_000
@@ -127,8 +132,8 @@ class OrderRegister:
         assert known == {i for ids in self._by_account.values() for i in ids}
         labelled = {i for i in known if self._order(i).client_order_id}
         assert labelled == {i for ids in self._by_client_id.values() for i in ids}
-        assert all(order.status < OrderStatus.FILLED for order in self._live.values())
-        assert all(order.status >= OrderStatus.FILLED for order in self._finished.values())
+        assert not any(order.status in FINAL_STATUSES for order in self._live.values())
+        assert all(order.status in FINAL_STATUSES for order in self._finished.values())
         assert len(self._finished) <= self._finished_max
 
     def _order(self, order_id: int) -> Order:
@@ -171,3 +176,42 @@ class OrderRegister:
             del labelled[order.order_id]
             if not labelled:
                 del self._by_client_id[key]
+
+
+def displayed_lots(order: Order) -> int:
+    """Return how much of a resting order its book shows: of an iceberg a part."""
+    return order.shown_lots if order.display_lots else order.quantity_lots - order.filled_lots
+
+
+def filled_further(order: Order, trade: TradeExecuted, *, time_us: int, sequence: int) -> Order:
+    """Return how a resting order stands after a trade, which has no event of its own for it.
+
+    What an iceberg shows is less by the trade; its next tranche has an event.
+    """
+    shown_lots = order.shown_lots - trade.quantity_lots if order.display_lots else 0
+    value = int(order.filled_value) + trade.price_ticks * trade.quantity_lots
+    return Order(
+        order.order_id,
+        order.client_order_id,
+        order.account,
+        order.market,
+        order.side,
+        order.type,
+        order.time_in_force,
+        order.price_ticks,
+        order.quantity_lots,
+        order.filled_lots + trade.quantity_lots,
+        str(value),
+        order.expires_at_us,
+        order.post_only,
+        order.self_trade_prevention,
+        OrderStatus.PARTIALLY_FILLED,
+        order.created_at_us,
+        time_us,
+        sequence,
+        order.stop_price_ticks,
+        order.display_lots,
+        shown_lots,
+        order.quote_value,
+        order.oco_order_id,
+    )

@@ -16,6 +16,7 @@ import msgspec
 
 from raft_exchange.marketdata.candles import CANDLES_MAX, INTERVALS_US, Candle, Candles
 from raft_exchange.marketdata.changes import Change
+from raft_exchange.marketdata.orders import displayed_lots
 from raft_exchange.marketdata.totals import Totals
 from raft_exchange.marketdata.trades import Trade
 from raft_exchange.marketdata.view import Market, MarketData
@@ -183,7 +184,7 @@ def _restored_market(held: _Market, exchange: Exchange) -> Market:
         market.candles.restore(name, [_restored_candle(candle) for candle in candles])
     for side in Side:
         for order in source.book.own(side).orders():
-            lots = order.quantity_lots - order.filled_lots
+            lots = displayed_lots(order.view())
             market.depth.rest(order.order_id, side, order.price_ticks, lots)
     return market
 

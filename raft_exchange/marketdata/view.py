@@ -6,8 +6,10 @@ give equal views and a view that can answer proves that the stream is complete.
 
 - A maker that trades without being filled has no event of its own: its new view follows from the
   trade (`filled_lots`, `filled_value`, status, time, sequence), as the machine computed it.
-- An order amended out of its place is live but in no queue until it rests or ends, all within one
-  command. Nobody reads in between: folding does not yield.
+- A stop that waits is live and in no queue. So is an order amended out of its place, or a stop
+  just elected, until it rests or ends, all within one command. Nobody reads in between: folding
+  does not yield.
+- An iceberg stands in its queue with what it shows.
 - Results that repeat an earlier one under an idempotency key were folded when they happened; the
   caller passes no events for them, only their position.
 """
@@ -21,7 +23,12 @@ from raft_exchange.marketdata.balances import Balances
 from raft_exchange.marketdata.candles import Candles
 from raft_exchange.marketdata.changes import History, Recorder
 from raft_exchange.marketdata.depth import Depth
-from raft_exchange.marketdata.orders import FINISHED_ORDERS_MAX, OrderRegister
+from raft_exchange.marketdata.orders import (
+    FINISHED_ORDERS_MAX,
+    OrderRegister,
+    displayed_lots,
+    filled_further,
+)
 from raft_exchange.marketdata.ticker import RollingDay
 from raft_exchange.marketdata.totals import Totals
 from raft_exchange.marketdata.trades import Trade, TradeTape
@@ -30,8 +37,11 @@ from raft_exchange.matching.messages import (
     AccountCreated,
     AllCanceled,
     BalanceChanged,
+    CancelAfterElapsed,
+    CancelAfterSet,
     CommandRefused,
     Event,
+    HouseEvent,
     MarketChanged,
     MarketRules,
     MarketStatus,
@@ -40,9 +50,12 @@ from raft_exchange.matching.messages import (
     OrderAmended,
     OrderEnded,
     OrderReduced,
+    OrderReplenished,
     OrderRested,
     OrderStatus,
     Side,
+    StopElected,
+    StopPlaced,
     TimeAdvanced,
     TradeExecuted,
     TransferMade,
@@ -129,8 +142,12 @@ class MarketData:
             market.candles.check()
             for side in Side:
                 resting |= {i: lots for _, lots, i in market.depth.queue(side, 10**9)}
-        live = {o.order_id: o.quantity_lots - o.filled_lots for o in self.orders.live_orders()}
-        assert resting == live, "the queues hold the live orders, with what is left of them"
+        live = {
+            order.order_id: displayed_lots(order)
+            for order in self.orders.live_orders()
+            if order.status is not OrderStatus.PENDING
+        }
+        assert resting == live, "the queues hold the live orders, with what they show"
 
     def _fold(self, event: Event) -> None:
         match event:
@@ -144,20 +161,14 @@ class MarketData:
                 self._amend(event.order, kept_place=event.kept_place)
             case OrderReduced():
                 self._reduce(event.order)
+            case OrderReplenished():
+                self._replenish(event.order)
+            case StopPlaced() | StopElected():
+                self._keep_live(event.order)
             case _:
-                self._fold_other(event)
+                self._fold_house(event)
 
-    def _fold_other(
-        self,
-        event: MarketChanged
-        | AccountCreated
-        | BalanceChanged
-        | TransferMade
-        | OrderAccepted
-        | AllCanceled
-        | CommandRefused
-        | TimeAdvanced,
-    ) -> None:
+    def _fold_house(self, event: HouseEvent) -> None:
         match event:
             case BalanceChanged():
                 self.balances.keep(event)
@@ -169,6 +180,8 @@ class MarketData:
                 pass  # what follows them, or nothing, changes the view
             case TransferMade():
                 pass  # the balance that follows says it
+            case CancelAfterSet() | CancelAfterElapsed():
+                pass  # a switch is nobody's to see; the ends it causes are
             case _:
                 assert_never(event)
 
@@ -184,41 +197,19 @@ class MarketData:
         self.recorder.trade(event)
         self.recorder.touch(event.market, maker.side, maker.price_ticks)
         if maker.filled_lots + event.quantity_lots < maker.quantity_lots:
-            self._keep_live(self._filled_further(maker, event))
+            self._keep_live(
+                filled_further(maker, event, time_us=self.time_us, sequence=self.sequence)
+            )
 
     def _keep_live(self, order: Order) -> None:
         self.orders.keep_live(order)
         self.recorder.order(order)
 
-    def _filled_further(self, maker: Order, event: TradeExecuted) -> Order:
-        value = int(maker.filled_value) + event.price_ticks * event.quantity_lots
-        return Order(
-            maker.order_id,
-            maker.client_order_id,
-            maker.account,
-            maker.market,
-            maker.side,
-            maker.type,
-            maker.time_in_force,
-            maker.price_ticks,
-            maker.quantity_lots,
-            maker.filled_lots + event.quantity_lots,
-            str(value),
-            maker.expires_at_us,
-            maker.post_only,
-            maker.self_trade_prevention,
-            OrderStatus.PARTIALLY_FILLED,
-            maker.created_at_us,
-            self.time_us,
-            self.sequence,
-        )
-
     def _rest(self, order: Order) -> None:
         self._keep_live(order)
         self.recorder.touch(order.market, order.side, order.price_ticks)
         depth = self.markets[order.market].depth
-        lots = order.quantity_lots - order.filled_lots
-        depth.rest(order.order_id, order.side, order.price_ticks, lots)
+        depth.rest(order.order_id, order.side, order.price_ticks, displayed_lots(order))
 
     def _end(self, order: Order) -> None:
         before = self.orders.live(order.order_id)
@@ -234,22 +225,27 @@ class MarketData:
         assert before is not None, order.order_id
         depth = self.markets[order.market].depth
         if kept_place:
-            fewer = before.quantity_lots - order.quantity_lots
-            depth.reduce(order.order_id, order.side, order.price_ticks, fewer)
-        else:
-            depth.remove(order.order_id, before.side, before.price_ticks)
-        self.recorder.touch(before.market, before.side, before.price_ticks)
+            self._shrink(before, order)
+        elif depth.remove(order.order_id, before.side, before.price_ticks):
+            self.recorder.touch(before.market, before.side, before.price_ticks)
         self._keep_live(order)
+
+    def _replenish(self, order: Order) -> None:
+        self.markets[order.market].depth.remove(order.order_id, order.side, order.price_ticks)
+        self._rest(order)
+
+    def _shrink(self, before: Order, order: Order) -> None:
+        depth = self.markets[order.market].depth
+        if depth.holds(order.order_id, order.side, order.price_ticks):
+            fewer = displayed_lots(before) - displayed_lots(order)
+            depth.reduce(order.order_id, order.side, order.price_ticks, fewer)
+            self.recorder.touch(order.market, order.side, order.price_ticks)
 
     def _reduce(self, order: Order) -> None:
         before = self.orders.live(order.order_id)
         if before is None:
             return  # a new taker: it is known once it rests or ends
-        fewer = before.quantity_lots - order.quantity_lots
-        depth = self.markets[order.market].depth
-        if depth.holds(order.order_id, order.side, order.price_ticks):
-            depth.reduce(order.order_id, order.side, order.price_ticks, fewer)
-            self.recorder.touch(order.market, order.side, order.price_ticks)
+        self._shrink(before, order)
         self._keep_live(order)
 
     def _change_market(self, event: MarketChanged) -> None:

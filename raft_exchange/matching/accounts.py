@@ -30,7 +30,6 @@ from raft_exchange.matching.messages import (
     CommandRefused,
     Event,
     MarketRules,
-    OrderType,
     RejectCode,
     Side,
 )
@@ -182,33 +181,57 @@ class Funds:
     def needs_at(self, order: LiveOrder, *, price_ticks: int, rest_lots: int) -> int:
         """Return what `order` would have to hold with other terms.
 
-        A market buy has no price of its own: it goes on with what it holds.
+        A market buy has no price of its own: it goes on with what it holds. So does a quote-sized
+        order, and a stop that will be a market buy holds nothing while it waits.
         """
         if not self.is_on or order.account == ANONYMOUS:
             return 0
+        if order.quote_value or (order.side is Side.BUY and not price_ticks):
+            return order.held
         if order.side is Side.SELL:
             return rest_lots * self._base_unit
-        if order.type is OrderType.MARKET:
-            return order.held
         return self.price_of(order, price_ticks * rest_lots)
+
+    def goods_of(self, order: LiveOrder, lots: int) -> int:
+        """Return what a sell of `lots` hands over."""
+        return lots * self._base_unit if self.is_on and order.account != ANONYMOUS else 0
+
+    def value_within(self, order: LiveOrder, quote_value: int) -> int:
+        """Return how much value (price_ticks x quantity_lots) a quote-sized order may trade.
+
+        A buy spends at most `quote_value`, its fee included: the fee on the sum, which is never
+        less than the sum of the fees. A sell sells for at most that, before fees.
+        """
+        if order.side is Side.SELL:
+            return quote_value
+        spend = quote_value * self._quote_unit
+        cost = ((spend + 1) * RATE_ONE_E8 - 1) // (RATE_ONE_E8 + order.taker_fee_e8)
+        return cost // self._quote_unit
 
     def price_of(self, order: LiveOrder, value: int) -> int:
         """Return what a buy of `value` (price_ticks x quantity_lots) costs `order` at most."""
         if not self.is_on or order.account == ANONYMOUS:
             return 0
         cost = value * self._quote_unit
-        rate_e8 = order.maker_fee_e8
+        rate_e8 = order.maker_fee_e8 if order.price_ticks else 0  # without a price it never rests
         if not order.post_only and order.taker_fee_e8 > rate_e8:
             rate_e8 = order.taker_fee_e8
         return cost + cost * rate_e8 // RATE_ONE_E8
 
     def refuse_hold(self, order: LiveOrder, amount: int) -> CommandRefused | None:
         """Refuse to let `order` hold `amount` where its owner has less, with what it holds now."""
-        if amount > order.held:
-            free = self._ledger.free(order.account, self.asset(order.side))
-            if amount - order.held > free:
-                return CommandRefused(RejectCode.INSUFFICIENT_FUNDS, "quantity_lots")
+        if amount > order.held and amount - order.held > self.free(order):
+            field = "quote_value" if order.quote_value else "quantity_lots"
+            return CommandRefused(RejectCode.INSUFFICIENT_FUNDS, field)
         return None
+
+    def free(self, order: LiveOrder) -> int:
+        """Return what the owner of `order` has free of the asset in which it pays. O(1)."""
+        return self._ledger.free(order.account, self.asset(order.side))
+
+    def value_payable(self, order: LiveOrder) -> int:
+        """Return a value (price_ticks x quantity_lots) beyond which the owner can buy nothing."""
+        return self.free(order) // self._quote_unit
 
     def hold(self, order: LiveOrder, amount: int) -> None:
         """Let `order` hold exactly `amount`, more or less than it does; the owner has it. O(1)."""

@@ -2,8 +2,13 @@
 
 from __future__ import annotations
 
-from raft_exchange.matching.entry import enter
-from raft_exchange.matching.filters import refuse_amend_shape, refuse_terms
+from raft_exchange.matching.entry import enter, wait
+from raft_exchange.matching.filters import (
+    Standing,
+    Terms,
+    amended,
+    refuse_amended,
+)
 from raft_exchange.matching.messages import (
     AmendOrder,
     CommandRefused,
@@ -14,55 +19,79 @@ from raft_exchange.matching.messages import (
     RejectCode,
 )
 from raft_exchange.matching.orders import LiveOrder
+from raft_exchange.matching.shapes import refuse_amend_shape
 from raft_exchange.matching.state import Market, State
 
 
 def amend(state: State, command: AmendOrder) -> list[Event]:
     """Refuse new terms of a live order, or give it these."""
-    refused = refuse_amend_shape(command.price_ticks, command.quantity_lots)
+    refused = refuse_amend_shape(command)
     if refused is not None:
         return [refused]
     order = state.owned(command.account, command.order_id)
     if isinstance(order, CommandRefused):
         return [order]
     market = state.markets[order.market]
-    price = order.price_ticks if command.price_ticks is None else command.price_ticks
-    total = order.quantity_lots if command.quantity_lots is None else command.quantity_lots
-    if (refused := _refuse(order, market, price_ticks=price, total_lots=total)) is not None:
+    old = Terms(order.side, order.price_ticks, order.stop_price_ticks, order.quantity_lots)
+    new = amended(old, command)
+    if (refused := _refuse(order, market, old=old, new=new)) is not None:
         return [refused]
-    if total <= order.filled_lots:
-        return [state.end(order, EndReason.AMENDED_DOWN)]
-    amount = market.funds.needs_at(order, price_ticks=price, rest_lots=total - order.filled_lots)
+    amount = _total_hold(state, order, new)
     if (refused := market.funds.refuse_hold(order, amount)) is not None:
         return [refused]
     # From here on nothing can fail.
-    state.stamp(order)
-    market.funds.hold(order, amount)
-    if price == order.price_ticks and total <= order.quantity_lots:
-        order.quantity_lots = total
-        return [OrderAmended(order.view(), True)]
-    # It leaves and comes again like a new order: one way into the book, and out of it.
-    market.book.remove(order)
-    state.live.remove(order)
-    order.price_ticks = price
-    order.quantity_lots = total
-    return enter(state, order, market, opening=OrderAmended(order.view(), False))
+    events: list[Event] = []
+    if new.quantity_lots <= order.filled_lots:
+        state.end(order, EndReason.AMENDED_DOWN, events)
+    elif new.quantity_lots <= old.quantity_lots and new[:3] == old[:3]:
+        _shrink(state, order, new, events=events)
+    else:
+        _move(state, order, new, events=events)
+    return events
 
 
-def _refuse(
-    order: LiveOrder, market: Market, *, price_ticks: int, total_lots: int
-) -> CommandRefused | None:
-    """Refuse new terms of a live order; no filter stands against ending or keeping it."""
+def _refuse(order: LiveOrder, market: Market, *, old: Terms, new: Terms) -> CommandRefused | None:
     if market.status is not MarketStatus.TRADING:
         return CommandRefused(RejectCode.MARKET_HALTED, "market")
-    unchanged = price_ticks == order.price_ticks and total_lots == order.quantity_lots
-    if unchanged or total_lots <= order.filled_lots:
-        return None
-    refused = refuse_terms(
-        market.rules, order.type, price_ticks=price_ticks, quantity_lots=total_lots
-    )
-    if refused is not None:
+    standing = Standing(old, order.filled_lots, order.display_lots, order.is_pending)
+    last_price_ticks = market.book.last_price_ticks
+    refused = refuse_amended(market.rules, standing, new, last_price_ticks=last_price_ticks)
+    if refused is not None or new == old or new.quantity_lots <= order.filled_lots:
         return refused
-    if order.post_only and market.book.opposite(order.side).reached_by(price_ticks):
+    if order.post_only and market.book.opposite(order.side).reached_by(new.price_ticks):
         return CommandRefused(RejectCode.WOULD_TAKE, "price_ticks")
     return None
+
+
+def _total_hold(state: State, order: LiveOrder, new: Terms) -> int:
+    """Return what `order` would hold under new terms, and its other leg beyond what it does now."""
+    rest_lots = max(new.quantity_lots - order.filled_lots, 0)
+    funds = state.markets[order.market].funds
+    amount = funds.needs_at(order, price_ticks=new.price_ticks, rest_lots=rest_lots)
+    other = state.live.by_id.get(order.oco_order_id) if order.oco_order_id else None
+    return amount if other is None else max(amount, funds.needs(other)) - other.held
+
+
+def _shrink(state: State, order: LiveOrder, new: Terms, *, events: list[Event]) -> None:
+    order.quantity_lots = new.quantity_lots
+    if order.shown_lots:
+        order.shown_lots = min(order.shown_lots, new.quantity_lots - order.filled_lots)
+    state.rehold(order)
+    state.stamp(order)
+    events.append(OrderAmended(order.view(), True))
+
+
+def _move(state: State, order: LiveOrder, new: Terms, *, events: list[Event]) -> None:
+    # It leaves and comes again like a new order: one way into the book, and out of it.
+    is_stop = order.is_pending
+    state.leave(order)
+    state.stamp(order)
+    _, order.price_ticks, order.stop_price_ticks, order.quantity_lots = new
+    order.is_pending = is_stop
+    state.rehold(order)
+    moved = OrderAmended(order.view(), False)
+    events.append(moved)
+    if is_stop:
+        wait(state, order, events=events)
+    else:
+        enter(state, order, events=events, shown=moved.order)

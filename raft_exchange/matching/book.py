@@ -10,6 +10,8 @@ Theory of operation:
   its first entry slows down with every removed one before it.
 - `priority` is drawn from the book's own counter when an order joins and is what a snapshot keeps
   of the queue: neither order ids nor times say who is first once orders have been amended.
+- An iceberg stands in its level with what it shows. When that is used up it goes to the back of
+  the level with its next tranche, and a new priority; it is never topped up before.
 - The book is never crossed, no level is empty, no order in it is filled (`check`).
 """
 
@@ -84,11 +86,9 @@ class BookSide:
         if level is self.best:
             self.best = self._levels[self._keys[0]] if self._keys else None
 
-    def key_limit(self, taker: LiveOrder) -> int:
-        """Return the last key at which `taker`, of the other side, trades with this one."""
-        if taker.type is OrderType.MARKET:
-            return PRICE_TICKS_MAX  # no key is beyond it, a buy's (negative) least of all
-        return taker.price_ticks * self._sign
+    def key_limit(self, price_ticks: int) -> int:
+        """Return the last key at which a taker of the other side trades up or down to a price."""
+        return price_ticks * self._sign
 
     def reached_by(self, price_ticks: int) -> bool:
         """Say whether an order of the other side at `price_ticks` would take."""
@@ -131,10 +131,11 @@ class BookSide:
 class Book:
     """One market, price-time priority, and its two counters.
 
-    `priority` is the last place in the queue that was given out, `trade_id` the last trade's.
+    `priority` is the last place in the queue that was given out, `trade_id` the last trade's, and
+    `last_price_ticks` its price, 0 before the first.
     """
 
-    __slots__ = ("buys", "market", "priority", "sells", "trade_id")
+    __slots__ = ("buys", "last_price_ticks", "market", "priority", "sells", "trade_id")
 
     def __init__(self, market: str) -> None:
         self.market = market
@@ -142,6 +143,7 @@ class Book:
         self.sells = BookSide(Side.SELL)
         self.priority = 0
         self.trade_id = 0
+        self.last_price_ticks = 0
 
     def own(self, side: Side) -> BookSide:
         """Return the side on which an order of `side` rests."""
@@ -157,9 +159,15 @@ class Book:
 
     def append(self, order: LiveOrder) -> None:
         """Let `order` rest behind all others at its price. O(log levels)."""
-        self.priority += 1
-        order.priority = self.priority
+        order.priority = self.draw_priority()
+        if order.display_lots:
+            order.shown_lots = min(order.display_lots, order.quantity_lots - order.filled_lots)
         self.own(order.side).append(order)
+
+    def draw_priority(self) -> int:
+        """Return the next place in the queue, behind all that were given out."""
+        self.priority += 1
+        return self.priority
 
     def restore(self, order: LiveOrder) -> None:
         """Let `order` rest with the priority it has; called in ascending priority."""
@@ -176,13 +184,26 @@ class Book:
             for order in self.own(side).orders():
                 assert order.side is side
                 assert order.market == self.market
-                assert order.type is OrderType.LIMIT
+                assert order.type in (OrderType.LIMIT, OrderType.STOP_LIMIT)
+                assert (order.type is OrderType.STOP_LIMIT) is (order.stop_price_ticks > 0)
+                assert not order.is_pending
                 assert 0 < order.price_ticks <= PRICE_TICKS_MAX
                 assert 0 <= order.filled_lots < order.quantity_lots
                 assert 0 < order.priority <= self.priority
+                _check_shown(order)
         if self.buys.best is not None and self.sells.best is not None:
             assert -self.buys.best.key < self.sells.best.key, "the book is never crossed"
         places = {order.priority for side in (self.buys, self.sells) for order in side.orders()}
         assert len(places) == self.count(), "a place in the queue is one order's"
         assert self.count() <= ORDERS_PER_MARKET_MAX
         assert self.trade_id >= 0
+        assert 0 <= self.last_price_ticks <= PRICE_TICKS_MAX
+        assert not self.last_price_ticks or self.trade_id, "the last price is a trade's"
+
+
+def _check_shown(order: LiveOrder) -> None:
+    if order.display_lots:
+        lots = min(order.display_lots, order.quantity_lots - order.filled_lots)
+        assert 0 < order.shown_lots <= lots, "a tranche is shown, and no more than one"
+    else:
+        assert order.shown_lots == 0

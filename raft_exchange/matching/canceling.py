@@ -2,10 +2,15 @@
 
 from __future__ import annotations
 
-from raft_exchange.matching.limits import TIME_US_MAX
+from collections.abc import Iterable
+
+from raft_exchange.matching.limits import CANCEL_AFTER_US_MAX, TIME_US_MAX
 from raft_exchange.matching.messages import (
     AdvanceTime,
     AllCanceled,
+    CancelAfter,
+    CancelAfterElapsed,
+    CancelAfterSet,
     CancelAll,
     CancelOrder,
     CommandRefused,
@@ -14,6 +19,7 @@ from raft_exchange.matching.messages import (
     RejectCode,
     TimeAdvanced,
 )
+from raft_exchange.matching.orders import LiveOrder
 from raft_exchange.matching.state import State
 
 
@@ -25,7 +31,9 @@ def cancel(state: State, command: CancelOrder) -> list[Event]:
         order = state.labelled(command.account, command.client_order_id)
     if isinstance(order, CommandRefused):
         return [order]
-    return [state.end(order, EndReason.CANCELED_BY_OWNER)]
+    events: list[Event] = []
+    state.end(order, EndReason.CANCELED_BY_OWNER, events)
+    return events
 
 
 def cancel_all(state: State, command: CancelAll) -> list[Event]:
@@ -35,17 +43,42 @@ def cancel_all(state: State, command: CancelAll) -> list[Event]:
     if command.market is not None and command.market not in state.markets:
         return [CommandRefused(RejectCode.UNKNOWN_MARKET, "market")]
     orders = state.live.of_account(command.account, command.market, side=command.side)
-    events: list[Event] = [state.end(order, EndReason.CANCELED_BY_OWNER) for order in orders]
-    events.append(AllCanceled(len(orders)))
+    events = _end_all(state, orders, EndReason.CANCELED_BY_OWNER)
+    events.append(AllCanceled(len(events)))
     return events
 
 
+def cancel_after(state: State, command: CancelAfter) -> list[Event]:
+    """Arm or disarm the dead-man switch of the account."""
+    if not 0 <= command.after_us <= CANCEL_AFTER_US_MAX:
+        return [CommandRefused(RejectCode.OUT_OF_RANGE, "after_us")]
+    if command.account not in state.live.accounts:
+        return [CommandRefused(RejectCode.UNKNOWN_ACCOUNT, "account")]
+    cancel_at_us = state.time_us + command.after_us if command.after_us else 0
+    if cancel_at_us > TIME_US_MAX:
+        return [CommandRefused(RejectCode.OUT_OF_RANGE, "after_us")]
+    state.live.arm(command.account, cancel_at_us)
+    return [CancelAfterSet(command.account, cancel_at_us)]
+
+
 def advance_time(state: State, command: AdvanceTime) -> list[Event]:
-    """Move the logged clock and end what is due."""
+    """Move the logged clock and end what is due: orders first, then those of dead-man switches."""
     if not 0 <= command.time_us <= TIME_US_MAX:
         return [CommandRefused(RejectCode.OUT_OF_RANGE, "time_us")]
     state.time_us = max(state.time_us, command.time_us)
     events: list[Event] = [TimeAdvanced(state.time_us)]
-    for order in state.live.due(state.time_us):
-        events.append(state.end(order, EndReason.TIME_EXPIRED))
+    events += _end_all(state, state.live.due(state.time_us), EndReason.TIME_EXPIRED)
+    for _, account in state.live.switches(state.time_us):
+        state.live.arm(account, 0)
+        orders = state.live.of_account(account, None, side=None)
+        ends = _end_all(state, orders, EndReason.CANCEL_AFTER)
+        events += [*ends, CancelAfterElapsed(account, len(ends))]
+    return events
+
+
+def _end_all(state: State, orders: Iterable[LiveOrder], reason: EndReason) -> list[Event]:
+    events: list[Event] = []
+    for order in orders:
+        if order.order_id in state.live.by_id:  # else its other leg took it along
+            state.end(order, reason, events)
     return events

@@ -50,12 +50,15 @@ class ChangeMarket(Message, frozen=True, tag="change_market"):
     self_trade_prevention: SelfTradePrevention | None
     maker_fee_e8: int | None = None
     taker_fee_e8: int | None = None
+    price_band_ppm: int | None = None
 
 
 class PlaceOrder(Message, frozen=True, tag="place"):
     """Ask to trade `quantity_lots`, at `price_ticks` or better unless it is a market order.
 
     `self_trade_prevention` None takes the default: `NONE` for `anonymous`, else the market's.
+    `stop_price_ticks`, `display_lots` and `quote_value` are as in `Order`; with a `quote_value`
+    the quantity is 0.
     """
 
     account: str
@@ -69,15 +72,35 @@ class PlaceOrder(Message, frozen=True, tag="place"):
     post_only: bool
     self_trade_prevention: SelfTradePrevention | None
     client_order_id: str
+    stop_price_ticks: int = 0
+    display_lots: int = 0
+    quote_value: str = ""
+
+
+class PlaceOco(Message, frozen=True, tag="oco"):
+    """Place a limit order and a stop of which one ends the other: both or none."""
+
+    account: str
+    limit: PlaceOrder
+    stop: PlaceOrder
+
+
+class ReplaceOrder(Message, frozen=True, tag="replace"):
+    """End a live order and place another, as one step; if `order` is refused nothing happens."""
+
+    account: str
+    order_id: int
+    order: PlaceOrder
 
 
 class AmendOrder(Message, frozen=True, tag="amend"):
-    """Change price, total quantity or both of a live order, in one step."""
+    """Change price, total quantity, stop price or several of a live order, in one step."""
 
     account: str
     order_id: int
     price_ticks: int | None
     quantity_lots: int | None
+    stop_price_ticks: int | None = None
 
 
 class CancelOrder(Message, frozen=True, tag="cancel"):
@@ -117,15 +140,18 @@ class Withdraw(Message, frozen=True, tag="withdraw"):
     transfer_id: str
 
 
-Command = (
-    AdvanceTime
-    | CreateAccount
-    | CreateMarket
-    | ChangeMarket
-    | PlaceOrder
-    | AmendOrder
-    | CancelOrder
-    | CancelAll
-    | Deposit
-    | Withdraw
+class CancelAfter(Message, frozen=True, tag="cancel_after"):
+    """Arm the dead-man switch: end all orders of `account` in `after_us` of logged time.
+
+    It replaces what was armed before; 0 disarms.
+    """
+
+    account: str
+    after_us: int
+
+
+OrderCommand = PlaceOrder | PlaceOco | ReplaceOrder | AmendOrder | CancelOrder | CancelAll
+HouseCommand = (
+    AdvanceTime | CreateAccount | CreateMarket | ChangeMarket | CancelAfter | Deposit | Withdraw
 )
+Command = OrderCommand | HouseCommand

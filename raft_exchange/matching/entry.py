@@ -1,69 +1,95 @@
 """How an order comes in: the guards, then its way through the book, then its rest or end.
 
-Every guard comes before the first write. The order of the guards is behaviour that old logs rely
-on: see DESIGN.md.
+Rules of this file:
+
+- Every guard comes before the first write. The order of the guards is behaviour that old logs
+  rely on: see DESIGN.md.
+- `admitted` is all guards and no write, `accept` and `enter` are all writes and no guard. So a
+  command that places two orders, or one for another, asks for all before it does anything.
+- Stops that the trades of an order elect enter after it, and those that their trades elect after
+  them: generation by generation, inside the one command, until none is left.
 """
 
 from __future__ import annotations
 
-from raft_exchange.matching.filters import is_immediate, refuse_place_shape, refuse_terms
+from typing import NamedTuple
+
+from raft_exchange.matching.filters import is_immediate, refuse_new_terms
 from raft_exchange.matching.limits import (
+    ICEBERGS_PER_ACCOUNT_MARKET_MAX,
+    ICEBERGS_PER_MARKET_MAX,
     ORDERS_MAX,
     ORDERS_PER_ACCOUNT_MARKET_MAX,
     ORDERS_PER_MARKET_MAX,
+    STOPS_PER_ACCOUNT_MARKET_MAX,
+    STOPS_PER_MARKET_MAX,
 )
-from raft_exchange.matching.matcher import Match, refuse_entry, value_to_buy
+from raft_exchange.matching.matcher import Match, outlook, refuse_entry
 from raft_exchange.matching.messages import (
     ANONYMOUS,
+    STOP_TYPES,
     CommandRefused,
     EndReason,
     Event,
     MarketRules,
     MarketStatus,
+    Order,
     OrderAccepted,
-    OrderAmended,
-    OrderEnded,
     OrderRested,
-    OrderType,
     PlaceOrder,
     RejectCode,
     SelfTradePrevention,
     Side,
+    StopElected,
+    StopPlaced,
+    TradeExecuted,
 )
-from raft_exchange.matching.orders import STATUS_OF_REASON, LiveOrder
+from raft_exchange.matching.orders import LiveOrder
+from raft_exchange.matching.shapes import refuse_place_shape
 from raft_exchange.matching.state import Market, State
+from raft_exchange.matching.triggers import Tally
 
 
 def place(state: State, command: PlaceOrder) -> list[Event]:
-    """Refuse a new order, or accept it and let it trade, rest or end."""
-    refused = refuse_place_shape(command, state.time_us) or _refuse_place(state, command)
-    if refused is not None:
-        return [refused]
-    market = state.markets[command.market]
-    order = _new_order(state, command, market.rules)
-    if (refused := refuse_entry(order, market.book)) is not None:
-        return [refused]
-    amount = entry_hold(order, market)
-    if (refused := market.funds.refuse_hold(order, amount)) is not None:
+    """Refuse a new order, or accept it and let it trade, rest, wait or end."""
+    order = admitted(state, command)
+    if isinstance(order, CommandRefused):
+        return [order]
+    amount = entry_hold(order, state.markets[order.market])
+    if (refused := state.markets[order.market].funds.refuse_hold(order, amount)) is not None:
         return [refused]
     # From here on nothing can fail.
-    state.order_id = order.order_id
-    market.funds.hold(order, amount)
-    return enter(state, order, market, opening=OrderAccepted(order.view()))
+    events: list[Event] = []
+    accept(state, order, amount, events=events)
+    return events
 
 
-def entry_hold(order: LiveOrder, market: Market) -> int:
-    """Return what `order` has to hold when it enters the book as it is now, in 10^-36.
+def admitted(
+    state: State, command: PlaceOrder, *, leaving: LiveOrder | None = None, joining: int = 1
+) -> LiveOrder | CommandRefused:
+    """Return the order that `command` would place, or why not. Changes nothing.
 
-    O(1), but O(makers walked) for a market buy: its price is what the book would cost.
+    Args:
+        state: what it is asked of.
+        command: the order's terms.
+        leaving: an order of the account that ends when this one is placed, and is not counted.
+        joining: how many orders the command places together; this is the last of them.
     """
-    funds = market.funds
-    if funds.is_on and order.type is OrderType.MARKET and order.side is Side.BUY:
-        return funds.price_of(order, value_to_buy(order, market.book))
-    return funds.needs(order)
+    refused = refuse_place_shape(command, state.time_us) or _refuse_by_market(
+        state, command, leaving=leaving, joining=joining
+    )
+    if refused is not None:
+        return refused
+    market = state.markets[command.market]
+    order = _new_order(state, command, market.rules, order_id=state.order_id + joining)
+    if order.is_pending:
+        return order  # it meets the book when it is elected
+    return refuse_entry(order, market, leaving=leaving) or order
 
 
-def _refuse_place(state: State, command: PlaceOrder) -> CommandRefused | None:
+def _refuse_by_market(
+    state: State, command: PlaceOrder, *, leaving: LiveOrder | None, joining: int
+) -> CommandRefused | None:
     account = state.live.accounts.get(command.account)
     if account is None:
         return CommandRefused(RejectCode.UNKNOWN_ACCOUNT, "account")
@@ -72,35 +98,71 @@ def _refuse_place(state: State, command: PlaceOrder) -> CommandRefused | None:
         return CommandRefused(RejectCode.UNKNOWN_MARKET, "market")
     if market.status is not MarketStatus.TRADING:
         return CommandRefused(RejectCode.MARKET_HALTED, "market")
-    refused = refuse_terms(
-        market.rules,
-        command.type,
-        price_ticks=command.price_ticks,
-        quantity_lots=command.quantity_lots,
-    )
+    last_price_ticks = market.book.last_price_ticks
+    refused = refuse_new_terms(market.rules, command, last_price_ticks=last_price_ticks)
     if refused is not None:
         return refused
-    if command.client_order_id in account.by_client_order_id:
+    namesake = account.by_client_order_id.get(command.client_order_id)
+    if namesake is not None and namesake is not leaving:
         return CommandRefused(RejectCode.DUPLICATE_CLIENT_ORDER_ID, "client_order_id")
-    return None if is_immediate(command.time_in_force) else _refuse_crowd(state, command, market)
+    if is_immediate(command.time_in_force) and command.type not in STOP_TYPES:
+        return None
+    return _refuse_crowd(state, command, market, leaving=leaving, joining=joining)
 
 
-def _refuse_crowd(state: State, command: PlaceOrder, market: Market) -> CommandRefused | None:
-    # Asked before matching: an order that might rest is refused even if it would trade away.
-    if state.live.count(command.account, command.market) >= ORDERS_PER_ACCOUNT_MARKET_MAX:
+def _refuse_crowd(
+    state: State, command: PlaceOrder, market: Market, *, leaving: LiveOrder | None, joining: int
+) -> CommandRefused | None:
+    # Asked before matching: an order that might rest is refused even if it would trade away. A
+    # stop needs the room in which it may rest one day.
+    account, room = command.account, joining
+    here = leaving is not None and leaving.market == command.market
+    own = state.live.count(account, command.market) - here
+    if own + room > ORDERS_PER_ACCOUNT_MARKET_MAX:
         return CommandRefused(RejectCode.TOO_MANY_ORDERS, "")
-    if market.book.count() >= ORDERS_PER_MARKET_MAX or len(state.live.by_id) >= ORDERS_MAX:
+    everybody = len(state.live.by_id) - (leaving is not None)
+    if market.count() - here + room > ORDERS_PER_MARKET_MAX or everybody + room > ORDERS_MAX:
         return CommandRefused(RejectCode.LIMIT_REACHED, "")
+    if command.type in STOP_TYPES:
+        refused = _refuse_tally(
+            market.stops.tally,
+            command,
+            minus=here and leaving is not None and leaving.is_pending,
+            most=(STOPS_PER_ACCOUNT_MARKET_MAX, STOPS_PER_MARKET_MAX),
+            field="stop_price_ticks",
+        )
+        if refused is not None:
+            return refused
+    if command.display_lots:
+        return _refuse_tally(
+            market.icebergs,
+            command,
+            minus=here and leaving is not None and leaving.display_lots > 0,
+            most=(ICEBERGS_PER_ACCOUNT_MARKET_MAX, ICEBERGS_PER_MARKET_MAX),
+            field="display_lots",
+        )
     return None
 
 
-def _new_order(state: State, command: PlaceOrder, rules: MarketRules) -> LiveOrder:
+def _refuse_tally(
+    tally: Tally, command: PlaceOrder, *, minus: bool, most: tuple[int, int], field: str
+) -> CommandRefused | None:
+    if tally.of(command.account) - minus >= most[0]:
+        return CommandRefused(RejectCode.TOO_MANY_ORDERS, field)
+    if tally.total - minus >= most[1]:
+        return CommandRefused(RejectCode.LIMIT_REACHED, field)
+    return None
+
+
+def _new_order(
+    state: State, command: PlaceOrder, rules: MarketRules, *, order_id: int
+) -> LiveOrder:
     mode = command.self_trade_prevention
     if mode is None:
         anonymous = command.account == ANONYMOUS
         mode = SelfTradePrevention.NONE if anonymous else rules.self_trade_prevention
-    return LiveOrder(
-        state.order_id + 1,
+    order = LiveOrder(
+        order_id,
         command.client_order_id,
         command.account,
         command.market,
@@ -120,26 +182,118 @@ def _new_order(state: State, command: PlaceOrder, rules: MarketRules) -> LiveOrd
         maker_fee_e8=rules.maker_fee_e8,
         taker_fee_e8=rules.taker_fee_e8,
     )
+    if command.stop_price_ticks or command.display_lots:
+        order.stop_price_ticks = command.stop_price_ticks
+        order.is_pending = command.type in STOP_TYPES
+        order.display_lots = command.display_lots
+    elif command.quote_value:
+        order.quote_value = int(command.quote_value)
+        order.quantity_lots = rules.quantity_lots_max
+    return order
 
 
-def enter(
-    state: State, order: LiveOrder, market: Market, *, opening: OrderAccepted | OrderAmended
-) -> list[Event]:
-    """Match an order that is in no book and no index, then let the rest of it rest or end.
+def entry_hold(
+    order: LiveOrder,
+    market: Market,
+    *,
+    leaving: LiveOrder | None = None,
+    value_max: int | None = None,
+) -> int:
+    """Return what `order` has to hold when it comes in as the book is now, in 10^-36.
 
-    It holds what it needs already.
+    O(1), but O(makers walked, up to `value_max`) for a market order whose price, or size, is
+    what the book makes of it.
     """
-    events: list[Event] = [opening]
-    book, funds = market.book, market.funds
-    reason = Match(order, book, funds=funds, live=state.live, events=events).run()
-    if reason is None and is_immediate(order.time_in_force):
+    funds = market.funds
+    by_book = order.quote_value or (order.side is Side.BUY and not order.price_ticks)
+    if not funds.is_on or order.is_pending or not by_book:
+        return funds.needs(order)
+    expected = outlook(order, market, leaving=leaving, value_max=value_max)
+    if order.side is Side.BUY:
+        return funds.price_of(order, expected.value)
+    return funds.goods_of(order, expected.lots)
+
+
+def accept(state: State, order: LiveOrder, amount: int, *, events: list[Event]) -> None:
+    """Let an admitted order in, holding `amount`: a stop waits, any other enters the book."""
+    state.markets[order.market].funds.hold(order, amount)
+    state.order_id = max(state.order_id, order.order_id)
+    accepted = OrderAccepted(order.view())
+    events.append(accepted)
+    if order.is_pending:
+        wait(state, order, events=events)
+    else:
+        enter(state, order, events=events, shown=accepted.order)
+
+
+def wait(state: State, stop: LiveOrder, *, events: list[Event]) -> None:
+    """Let a stop that stands nowhere wait for its price, as the youngest."""
+    state.wait(stop, state.markets[stop.market])
+    events.append(StopPlaced(stop.view()))
+
+
+def enter(state: State, order: LiveOrder, *, events: list[Event], shown: Order) -> None:
+    """Let an order that stands nowhere trade, then rest or end; then the stops that it elects.
+
+    `shown` is how the last of `events` shows it. O((fills + elected stops) x log n).
+    """
+    market = state.markets[order.market]
+    mark = len(events)
+    _match(state, order, market, events=events, shown=shown)
+    while market.stops.tally.total:
+        prices = [event.price_ticks for event in events[mark:] if type(event) is TradeExecuted]
+        if not prices:
+            return
+        mark = len(events)
+        for elected in _elect(state, market, prices, events=events):
+            if _is_funded(elected.stop, market):
+                _match(state, elected.stop, market, events=events, shown=elected.shown)
+            else:
+                state.end_entering(elected.stop, EndReason.UNFUNDED, events)
+
+
+class _Elected(NamedTuple):
+    stop: LiveOrder
+    shown: Order
+
+
+def _elect(
+    state: State, market: Market, prices: list[int], *, events: list[Event]
+) -> list[_Elected]:
+    elected = []
+    for stop in market.stops.elected(min(prices), max(prices)):
+        state.leave(stop)
+        state.stamp(stop)
+        elected.append(_Elected(stop, stop.view()))
+        events.append(StopElected(elected[-1].shown))
+        state.end_other_leg(stop, events)
+        market.funds.hold(stop, market.funds.needs(stop))  # the other leg held it, if not itself
+    return elected
+
+
+def _is_funded(stop: LiveOrder, market: Market) -> bool:
+    """Say whether an elected stop has what it needs; a market buy takes its hold only now."""
+    funds = market.funds
+    if stop.price_ticks or stop.side is Side.SELL or not funds.is_on:
+        return True
+    amount = entry_hold(stop, market, value_max=funds.value_payable(stop))
+    if funds.refuse_hold(stop, amount) is not None:
+        return False
+    funds.hold(stop, amount)
+    return True
+
+
+def _match(
+    state: State, order: LiveOrder, market: Market, *, events: list[Event], shown: Order
+) -> None:
+    before = len(events)
+    reason = Match(order, market, state=state, events=events).run()
+    if reason is None and (is_immediate(order.time_in_force) or not order.price_ticks):
         reason = EndReason.REMAINDER_EXPIRED
     if reason is not None:
-        funds.release(order)
-        events.append(OrderEnded(order.view(STATUS_OF_REASON[reason]), reason))
-        return events
-    book.append(order)
-    state.live.add(order)
-    untouched = len(events) == 1  # met nobody: it rests exactly as it was shown
-    events.append(OrderRested(opening.order if untouched else order.view()))
-    return events
+        state.end_entering(order, reason, events)
+        return
+    state.rest(order, market)
+    if len(events) > before or order.display_lots:  # else it rests exactly as it was shown
+        shown = order.view()
+    events.append(OrderRested(shown))

@@ -43,7 +43,10 @@ class MarketChanged(Message, frozen=True, tag="market_changed"):
 
 
 class OrderAccepted(Message, frozen=True, tag="accepted"):
-    """An order passed every check. Its trades follow, then `OrderRested` or `OrderEnded`."""
+    """An order passed every check.
+
+    `StopPlaced` follows for a stop, else its trades, then `OrderRested` or `OrderEnded`.
+    """
 
     order: Order
 
@@ -77,7 +80,7 @@ class OrderAmended(Message, frozen=True, tag="amended"):
     """A live order has new terms.
 
     With `kept_place` it stands where it stood; else it has left the book, its trades follow,
-    then `OrderRested` or `OrderEnded`.
+    then `OrderRested` or `OrderEnded`. A stop that moves is followed by `StopPlaced`.
     """
 
     order: Order
@@ -86,6 +89,27 @@ class OrderAmended(Message, frozen=True, tag="amended"):
 
 class OrderRested(Message, frozen=True, tag="rested"):
     """An order joined the book, at the back of its price level."""
+
+    order: Order
+
+
+class OrderReplenished(Message, frozen=True, tag="replenished"):
+    """An iceberg's tranche was used up; the next one stands at the back of its price level."""
+
+    order: Order
+
+
+class StopPlaced(Message, frozen=True, tag="stop_placed"):
+    """A stop waits for its price; it is in no book."""
+
+    order: Order
+
+
+class StopElected(Message, frozen=True, tag="stop_elected"):
+    """The market traded at the price of a stop or beyond; it waits no more.
+
+    It enters after the order before it: its trades follow, then `OrderRested` or `OrderEnded`.
+    """
 
     order: Order
 
@@ -131,18 +155,42 @@ class BalanceChanged(Message, frozen=True, tag="balance"):
     held: str
 
 
-Event = (
+class CancelAfterSet(Message, frozen=True, tag="cancel_after_set"):
+    """The account's orders end when the logged clock reaches `cancel_at_us`; 0: never."""
+
+    account: str
+    cancel_at_us: int
+
+
+class CancelAfterElapsed(Message, frozen=True, tag="cancel_after_elapsed"):
+    """The account's dead-man switch ended `count` orders; their ends precede this event."""
+
+    account: str
+    count: int
+
+
+OrderEvent = (
+    TradeExecuted
+    | OrderReduced
+    | OrderAmended
+    | OrderRested
+    | OrderEnded
+    | OrderReplenished
+    | StopPlaced
+    | StopElected
+)
+"""What changes an order that lives, or the book."""
+
+HouseEvent = (
     TimeAdvanced
     | CommandRefused
     | AccountCreated
     | MarketChanged
     | OrderAccepted
-    | TradeExecuted
-    | OrderReduced
-    | OrderAmended
-    | OrderRested
-    | OrderEnded
     | AllCanceled
     | TransferMade
     | BalanceChanged
+    | CancelAfterSet
+    | CancelAfterElapsed
 )
+Event = OrderEvent | HouseEvent

@@ -29,6 +29,19 @@ ORDERS_PER_MARKET_MAX: Final = 1_000_000
 ORDERS_MAX: Final = 2_000_000
 TRANSFERS_REMEMBERED_MAX: Final = 100_000
 
+# What one command may set off. A stop that is elected trades inside the command that elected it,
+# and each tranche of an iceberg is one more fill: both are few enough that a command's fills stay
+# of the order of the book's own bound.
+STOPS_PER_ACCOUNT_MARKET_MAX: Final = 1_000
+STOPS_PER_MARKET_MAX: Final = 10_000
+ICEBERGS_PER_ACCOUNT_MARKET_MAX: Final = 1_000
+ICEBERGS_PER_MARKET_MAX: Final = 10_000
+ICEBERG_TRANCHES_MAX: Final = 100
+
+# Market protection and the dead-man switch.
+PRICE_BAND_PPM_MAX: Final = 10 * 1_000_000  # ten times the last trade
+CANCEL_AFTER_US_MAX: Final = 86_400 * 1_000_000  # a day
+
 # Entries of the log.
 BATCH_COMMANDS_MAX: Final = 512
 BATCH_BYTES_MAX: Final = 512 * 1024
@@ -51,5 +64,8 @@ assert TIME_US_MAX <= INT64_MAX
 assert PRICE_TICKS_MAX * QUANTITY_LOTS_MAX * SIZE_E18_MAX**2 < AMOUNT_MAX, "an order can be paid"
 assert SIZE_E18_MAX <= UINT64_MAX, "the widest integer that msgpack carries"
 assert ORDERS_PER_ACCOUNT_MARKET_MAX <= ORDERS_PER_MARKET_MAX <= ORDERS_MAX
+assert STOPS_PER_ACCOUNT_MARKET_MAX <= STOPS_PER_MARKET_MAX <= ORDERS_PER_MARKET_MAX
+assert ICEBERGS_PER_ACCOUNT_MARKET_MAX <= ICEBERGS_PER_MARKET_MAX
+assert ICEBERGS_PER_MARKET_MAX * ICEBERG_TRANCHES_MAX <= ORDERS_PER_MARKET_MAX, "fills per command"
 assert REQUEST_GROUP_MAX <= BATCH_COMMANDS_MAX
 assert IDEMPOTENCY_KEYS_PER_ACCOUNT_MAX <= IDEMPOTENCY_KEYS_MAX

@@ -7,7 +7,7 @@ Rules of this package:
 - Guards first, then mutation. Whatever can be refused is refused before the first write, so a
   refused command has changed nothing and gives exactly one event, `CommandRefused`.
 - `apply` is total: whatever integers and strings a command holds, it answers with events.
-- Every order accepted by a command is rested or ended by the same command.
+- Every order accepted by a command rests, waits as a stop, or is ended by the same command.
 - Time is the logged clock, moved by `AdvanceTime` only and never back. An order with an expiry
   that the clock has reached is not live.
 
@@ -16,7 +16,7 @@ The order of the guards is behaviour that old logs rely on: see DESIGN.md.
 
 from __future__ import annotations
 
-from typing import assert_never
+from typing import Final, assert_never
 
 from raft_exchange.matching.administration import (
     change_market,
@@ -25,11 +25,13 @@ from raft_exchange.matching.administration import (
     transfer,
 )
 from raft_exchange.matching.amending import amend
-from raft_exchange.matching.canceling import advance_time, cancel, cancel_all
+from raft_exchange.matching.canceling import advance_time, cancel, cancel_after, cancel_all
+from raft_exchange.matching.compound import place_oco, replace
 from raft_exchange.matching.entry import place
 from raft_exchange.matching.messages import (
     AdvanceTime,
     AmendOrder,
+    CancelAfter,
     CancelAll,
     CancelOrder,
     ChangeMarket,
@@ -38,11 +40,17 @@ from raft_exchange.matching.messages import (
     CreateMarket,
     Deposit,
     Event,
+    HouseCommand,
+    PlaceOco,
     PlaceOrder,
+    ReplaceOrder,
     Withdraw,
 )
 from raft_exchange.matching.orders import LiveOrders
 from raft_exchange.matching.state import Market, State
+
+STOPS_SINCE: Final = 2
+"""The version from which on the last price is kept: stops and price bands look at it."""
 
 
 class Exchange:
@@ -60,6 +68,11 @@ class Exchange:
 
     @version.setter
     def version(self, version: int) -> None:
+        if self.state.version < STOPS_SINCE <= version:
+            # Earlier releases have not kept it, so a node that was restored from their snapshot
+            # would know another one.
+            for market in self.state.markets.values():
+                market.book.last_price_ticks = 0
         self.state.version = version
 
     @property
@@ -108,10 +121,22 @@ class Exchange:
                 return cancel(state, command)
             case AmendOrder():
                 return amend(state, command)
-            case AdvanceTime():
-                return advance_time(state, command)
+            case ReplaceOrder():
+                return replace(state, command)
+            case PlaceOco():
+                return place_oco(state, command)
             case CancelAll():
                 return cancel_all(state, command)
+            case _:
+                return self._keep_house(command)
+
+    def _keep_house(self, command: HouseCommand) -> list[Event]:
+        state = self.state
+        match command:
+            case AdvanceTime():
+                return advance_time(state, command)
+            case CancelAfter():
+                return cancel_after(state, command)
             case CreateAccount():
                 return create_account(state, command)
             case CreateMarket():
@@ -129,7 +154,7 @@ class Exchange:
 
     def next_due_us(self) -> int | None:
         """Return the logged time at which something happens by itself, None if never. O(1)."""
-        return self.state.live.next_expiry_us()
+        return self.state.live.next_due_us()
 
     def check(self) -> None:
         """Assert every invariant. O(n log n): tests and simulation call it after each step."""

@@ -3,107 +3,169 @@
 Rules of this file:
 
 - The best price first, then the earlier order; a trade happens at the maker's price.
-- A partial fill leaves the maker where it stands.
+- A partial fill leaves the maker where it stands; an iceberg whose tranche is used up goes to the
+  back of its level with the next one.
 - Where taker and maker have one account, the *taker's* mode decides. Trades made before stand.
+- A market order goes no further from the last trade than the market's price band, if it has one.
+- A quote-sized taker buys whole lots while its value lasts.
 - Every maker touched is stamped with the taker's time and sequence: they belong to one command.
 - Each step appends its events at once, so that their order is the order of what happened.
 """
 
 from __future__ import annotations
 
-from typing import Final, assert_never
+from collections.abc import Iterator
+from typing import Final, NamedTuple, assert_never
 
-from raft_exchange.matching.accounts import Funds
-from raft_exchange.matching.book import Book
+from raft_exchange.matching.filters import price_band
 from raft_exchange.matching.messages import (
     CommandRefused,
     EndReason,
     Event,
-    OrderEnded,
     OrderReduced,
+    OrderReplenished,
     RejectCode,
     SelfTradePrevention,
+    Side,
     TimeInForce,
     TradeExecuted,
 )
-from raft_exchange.matching.orders import STATUS_OF_REASON, LiveOrder, LiveOrders
+from raft_exchange.matching.orders import LiveOrder
+from raft_exchange.matching.state import Market, State
 
 _ALLOWED: Final = SelfTradePrevention.NONE
 
 
-def refuse_entry(order: LiveOrder, book: Book) -> CommandRefused | None:
-    """Refuse a new order for what the book holds right now."""
-    if order.post_only and book.opposite(order.side).reached_by(order.price_ticks):
+def refuse_entry(
+    order: LiveOrder, market: Market, *, leaving: LiveOrder | None = None
+) -> CommandRefused | None:
+    """Refuse a new order for what the book holds right now, but the order that it replaces."""
+    if order.post_only and _would_take(order, market, leaving):
         return CommandRefused(RejectCode.WOULD_TAKE, "price_ticks")
-    if order.time_in_force is TimeInForce.FOK and not _is_fillable(order, book):
+    if order.time_in_force is TimeInForce.FOK and not _is_fillable(order, market, leaving):
         return CommandRefused(RejectCode.UNFILLABLE, "quantity_lots")
     return None
 
 
-def _is_fillable(taker: LiveOrder, book: Book) -> bool:
+def _would_take(order: LiveOrder, market: Market, leaving: LiveOrder | None) -> bool:
+    makers = market.book.opposite(order.side)
+    if leaving is None or leaving.side is order.side:
+        return makers.reached_by(order.price_ticks)
+    reachable = makers.orders(makers.key_limit(order.price_ticks))
+    return any(maker is not leaving for maker in reachable)
+
+
+def _is_fillable(taker: LiveOrder, market: Market, leaving: LiveOrder | None) -> bool:
     """Say whether trades alone would fill `taker` at once and whole. O(makers walked).
 
     Own makers do not count: `expire_maker` would remove them and go on, every other mode but
     `none` would end the taker or take from its size.
     """
-    makers = book.opposite(taker.side)
     missing_lots = taker.quantity_lots
     mode = taker.self_trade_prevention
-    for maker in makers.orders(makers.key_limit(taker)):
+    for maker, lots in _offers(taker, market, leaving):
         if mode is not _ALLOWED and maker.account == taker.account:
             if mode is SelfTradePrevention.EXPIRE_MAKER:
                 continue
             return False
-        missing_lots -= maker.quantity_lots - maker.filled_lots
+        missing_lots -= lots
         if missing_lots <= 0:
             return True
     return False
 
 
-def value_to_buy(taker: LiveOrder, book: Book) -> int:
-    """Return price_ticks x quantity_lots of all that `taker` would buy now. O(makers walked).
+class Outlook(NamedTuple):
+    """What a taker would trade: price_ticks x quantity_lots in all, and how many lots."""
 
-    Own makers are met as they would be: passed over, taken off the size, or the end of it.
+    value: int
+    lots: int
+
+
+def outlook(
+    taker: LiveOrder, market: Market, *, leaving: LiveOrder | None, value_max: int | None = None
+) -> Outlook:
+    """Return what `taker` would trade if it came now. O(makers walked).
+
+    Own makers are met as they would be: passed over, taken off the size, or the end of it. The
+    walk stops beyond `value_max`, since whoever asks cannot pay for more.
     """
     missing_lots = taker.quantity_lots - taker.filled_lots
-    value = 0
+    quote_value, value, traded_lots = taker.quote_value, 0, 0
     mode = taker.self_trade_prevention
-    makers = book.opposite(taker.side)
-    for maker in makers.orders(makers.key_limit(taker)):
-        lots = min(missing_lots, maker.quantity_lots - maker.filled_lots)
+    for maker, offered_lots in _offers(taker, market, leaving):
+        wanted_lots = missing_lots
+        if quote_value:
+            left = market.funds.value_within(taker, quote_value) - value
+            wanted_lots = min(missing_lots, left // maker.price_ticks)
+        if not wanted_lots or (value_max is not None and value > value_max):
+            break
         if mode is _ALLOWED or maker.account != taker.account:
+            lots = min(wanted_lots, offered_lots)
             value += maker.price_ticks * lots
+            traded_lots += lots
+            missing_lots -= lots
         elif mode is SelfTradePrevention.EXPIRE_MAKER:
             continue
-        elif mode is not SelfTradePrevention.DECREMENT:
+        elif mode is not SelfTradePrevention.DECREMENT or wanted_lots <= offered_lots:
             break
-        missing_lots -= lots
-        if not missing_lots:
-            break
-    return value
+        elif quote_value:
+            quote_value -= offered_lots * maker.price_ticks
+        else:
+            missing_lots -= offered_lots
+    return Outlook(value, traded_lots)
+
+
+def _offers(
+    taker: LiveOrder, market: Market, leaving: LiveOrder | None
+) -> Iterator[tuple[LiveOrder, int]]:
+    """Yield makers and how many lots `taker` would find there, in the order of the meetings.
+
+    What icebergs hide at a price comes after all that is shown there. An own order that the
+    taker's mode keeps it from trading with is met once, whole.
+    """
+    makers = market.book.opposite(taker.side)
+    prevents = taker.self_trade_prevention is not _ALLOWED
+    hidden: list[tuple[LiveOrder, int]] = []
+    price_ticks = 0
+    for maker in makers.orders(_key_limit(taker, market)):
+        if maker.price_ticks != price_ticks:
+            yield from hidden
+            price_ticks, hidden = maker.price_ticks, []
+        if maker is leaving:
+            continue
+        lots = maker.quantity_lots - maker.filled_lots
+        if maker.display_lots and not (prevents and maker.account == taker.account):
+            hidden.append((maker, lots - maker.shown_lots))
+            lots = maker.shown_lots
+        yield maker, lots
+    yield from hidden
+
+
+def _key_limit(taker: LiveOrder, market: Market) -> int:
+    """Return the last key of the other side at which `taker` trades."""
+    price_ticks = taker.price_ticks
+    if not price_ticks:
+        lowest, highest = price_band(market.rules, market.book.last_price_ticks)
+        price_ticks = highest if taker.side is Side.BUY else lowest
+    return market.book.opposite(taker.side).key_limit(price_ticks)
 
 
 class Match:
     """The way of one taker, which is in no index, through the other side of a book.
 
-    The taker holds what it needs; `funds` moves it, fill by fill.
+    The taker holds what it needs; the market's funds move it, fill by fill.
     """
 
-    __slots__ = ("_book", "_events", "_funds", "_live", "_taker")
+    __slots__ = ("_book", "_events", "_funds", "_market", "_state", "_taker")
 
     def __init__(
-        self,
-        taker: LiveOrder,
-        book: Book,
-        *,
-        funds: Funds,
-        live: LiveOrders,
-        events: list[Event],
+        self, taker: LiveOrder, market: Market, *, state: State, events: list[Event]
     ) -> None:
         self._taker = taker
-        self._funds = funds
-        self._book = book
-        self._live = live
+        self._market = market
+        self._book = market.book
+        self._funds = market.funds
+        self._state = state
         self._events = events
 
     def run(self) -> EndReason | None:
@@ -114,10 +176,12 @@ class Match:
         """
         taker = self._taker
         makers = self._book.opposite(taker.side)
-        key_limit = makers.key_limit(taker)
+        key_limit = _key_limit(taker, self._market)
         prevents = taker.self_trade_prevention is not _ALLOWED
         while (level := makers.best) is not None and level.key <= key_limit:
             maker = level.first
+            if taker.quote_value and not self._taker_lots(maker.price_ticks):
+                return EndReason.FILLED if taker.filled_lots else EndReason.REMAINDER_EXPIRED
             if prevents and maker.account == taker.account:
                 if self._prevent(maker):
                     return EndReason.SELF_TRADE
@@ -127,21 +191,37 @@ class Match:
                     return EndReason.FILLED
         return None
 
+    def _taker_lots(self, price_ticks: int) -> int:
+        """Return how many lots the taker still wants, or can pay for, at this price."""
+        taker = self._taker
+        lots = taker.quantity_lots - taker.filled_lots
+        if taker.quote_value:
+            value_max = self._funds.value_within(taker, taker.quote_value)
+            return min(lots, (value_max - taker.filled_value) // price_ticks)
+        return lots
+
     def _fill(self, maker: LiveOrder) -> None:
         taker, book = self._taker, self._book
-        maker_lots = maker.quantity_lots - maker.filled_lots
-        lots = min(maker_lots, taker.quantity_lots - taker.filled_lots)
+        rest_lots = maker.quantity_lots - maker.filled_lots
+        maker_lots = maker.shown_lots if maker.display_lots else rest_lots
+        lots = taker.quantity_lots - taker.filled_lots
+        if taker.quote_value:
+            lots = self._taker_lots(maker.price_ticks)
+        if maker_lots < lots:
+            lots = maker_lots
+        assert lots > 0, "every fill brings the command nearer to its end"
         value = maker.price_ticks * lots
         for order in (maker, taker):
             order.filled_lots += lots
             order.filled_value += value
-        self._stamp(maker)
-        maker_fee = taker_fee = 0
+        self._state.stamp(maker)
+        maker_fee, taker_fee = "0", "0"
         if self._funds.is_on or maker.maker_fee_e8 or taker.taker_fee_e8:
-            maker_fee, taker_fee = self._funds.settle(
-                maker, taker, price_ticks=maker.price_ticks, lots=lots
+            maker_fee, taker_fee = map(
+                str, self._funds.settle(maker, taker, price_ticks=maker.price_ticks, lots=lots)
             )
         book.trade_id += 1
+        book.last_price_ticks = maker.price_ticks
         self._events.append(
             TradeExecuted(
                 book.market,
@@ -153,12 +233,25 @@ class Match:
                 taker.order_id,
                 maker.account,
                 taker.account,
-                str(maker_fee),
-                str(taker_fee),
+                maker_fee,
+                taker_fee,
             )
         )
-        if lots == maker_lots:
-            self._end(maker, EndReason.FILLED)
+        if maker.oco_order_id or taker.oco_order_id:
+            self._state.end_other_leg(maker, self._events)
+            self._state.end_other_leg(taker, self._events)
+        if lots == rest_lots:
+            self._state.end(maker, EndReason.FILLED, self._events)
+        elif maker.display_lots:
+            self._show_less(maker, lots)
+
+    def _show_less(self, maker: LiveOrder, lots: int) -> None:
+        maker.shown_lots -= lots
+        if maker.shown_lots:
+            return
+        self._book.remove(maker)
+        self._book.append(maker)
+        self._events.append(OrderReplenished(maker.view()))
 
     def _prevent(self, maker: LiveOrder) -> bool:
         """Keep the account from trading with itself; return True if that ends the taker."""
@@ -166,10 +259,10 @@ class Match:
             case SelfTradePrevention.EXPIRE_TAKER:
                 return True
             case SelfTradePrevention.EXPIRE_MAKER:
-                self._end(maker, EndReason.SELF_TRADE)
+                self._state.end(maker, EndReason.SELF_TRADE, self._events)
                 return False
             case SelfTradePrevention.EXPIRE_BOTH:
-                self._end(maker, EndReason.SELF_TRADE)
+                self._state.end(maker, EndReason.SELF_TRADE, self._events)
                 return True
             case SelfTradePrevention.DECREMENT:
                 return self._decrement(maker)
@@ -180,32 +273,27 @@ class Match:
 
     def _decrement(self, maker: LiveOrder) -> bool:
         # The smaller of the two ends and keeps its total on show, like any order that ends with
-        # something left; only an order that lives on has a new, smaller total.
-        taker = self._taker
+        # something left; only an order that lives on has a new, smaller total. Hidden size counts:
+        # both orders are one owner's.
         maker_lots = maker.quantity_lots - maker.filled_lots
-        taker_lots = taker.quantity_lots - taker.filled_lots
+        taker_lots = self._taker_lots(maker.price_ticks)
         if maker_lots <= taker_lots:
-            self._end(maker, EndReason.SELF_TRADE)
+            self._state.end(maker, EndReason.SELF_TRADE, self._events)
         else:
             self._reduce(maker, taker_lots)
         if taker_lots <= maker_lots:
             return True
-        self._reduce(taker, maker_lots)
+        if self._taker.quote_value:
+            self._taker.quote_value -= maker_lots * maker.price_ticks
+            self._reduce(self._taker, 0)
+        else:
+            self._reduce(self._taker, maker_lots)
         return False
 
     def _reduce(self, order: LiveOrder, lots: int) -> None:
         order.quantity_lots -= lots
-        self._funds.hold(order, self._funds.needs(order))
-        self._stamp(order)
+        if order.shown_lots:
+            order.shown_lots = min(order.shown_lots, order.quantity_lots - order.filled_lots)
+        self._state.rehold(order)
+        self._state.stamp(order)
         self._events.append(OrderReduced(order.view()))
-
-    def _end(self, maker: LiveOrder, reason: EndReason) -> None:
-        self._stamp(maker)
-        self._book.remove(maker)
-        self._live.remove(maker)
-        self._funds.release(maker)
-        self._events.append(OrderEnded(maker.view(STATUS_OF_REASON[reason]), reason))
-
-    def _stamp(self, order: LiveOrder) -> None:
-        order.updated_at_us = self._taker.updated_at_us
-        order.sequence = self._taker.sequence

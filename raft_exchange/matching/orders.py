@@ -2,12 +2,14 @@
 
 Rules of this file:
 
-- A live order is one that rests in a book; `LiveOrders` holds exactly those. An order that is
-  being matched is in no index: the machine adds it when it rests, removes it before it moves.
+- A live order is one that rests in a book or waits as a stop; `LiveOrders` holds exactly those.
+  An order that is being matched is in no index: the machine adds it when it rests or waits,
+  removes it before it moves.
 - Each order is in `by_id`, in its account's index by market, under its label if it has one, and
   in the expiry queue if it has a time to end. The four never disagree (`check`).
 - Nothing here is iterated in hash order or insertion order where the order shows: lists that
-  leave this file are sorted by order id, expiries by (time, order id).
+  leave this file are sorted by order id, expiries by (time, order id), dead-man switches by
+  (time, account).
 """
 
 from __future__ import annotations
@@ -40,6 +42,10 @@ STATUS_OF_REASON: Final = {
     EndReason.TIME_EXPIRED: OrderStatus.EXPIRED,
     EndReason.SELF_TRADE: OrderStatus.CANCELED,
     EndReason.AMENDED_DOWN: OrderStatus.CANCELED,
+    EndReason.REPLACED: OrderStatus.CANCELED,
+    EndReason.OTHER_LEG: OrderStatus.CANCELED,
+    EndReason.CANCEL_AFTER: OrderStatus.CANCELED,
+    EndReason.UNFUNDED: OrderStatus.REJECTED,
 }
 """An order *expires* by its own terms (time in force); all else that ends it early *cancels* it."""
 
@@ -51,6 +57,10 @@ class LiveOrder(msgspec.Struct, eq=False):
     the place in the market's queue, the smaller the earlier. The fee rates are those of its
     acceptance; `held` is what it holds of its owner's balance (`accounts.py`). `ahead` and
     `behind` are the neighbours at the same price, None outside a book.
+
+    `is_pending` is a stop that waits; elected, it is an order like any other. `shown_lots` is
+    what an iceberg shows while it rests. A quote-sized order (`quote_value` not 0) may take up to
+    `quantity_lots`, the most its market takes, as long as its value lasts.
     """
 
     order_id: int
@@ -76,11 +86,17 @@ class LiveOrder(msgspec.Struct, eq=False):
     held: int = 0
     ahead: LiveOrder | None = None
     behind: LiveOrder | None = None
+    stop_price_ticks: int = 0
+    display_lots: int = 0
+    shown_lots: int = 0
+    quote_value: int = 0
+    oco_order_id: int = 0
+    is_pending: bool = False
 
     def view(self, status: OrderStatus | None = None) -> Order:
         """Return the order as it stands; without a `status` it is live, filled or not."""
         if status is None:
-            status = OrderStatus.PARTIALLY_FILLED if self.filled_lots else OrderStatus.OPEN
+            status = self._live_status()
         return Order(
             self.order_id,
             self.client_order_id,
@@ -90,7 +106,7 @@ class LiveOrder(msgspec.Struct, eq=False):
             self.type,
             self.time_in_force,
             self.price_ticks,
-            self.quantity_lots,
+            self.filled_lots if self.quote_value else self.quantity_lots,
             self.filled_lots,
             str(self.filled_value),
             self.expires_at_us,
@@ -100,25 +116,42 @@ class LiveOrder(msgspec.Struct, eq=False):
             self.created_at_us,
             self.updated_at_us,
             self.sequence,
+            self.stop_price_ticks,
+            self.display_lots,
+            self.shown_lots,
+            str(self.quote_value) if self.quote_value else "",
+            self.oco_order_id,
         )
+
+    def _live_status(self) -> OrderStatus:
+        if self.filled_lots:
+            return OrderStatus.PARTIALLY_FILLED
+        if self.is_pending:
+            return OrderStatus.PENDING
+        return OrderStatus.TRIGGERED if self.stop_price_ticks else OrderStatus.OPEN
 
 
 class Account(msgspec.Struct, eq=False):
-    """The live orders of one account: by market and id, and by the trader's own label."""
+    """The live orders of one account: by market and id, and by the trader's own label.
+
+    `cancel_at_us` is when its dead-man switch ends them all, 0 while it is not armed.
+    """
 
     by_market: dict[str, dict[int, LiveOrder]]
     by_client_order_id: dict[str, LiveOrder]
+    cancel_at_us: int = 0
 
 
 class LiveOrders:
     """Every account and every live order, found by id, by owner, by label, by expiry."""
 
-    __slots__ = ("_expiries", "accounts", "by_id")
+    __slots__ = ("_expiries", "_switches", "accounts", "by_id")
 
     def __init__(self) -> None:
         self.accounts: dict[str, Account] = {}
         self.by_id: dict[int, LiveOrder] = {}
         self._expiries = SortedList()
+        self._switches = SortedList()
 
     def open_account(self, name: str) -> None:
         """Open an account that does not exist yet."""
@@ -164,12 +197,23 @@ class LiveOrders:
             orders = [order for order in orders if order.side is side]
         return sorted(orders, key=_order_id)
 
-    def next_expiry_us(self) -> int | None:
-        """Return when the first live order expires, None if none does. O(1)."""
-        if not self._expiries:
-            return None
-        expires_at_us: int = self._expiries[0][0]
-        return expires_at_us
+    def arm(self, account: str, cancel_at_us: int) -> None:
+        """Set the dead-man switch of `account`, 0 to disarm it. O(log n)."""
+        owner = self.accounts[account]
+        if owner.cancel_at_us:
+            self._switches.remove((owner.cancel_at_us, account))
+        if cancel_at_us:
+            self._switches.add((cancel_at_us, account))
+        owner.cancel_at_us = cancel_at_us
+
+    def switches(self, time_us: int = TIME_US_MAX) -> list[tuple[int, str]]:
+        """Return the armed switches due at `time_us`, by (time, account). O(those)."""
+        return list(self._switches.irange(maximum=(time_us + 1,)))
+
+    def next_due_us(self) -> int | None:
+        """Return when the first live order expires or the first switch ends some. O(1)."""
+        firsts: list[int] = [queue[0][0] for queue in (self._expiries, self._switches) if queue]
+        return min(firsts, default=None)
 
     def due(self, time_us: int) -> list[LiveOrder]:
         """Return the live orders that expire at or before `time_us`, by (time, order id)."""
@@ -205,6 +249,9 @@ class LiveOrders:
         )
         assert list(self._expiries) == sorted(with_expiry)
         assert all(0 < expires_at_us <= TIME_US_MAX for expires_at_us, _ in self._expiries)
+        armed = ((a.cancel_at_us, name) for name, a in self.accounts.items() if a.cancel_at_us)
+        assert list(self._switches) == sorted(armed)
+        assert all(0 < cancel_at_us <= TIME_US_MAX for cancel_at_us, _ in self._switches)
         assert len(self.accounts) <= ACCOUNTS_MAX
         assert len(self.by_id) <= ORDERS_MAX
 

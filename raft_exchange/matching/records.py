@@ -11,6 +11,7 @@ import msgspec
 from raft_exchange.matching.messages import (
     MarketRules,
     MarketStatus,
+    OrderType,
     SelfTradePrevention,
     Side,
     TimeInForce,
@@ -19,7 +20,7 @@ from raft_exchange.matching.transfers import Transfer
 
 
 class OrderRecord(msgspec.Struct, array_like=True, gc=False):
-    """A resting order; only limit orders rest, so the type needs no field."""
+    """A live order: a limit order or a stop, which waits if it stands among its market's stops."""
 
     priority: int
     order_id: int
@@ -40,16 +41,23 @@ class OrderRecord(msgspec.Struct, array_like=True, gc=False):
     maker_fee_e8: int = 0
     taker_fee_e8: int = 0
     held: str = "0"
+    type: OrderType = OrderType.LIMIT
+    stop_price_ticks: int = 0
+    display_lots: int = 0
+    shown_lots: int = 0
+    oco_order_id: int = 0
 
 
 class MarketRecord(msgspec.Struct, array_like=True):
-    """A market: rules, status, counters, and its orders in ascending priority."""
+    """A market: rules, status, counters, and its orders and stops in ascending priority."""
 
     rules: MarketRules
     status: MarketStatus
     priority: int
     trade_id: int
     orders: list[OrderRecord]
+    last_price_ticks: int = 0
+    stops: tuple[OrderRecord, ...] = ()
 
 
 class BalanceRecord(msgspec.Struct, array_like=True):
@@ -65,7 +73,7 @@ class StateRecord(msgspec.Struct, array_like=True):
     """Everything: accounts, of which `anonymous` is one, and markets sorted by name.
 
     `balances` are those that are not empty, by account and asset; `transfers` the remembered
-    ones, oldest first.
+    ones, oldest first; `switches` the dead-man switches by time and account.
     """
 
     sequence: int
@@ -75,3 +83,4 @@ class StateRecord(msgspec.Struct, array_like=True):
     markets: list[MarketRecord]
     balances: tuple[BalanceRecord, ...] = ()
     transfers: tuple[Transfer, ...] = ()
+    switches: tuple[tuple[int, str], ...] = ()

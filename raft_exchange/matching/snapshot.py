@@ -15,8 +15,8 @@ from typing import Final
 import msgspec
 
 from raft_exchange.matching.accounts import Balance
-from raft_exchange.matching.machine import Exchange
-from raft_exchange.matching.messages import ANONYMOUS, OrderType
+from raft_exchange.matching.machine import STOPS_SINCE, Exchange
+from raft_exchange.matching.messages import ANONYMOUS
 from raft_exchange.matching.orders import LiveOrder
 from raft_exchange.matching.records import (
     BalanceRecord,
@@ -43,9 +43,10 @@ def encode(exchange: Exchange, versions: Versions = VERSIONS) -> bytes:
         state.time_us,
         state.order_id,
         sorted(state.live.accounts),
-        [_market_record(state.markets[name]) for name in sorted(state.markets)],
+        [_market_record(state.markets[name], state.version) for name in sorted(state.markets)],
         _balance_records(state),
         tuple(state.transfers.entries()),
+        tuple(state.live.switches()),
     )
     return bytes([state.version]) + versions.encode(record, state.version)
 
@@ -63,7 +64,7 @@ def decode(data: bytes, versions: Versions = VERSIONS) -> Exchange:
     refuse_newer("the state of the exchange", data[0], versions.newest)
     try:
         exchange = _restored(_decoder.decode(memoryview(data)[1:]))
-        exchange.version = data[0]
+        exchange.state.version = data[0]
         exchange.check()
         canonical = encode(exchange, versions) == data
     except (msgspec.DecodeError, ValueError, RecursionError) as error:
@@ -94,15 +95,27 @@ def _restored(held: StateRecord) -> Exchange:
         _restore_balance(state, balance)
     for transfer in held.transfers:
         state.transfers.add(transfer)
+    for cancel_at_us, account in held.switches:
+        if account not in state.live.accounts:
+            raise ValueError("a dead-man switch belongs to no account")
+        state.live.arm(account, cancel_at_us)
     return Exchange(state)
 
 
-def _market_record(market: Market) -> MarketRecord:
+def _market_record(market: Market, version: int) -> MarketRecord:
     """Return the record of a market. O(n log n)."""
     book = market.book
     orders = [_order_record(order) for side in (book.buys, book.sells) for order in side.orders()]
     orders.sort(key=_priority)
-    return MarketRecord(market.rules, market.status, book.priority, book.trade_id, orders)
+    return MarketRecord(
+        market.rules,
+        market.status,
+        book.priority,
+        book.trade_id,
+        orders,
+        0 if version < STOPS_SINCE else book.last_price_ticks,
+        tuple(_order_record(stop) for stop in market.stops.by_age()),
+    )
 
 
 def _priority(order: OrderRecord) -> int:
@@ -130,6 +143,11 @@ def _order_record(order: LiveOrder) -> OrderRecord:
         order.maker_fee_e8,
         order.taker_fee_e8,
         str(order.held),
+        order.type,
+        order.stop_price_ticks,
+        order.display_lots,
+        order.shown_lots,
+        order.oco_order_id,
     )
 
 
@@ -152,12 +170,15 @@ def _restore_market(state: State, held: MarketRecord) -> None:
     market = state.open_market(held.rules, held.status)
     market.book.priority = held.priority
     market.book.trade_id = held.trade_id
-    for record in held.orders:
-        order = _restored_order(record, held.rules.market)
-        if order.account not in state.live.accounts:
-            raise ValueError(f"order {order.order_id} belongs to no account")
-        market.book.restore(order)
-        state.live.add(order)
+    market.book.last_price_ticks = held.last_price_ticks
+    for records, is_pending in ((held.orders, False), (held.stops, True)):
+        for record in records:
+            order = _restored_order(record, held.rules.market)
+            if order.account not in state.live.accounts:
+                raise ValueError(f"order {order.order_id} belongs to no account")
+            order.is_pending = is_pending
+            (market.stops.add if is_pending else market.book.restore)(order)
+            state.index(order, market)
 
 
 def _restored_order(held: OrderRecord, market: str) -> LiveOrder:
@@ -167,7 +188,7 @@ def _restored_order(held: OrderRecord, market: str) -> LiveOrder:
         held.account,
         market,
         held.side,
-        OrderType.LIMIT,
+        held.type,
         held.time_in_force,
         held.price_ticks,
         held.quantity_lots,
@@ -183,4 +204,8 @@ def _restored_order(held: OrderRecord, market: str) -> LiveOrder:
         held.maker_fee_e8,
         held.taker_fee_e8,
         int(held.held),
+        stop_price_ticks=held.stop_price_ticks,
+        display_lots=held.display_lots,
+        shown_lots=held.shown_lots,
+        oco_order_id=held.oco_order_id,
     )

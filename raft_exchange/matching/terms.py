@@ -26,10 +26,15 @@ class Side(IntEnum):
 
 
 class OrderType(IntEnum):
-    """How an order is priced."""
+    """How an order is priced; a stop waits until the market trades at its stop price or beyond."""
 
     LIMIT = 0
     MARKET = 1
+    STOP = 2  # a market order once elected
+    STOP_LIMIT = 3
+
+
+STOP_TYPES: Final = frozenset({OrderType.STOP, OrderType.STOP_LIMIT})
 
 
 class TimeInForce(IntEnum):
@@ -60,13 +65,21 @@ class MarketStatus(IntEnum):
 
 
 class OrderStatus(IntEnum):
-    """The life of an order. Everything from `FILLED` on is final."""
+    """The life of an order; `FINAL_STATUSES` says where it ends."""
 
     OPEN = 0
     PARTIALLY_FILLED = 1
     FILLED = 2
     CANCELED = 3
     EXPIRED = 4
+    REJECTED = 5  # a stop that could not enter when it was elected
+    PENDING = 6  # a stop that waits
+    TRIGGERED = 7  # a stop that was elected and has not traded yet
+
+
+FINAL_STATUSES: Final = frozenset(
+    {OrderStatus.FILLED, OrderStatus.CANCELED, OrderStatus.EXPIRED, OrderStatus.REJECTED}
+)
 
 
 class EndReason(IntEnum):
@@ -78,6 +91,10 @@ class EndReason(IntEnum):
     TIME_EXPIRED = 3  # GTD
     SELF_TRADE = 4
     AMENDED_DOWN = 5  # the new total was at or below what had been filled
+    REPLACED = 6  # another order took its place
+    OTHER_LEG = 7  # OCO: the other leg traded, ended or was elected
+    CANCEL_AFTER = 8  # the owner's dead-man switch
+    UNFUNDED = 9  # a stop that its owner could not pay for when it was elected
 
 
 class RejectCode(StrEnum):
@@ -101,6 +118,8 @@ class RejectCode(StrEnum):
     TOO_MANY_ORDERS = "too_many_orders"
     INSUFFICIENT_FUNDS = "insufficient_funds"
     LIMIT_REACHED = "limit_reached"
+    STOP_WOULD_TRIGGER = "stop_would_trigger"
+    PRICE_BAND = "price_band"
 
 
 class Order(msgspec.Struct, frozen=True, array_like=True, forbid_unknown_fields=True):
@@ -110,6 +129,11 @@ class Order(msgspec.Struct, frozen=True, array_like=True, forbid_unknown_fields=
     none. `quantity_lots` is the total, the filled part included. `filled_value` is the exact sum
     of price_ticks x quantity_lots over the fills, as decimal text. `sequence` is that of the
     command which changed the order last.
+
+    `stop_price_ticks` is 0 but for stops. An iceberg shows `display_lots` at a time (0: it shows
+    all); `shown_lots` is what it shows now, while it rests. A quote-sized order spends at most
+    `quote_value`, in units of price_ticks x quantity_lots as decimal text ("" for none); its
+    `quantity_lots` is what it has got so far. `oco_order_id` is the other leg, 0 for none.
     """
 
     order_id: int
@@ -130,6 +154,11 @@ class Order(msgspec.Struct, frozen=True, array_like=True, forbid_unknown_fields=
     created_at_us: int
     updated_at_us: int
     sequence: int
+    stop_price_ticks: int = 0
+    display_lots: int = 0
+    shown_lots: int = 0
+    quote_value: str = ""
+    oco_order_id: int = 0
 
 
 class MarketRules(msgspec.Struct, frozen=True, array_like=True, forbid_unknown_fields=True):
@@ -138,7 +167,8 @@ class MarketRules(msgspec.Struct, frozen=True, array_like=True, forbid_unknown_f
     `tick_size_e18` and `lot_size_e18` are sizes in units of 10^-18 of the quote and base asset.
     `notional_min` counts price_ticks x quantity_lots; bounds are inclusive. Where `settles` is
     True, orders are backed by balances and trades move them; it never changes. Fees are parts of
-    the quote amount, in units of 10^-8.
+    the quote amount, in units of 10^-8. `price_band_ppm` is how far from the last trade an order
+    may be priced, in millionths of it; 0 for any distance.
     """
 
     market: str
@@ -155,6 +185,7 @@ class MarketRules(msgspec.Struct, frozen=True, array_like=True, forbid_unknown_f
     settles: bool = False
     maker_fee_e8: int = 0
     taker_fee_e8: int = 0
+    price_band_ppm: int = 0
 
 
 class Message(

@@ -20,13 +20,20 @@ from typing import Final
 import msgspec
 
 from raft_exchange.matching.messages import (
+    AmendOrder,
+    CancelAfter,
     ChangeMarket,
     Deposit,
     MarketRules,
+    Order,
+    OrderType,
+    PlaceOco,
+    PlaceOrder,
+    ReplaceOrder,
     TradeExecuted,
     Withdraw,
 )
-from raft_exchange.matching.records import OrderRecord, StateRecord
+from raft_exchange.matching.records import MarketRecord, OrderRecord, StateRecord
 
 
 class NewerVersion(Exception):
@@ -111,20 +118,36 @@ def _fields(kind: type[msgspec.Struct]) -> list[tuple[str, object]]:
 
 
 _SINCE: Final[dict[object, int]] = {
+    CancelAfter: 2,
     Deposit: 2,
+    PlaceOco: 2,
+    ReplaceOrder: 2,
     Withdraw: 2,
     (MarketRules, "settles"): 2,
     (MarketRules, "maker_fee_e8"): 2,
     (MarketRules, "taker_fee_e8"): 2,
+    (AmendOrder, "stop_price_ticks"): 2,
     (ChangeMarket, "maker_fee_e8"): 2,
     (ChangeMarket, "taker_fee_e8"): 2,
+    (ChangeMarket, "price_band_ppm"): 2,
+    (MarketRules, "price_band_ppm"): 2,
+    **{(PlaceOrder, field): 2 for field in ("stop_price_ticks", "display_lots", "quote_value")},
+    **{(Order, field): 2 for field in ("stop_price_ticks", "display_lots", "shown_lots")},
+    **{(Order, field): 2 for field in ("quote_value", "oco_order_id")},
+    **{(OrderType, member): 2 for member in ("STOP", "STOP_LIMIT")},
     (TradeExecuted, "maker_fee"): 2,
     (TradeExecuted, "taker_fee"): 2,
     (OrderRecord, "maker_fee_e8"): 2,
     (OrderRecord, "taker_fee_e8"): 2,
     (OrderRecord, "held"): 2,
+    (OrderRecord, "type"): 2,
+    **{(OrderRecord, field): 2 for field in ("stop_price_ticks", "display_lots")},
+    **{(OrderRecord, field): 2 for field in ("shown_lots", "oco_order_id")},
+    (MarketRecord, "last_price_ticks"): 2,
+    (MarketRecord, "stops"): 2,
     (StateRecord, "balances"): 2,
     (StateRecord, "transfers"): 2,
+    (StateRecord, "switches"): 2,
 }
 
 VERSIONS: Final = Versions(newest=2, since=_SINCE)

@@ -22,6 +22,7 @@ from raft_exchange.matching.messages import (
     TimeInForce,
     TradeExecuted,
 )
+from raft_exchange.matching.orders import LiveOrder
 from tests.support.workload import commands, new_exchange, rules
 
 
@@ -48,12 +49,18 @@ class Twin:
             assert (seen.rules, seen.status) == (market.rules, market.status)
             for side in Side:
                 queue = [
-                    (order.price_ticks, order.quantity_lots - order.filled_lots, order.order_id)
+                    (order.price_ticks, shown(order), order.order_id)
                     for order in market.book.own(side).orders()
                 ]
                 assert seen.depth.queue(side, 10**6) == queue
         live = {order.order_id: order.view() for order in exchange.live.by_id.values()}
         assert {order.order_id: order for order in view.orders.live_orders()} == live
+
+
+def shown(order: LiveOrder) -> int:
+    """Return how much of an order anybody may see."""
+    rest = order.quantity_lots - order.filled_lots
+    return order.shown_lots if order.display_lots else rest
 
 
 def place(side: Side, price_ticks: int, lots: int, **changes) -> PlaceOrder:
@@ -90,7 +97,11 @@ def test_a_random_stream_of_events_rebuilds_the_books_and_every_live_order(seed:
 
 
 @pytest.mark.parametrize(
-    "left_out", ["TradeExecuted", "OrderRested", "OrderEnded", "OrderAmended", "OrderReduced"]
+    "left_out",
+    [
+        *("TradeExecuted", "OrderRested", "OrderEnded", "OrderAmended", "OrderReduced"),
+        *("OrderReplenished", "StopPlaced"),
+    ],
 )
 def test_the_comparison_notices_an_event_that_was_left_out(left_out: str) -> None:
     """Without any one of these kinds of events the projection goes wrong."""

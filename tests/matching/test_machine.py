@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterator
 from enum import Enum
-from itertools import pairwise
 from types import NoneType
 from typing import Any, get_args
 
@@ -17,20 +16,23 @@ from raft_exchange.matching import snapshot
 from raft_exchange.matching.machine import Exchange
 from raft_exchange.matching.messages import (
     AdvanceTime,
-    BalanceChanged,
     Command,
     CommandRefused,
+    EndReason,
     Event,
     Order,
     OrderAccepted,
     OrderAmended,
     OrderEnded,
     OrderReduced,
+    OrderReplenished,
     OrderRested,
     OrderStatus,
     OrderType,
     PlaceOrder,
     Side,
+    StopElected,
+    StopPlaced,
     TimeInForce,
     TradeExecuted,
 )
@@ -113,45 +115,50 @@ def test_every_command_takes_one_place_in_the_sequence() -> None:
     assert snapshot.state_hash(exchange) == hash_before, "a replay does nothing else"
 
 
-def test_an_accepted_order_rests_or_ends_in_the_same_command() -> None:
-    """Exactly once, as the last event; an amended order that lost its place as well."""
+def test_an_order_that_comes_in_rests_waits_or_ends_in_the_same_command() -> None:
+    """Exactly once, whether it is new, amended out of its place, or a stop just elected."""
     entered = 0
     for _, _, events in applied(4, 5_000):
-        opening = events[0]
-        if isinstance(opening, OrderAccepted | OrderAmended) and not (
-            isinstance(opening, OrderAmended) and opening.kept_place
-        ):
-            entered += 1
-            order_id = opening.order.order_id
-            finals = [
-                event
-                for event in events[1:]
-                if isinstance(event, OrderRested | OrderEnded) and event.order.order_id == order_id
-            ]
-            assert finals == [[e for e in events if not isinstance(e, BalanceChanged)][-1]]
-        else:
-            assert not any(isinstance(event, OrderRested | TradeExecuted) for event in events)
+        entering: set[int] = set()
+        for event in events:
+            match event:
+                case OrderAccepted(order=order) | StopElected(order=order):
+                    assert order.order_id not in entering
+                    entering.add(order.order_id)
+                case OrderAmended(order=order, kept_place=False):
+                    entering.add(order.order_id)
+                case OrderRested(order=order) | StopPlaced(order=order):
+                    entering.remove(order.order_id)
+                    entered += 1
+                case OrderEnded(order=order):
+                    entered += order.order_id in entering
+                    entering.discard(order.order_id)
+                case TradeExecuted():
+                    assert event.taker_order_id in entering
+        assert not entering
     assert entered > 1_000
 
 
 def test_a_trade_that_fills_its_maker_is_followed_by_the_makers_end() -> None:
     """And by nothing of the maker otherwise: what is left of it follows from the trade."""
-    exchange = new_exchange()
-    for command in commands(5, 5_000):
-        rest = {
-            order_id: order.quantity_lots - order.filled_lots
-            for order_id, order in exchange.live.by_id.items()
-        }
-        events = exchange.apply(command)
-        for event, following in pairwise(events):
+    told: dict[int, Order] = {}
+    for _, _, events in applied(5, 5_000):
+        for number, event in enumerate(events):
+            fold(told, event)
             if isinstance(event, TradeExecuted):
-                filled = rest[event.maker_order_id] == event.quantity_lots
+                maker = told[event.maker_order_id]
+                following = (e for e in events[number + 1 :] if not is_other_leg(e))
+                after = next(following, None)
                 ends = (
-                    isinstance(following, OrderEnded)
-                    and following.order.order_id == event.maker_order_id
-                    and following.order.status is OrderStatus.FILLED
+                    isinstance(after, OrderEnded)
+                    and after.order.order_id == event.maker_order_id
+                    and after.order.status is OrderStatus.FILLED
                 )
-                assert ends == filled
+                assert ends == (maker.filled_lots == maker.quantity_lots)
+
+
+def is_other_leg(event: Event) -> bool:
+    return isinstance(event, OrderEnded) and event.reason is EndReason.OTHER_LEG
 
 
 def test_the_events_alone_tell_which_orders_live() -> None:
@@ -168,8 +175,10 @@ def test_the_events_alone_tell_which_orders_live() -> None:
 def fold(told: dict[int, Order], event: Event) -> None:
     """Take one event into the picture of the live orders."""
     match event:
-        case OrderRested(order=order):
+        case OrderRested(order=order) | StopPlaced(order=order) | OrderReplenished(order=order):
             told[order.order_id] = order
+        case StopElected(order=order):
+            del told[order.order_id]
         case OrderEnded(order=order):
             told.pop(order.order_id, None)
         case OrderAmended(order=order, kept_place=True):
@@ -235,12 +244,13 @@ def test_filled_value_is_exact_beyond_64_bits() -> None:
     assert ended.order.filled_value == str(10**33)
 
 
-def test_the_next_expiry_is_the_earliest_of_the_live_orders() -> None:
+def test_the_next_thing_due_is_the_first_expiry_or_dead_man_switch() -> None:
     """None without one; after each command the earliest there is."""
     assert Exchange().next_due_us() is None
     seen = set()
     for exchange, _, _ in applied(10, 3_000):
         times = [o.expires_at_us for o in exchange.live.by_id.values() if o.expires_at_us]
+        times += [at_us for at_us, _ in exchange.live.switches()]
         assert exchange.next_due_us() == min(times, default=None)
         seen.add(exchange.next_due_us())
     assert len(seen) > 20
@@ -312,7 +322,7 @@ def rewind(exchange: Exchange) -> None:
 )
 def test_check_notices_damage(damage: Callable[[Exchange], None]) -> None:
     """The invariants hold in a grown machine, and each kind of damage breaks one."""
-    exchange = grown(12, 800)
+    exchange = grown(12, 840)
     exchange.check()
     damage(exchange)
     with pytest.raises(AssertionError):

@@ -2,38 +2,34 @@
 
 It shares nothing with the real one but the vocabulary and the limits. It keeps the public `Order`
 of each live order and its place in the queue, sorts the makers anew before every single trade,
-and decides fill-or-kill, and what a market buy costs, by *trying* on a copy. Slow, and easy to
-believe.
+looks at every stop after every order, and decides fill-or-kill, and what a market order costs, by
+*trying* on a copy. Slow, and easy to believe.
 
 It tells no `BalanceChanged`: `balances` counts them all anew, and `agrees` compares.
 """
 
 from __future__ import annotations
 
-import re
 from copy import copy
+from functools import partial
 
 from msgspec.structs import replace
 
 from raft_exchange.matching import limits
 from raft_exchange.matching.messages import (
     ANONYMOUS,
-    AccountCreated,
     AdvanceTime,
     AllCanceled,
     AmendOrder,
     BalanceChanged,
+    CancelAfter,
+    CancelAfterElapsed,
+    CancelAfterSet,
     CancelAll,
     CancelOrder,
-    ChangeMarket,
     Command,
-    CommandRefused,
-    CreateAccount,
-    CreateMarket,
-    Deposit,
     EndReason,
     Event,
-    MarketChanged,
     MarketRules,
     MarketStatus,
     Order,
@@ -41,20 +37,36 @@ from raft_exchange.matching.messages import (
     OrderAmended,
     OrderEnded,
     OrderReduced,
+    OrderReplenished,
     OrderRested,
     OrderStatus,
-    OrderType,
+    PlaceOco,
     PlaceOrder,
-    RejectCode,
+    ReplaceOrder,
     SelfTradePrevention,
     Side,
+    StopElected,
+    StopPlaced,
     TimeAdvanced,
     TimeInForce,
     TradeExecuted,
     TransferMade,
-    Withdraw,
 )
-from tests.support.oracle_funds import Balances, Purse, amount_of, money
+from tests.support.oracle_funds import Balances, Purse, goods, money
+from tests.support.oracle_guards import (
+    NEVER_RESTS,
+    STOPS,
+    Refused,
+    either,
+    in_band,
+    require,
+    require_in,
+    require_legs,
+    require_room,
+    require_sane,
+    require_terms,
+)
+from tests.support.oracle_house import HOUSE
 
 _STATUS = {
     "FILLED": OrderStatus.FILLED,
@@ -63,23 +75,19 @@ _STATUS = {
     "TIME_EXPIRED": OrderStatus.EXPIRED,
     "SELF_TRADE": OrderStatus.CANCELED,
     "AMENDED_DOWN": OrderStatus.CANCELED,
+    "REPLACED": OrderStatus.CANCELED,
+    "OTHER_LEG": OrderStatus.CANCELED,
+    "CANCEL_AFTER": OrderStatus.CANCELED,
+    "UNFUNDED": OrderStatus.REJECTED,
 }
-_NEVER_RESTS = (TimeInForce.IOC, TimeInForce.FOK)
-
-
-class _Refused(Exception):
-    def __init__(self, code: str, field: str) -> None:
-        super().__init__(code, field)
-        self.event = CommandRefused(RejectCode(code), field)
-
-
-def _require(claim: bool, code: str, field: str) -> None:
-    if not claim:
-        raise _Refused(code, field)
 
 
 def _rest(order: Order) -> int:
     return order.quantity_lots - order.filled_lots
+
+
+def _waits(order: Order) -> bool:
+    return order.status == OrderStatus.PENDING
 
 
 class Oracle:
@@ -91,18 +99,23 @@ class Oracle:
         self.rules: dict[str, MarketRules] = {}
         self.status: dict[str, MarketStatus] = {}
         self.trades: dict[str, int] = {}
+        self.last_price: dict[str, int] = {}
         self.live: dict[int, Order] = {}
         self.place: dict[int, int] = {}
+        self.switches: dict[str, int] = {}
         self.purse = Purse()
         self.told: Balances = {}
         self.transfers: list[TransferMade] = []
+
+    def balances(self) -> Balances:
+        return self.purse.balances(self.rules, self.live)
 
     def agrees(self, events: list[Event], expected: list[Event]) -> bool:
         """Say whether the machine's events are the expected ones, and then tell every balance."""
         told = [event for event in events if isinstance(event, BalanceChanged)]
         if [*expected, *told] != events:
             return False
-        now = self.purse.balances(self.rules, self.live.values())
+        now = self.balances()
         changed = {key for key, balance in now.items() if balance != self.told.get(key, (0, 0))}
         self.told = now
         named = {(event.account, event.asset): (event.free, event.held) for event in told}
@@ -114,132 +127,100 @@ class Oracle:
             )
         )
 
+    def free(self, account: str, asset: str) -> int:
+        return self.balances().get((account, asset), (0, 0))[0]
+
     def apply(self, command: Command) -> list[Event]:
         self.sequence += 1
         handlers = {
             AdvanceTime: self._time,
-            CreateAccount: self._account,
-            CreateMarket: self._market,
-            ChangeMarket: self._change,
-            Deposit: self._transfer,
-            Withdraw: self._transfer,
+            **{kind: partial(house, self) for kind, house in HOUSE.items()},
             PlaceOrder: self._place,
+            PlaceOco: self._oco,
+            ReplaceOrder: self._replace,
             AmendOrder: self._amend,
             CancelOrder: self._cancel,
             CancelAll: self._cancel_all,
+            CancelAfter: self._cancel_after,
         }
         try:
             return handlers[type(command)](command)  # type: ignore[operator,no-any-return]
-        except _Refused as refused:
-            return [refused.event]
+        except Refused as refused:
+            return [refused.event()]
 
     # Time, accounts, markets
 
     def _time(self, command: AdvanceTime) -> list[Event]:
-        _require(0 <= command.time_us <= limits.TIME_US_MAX, "out_of_range", "time_us")
+        require_in(0, command.time_us, limits.TIME_US_MAX, "time_us")
         self.time_us = max(self.time_us, command.time_us)
         due = [o for o in self.live.values() if o.expires_at_us and o.expires_at_us <= self.time_us]
         due.sort(key=lambda order: (order.expires_at_us, order.order_id))
-        return [TimeAdvanced(self.time_us), *(self._end(o, EndReason.TIME_EXPIRED) for o in due)]
-
-    def _account(self, command: CreateAccount) -> list[Event]:
-        _require(_is_name(command.account), "bad_field", "account")
-        _require(command.account not in self.accounts, "already_exists", "account")
-        _require(len(self.accounts) < limits.ACCOUNTS_MAX, "limit_reached", "account")
-        self.accounts.append(command.account)
-        return [AccountCreated(command.account)]
-
-    def _market(self, command: CreateMarket) -> list[Event]:
-        name = command.rules.market
-        _require_rules(command.rules)
-        _require(name not in self.rules, "already_exists", "market")
-        _require(len(self.rules) < limits.MARKETS_MAX, "limit_reached", "market")
-        self.rules[name], self.trades[name] = command.rules, 0
-        self.status[name] = MarketStatus.TRADING
-        opened = MarketChanged(command.rules, MarketStatus.TRADING)
-        if command.rules.settles and "fees" not in self.accounts:
-            self.accounts.append("fees")
-            return [opened, AccountCreated("fees")]
-        return [opened]
-
-    def _transfer(self, c: Deposit | Withdraw) -> list[Event]:
-        _require(
-            re.fullmatch(r"[ -~]{1,64}", c.transfer_id) is not None, "bad_field", "transfer_id"
-        )
-        amount = amount_of(c.amount)
-        _require(amount > 0, "out_of_range", "amount")
-        _require(c.account in self.accounts, "unknown_account", "account")
-        _require(c.account != ANONYMOUS, "invalid_combination", "account")
-        comes = isinstance(c, Deposit)
-        now = self.sequence, self.time_us
-        made = TransferMade(c.account, c.asset, c.amount, c.transfer_id, comes, *now)
-        for earlier in self.transfers[-limits.TRANSFERS_REMEMBERED_MAX :]:
-            if (earlier.account, earlier.transfer_id) == (c.account, c.transfer_id):
-                then = earlier.first_sequence, earlier.first_time_us
-                again = replace(made, first_sequence=then[0], first_time_us=then[1])
-                _require(again == earlier, "idempotency_mismatch", "transfer_id")
-                return [earlier]
-        known = [asset for rules in self.rules.values() for asset in (rules.base, rules.quote)]
-        _require(c.asset in known, "bad_field", "asset")
-        units = amount
-        if comes:
-            inside = self.purse.inside.get(c.asset, 0)
-            _require(inside + amount <= 10**72, "limit_reached", "amount")
-        else:
-            _require(self._free(c.account, c.asset) >= units, "insufficient_funds", "amount")
-            units = -units
-        self.purse.give(c.account, c.asset, units)
-        self.purse.inside[c.asset] = self.purse.inside.get(c.asset, 0) + units
-        self.transfers.append(made)
-        return [made]
-
-    def _free(self, account: str, asset: str) -> int:
-        balances = self.purse.balances(self.rules, self.live.values())
-        return balances.get((account, asset), (0, 0))[0]
-
-    def _change(self, command: ChangeMarket) -> list[Event]:
-        _require(command.market in self.rules, "unknown_market", "market")
-        old = self.rules[command.market]
-        stp = command.self_trade_prevention
-        new = replace(
-            old,
-            price_ticks_min=_or(command.price_ticks_min, old.price_ticks_min),
-            price_ticks_max=_or(command.price_ticks_max, old.price_ticks_max),
-            quantity_lots_min=_or(command.quantity_lots_min, old.quantity_lots_min),
-            quantity_lots_max=_or(command.quantity_lots_max, old.quantity_lots_max),
-            notional_min=_or(command.notional_min, old.notional_min),
-            self_trade_prevention=old.self_trade_prevention if stp is None else stp,
-            maker_fee_e8=_or(command.maker_fee_e8, old.maker_fee_e8),
-            taker_fee_e8=_or(command.taker_fee_e8, old.taker_fee_e8),
-        )
-        _require_rules(new)
-        self.rules[command.market] = new
-        if command.status is not None:
-            self.status[command.market] = command.status
-        return [MarketChanged(new, self.status[command.market])]
+        events = [TimeAdvanced(self.time_us), *self._end_all(due, EndReason.TIME_EXPIRED)]
+        for at_us, account in sorted((at_us, name) for name, at_us in self.switches.items()):
+            if at_us <= self.time_us:
+                del self.switches[account]
+                own = [o for _, o in sorted(self.live.items()) if o.account == account]
+                ends = self._end_all(own, EndReason.CANCEL_AFTER)
+                events += [*ends, CancelAfterElapsed(account, len(ends))]
+        return events
 
     # Orders
 
     def _place(self, c: PlaceOrder) -> list[Event]:
-        _require_sane(c, self.time_us)
-        _require(c.account in self.accounts, "unknown_account", "account")
-        _require(c.market in self.rules, "unknown_market", "market")
+        order = self._admit(c)
+        self._require_funds(order, self._cost(order))
+        return self._accept(order)
+
+    def _oco(self, c: PlaceOco) -> list[Event]:
+        require_legs(c)
+        legs = []
+        for number, leg in enumerate(("stop", "limit")):
+            try:
+                legs.append(self._admit(getattr(c, leg), besides=number))
+            except Refused as refused:
+                raise Refused(refused.code, f"{leg}.{refused.field}") from None
+        stop, limit = legs
+        try:
+            self._require_funds(limit, max(self._cost(limit), self._cost(stop)))
+        except Refused as refused:
+            raise Refused(refused.code, f"limit.{refused.field}") from None
+        limit = replace(limit, oco_order_id=stop.order_id)
+        stop = replace(stop, oco_order_id=limit.order_id)
+        return [*self._accept(stop), *self._accept(limit)]
+
+    def _replace(self, c: ReplaceOrder) -> list[Event]:
+        require(c.order.account == c.account, "invalid_combination", "account")
+        require_sane(c.order, self.time_us)
+        old = self._find(c.account, c.order_id)
+        without = self._copy()
+        del without.live[old.order_id]
+        new = without._admit(c.order)
+        without._end(old, EndReason.REPLACED)  # and the other leg, which counted until here
+        without._require_funds(new, without._cost(new))
+        self.purse.rates[new.order_id] = without.purse.rates[new.order_id]
+        return [*self._end(old, EndReason.REPLACED), *self._accept(new)]
+
+    def _admit(self, c: PlaceOrder, besides: int = 0) -> Order:
+        """The order that would be, `besides` so many others of the same command."""
+        require_sane(c, self.time_us)
+        require(c.account in self.accounts, "unknown_account", "account")
+        require(c.market in self.rules, "unknown_market", "market")
         rules, mode = self.rules[c.market], c.self_trade_prevention
-        _require(self.status[c.market] == MarketStatus.TRADING, "market_halted", "market")
-        _require_terms(rules, c.type, c.price_ticks, c.quantity_lots)
+        require(self.status[c.market] == MarketStatus.TRADING, "market_halted", "market")
+        require_terms(rules, c, self.last_price[c.market])
         if c.client_order_id:
             taken = (c.account, c.client_order_id) in [
                 (order.account, order.client_order_id) for order in self.live.values()
             ]
-            _require(not taken, "duplicate_client_order_id", "client_order_id")
-        if c.time_in_force not in _NEVER_RESTS:
-            self._require_room(c.account, c.market)
+            require(not taken, "duplicate_client_order_id", "client_order_id")
+        if c.time_in_force not in NEVER_RESTS or c.type in STOPS:
+            require_room(self.live.values(), c, besides)
         if mode is None:
             mode = rules.self_trade_prevention
             if c.account == ANONYMOUS:
                 mode = SelfTradePrevention.NONE
         order = Order(
-            order_id=self.last_order_id + 1,
+            order_id=self.last_order_id + 1 + besides,
             client_order_id=c.client_order_id,
             account=c.account,
             market=c.market,
@@ -253,94 +234,129 @@ class Oracle:
             expires_at_us=c.expires_at_us,
             post_only=c.post_only,
             self_trade_prevention=mode,
-            status=OrderStatus.OPEN,
+            status=OrderStatus.PENDING if c.type in STOPS else OrderStatus.OPEN,
             created_at_us=self.time_us,
             updated_at_us=self.time_us,
             sequence=self.sequence,
+            stop_price_ticks=c.stop_price_ticks,
+            display_lots=c.display_lots,
+            quote_value=c.quote_value,
         )
         self.purse.note_rates(order.order_id, rules)
-        _require(not (c.post_only and self._makers(order)), "would_take", "price_ticks")
+        require(not (c.post_only and self._makers(order)), "would_take", "price_ticks")
         if c.time_in_force == TimeInForce.FOK:
-            _require(self._would_fill(order), "unfillable", "quantity_lots")
-        self._require_funds(order)
-        self.last_order_id += 1
-        return [OrderAccepted(order), *self._enter(order)]
+            require(self._would_fill(order), "unfillable", "quantity_lots")
+        return order
 
-    def _require_funds(self, order: Order) -> None:
+    def _accept(self, order: Order) -> list[Event]:
+        self.last_order_id = max(self.last_order_id, order.order_id)
+        entering = self._wait if _waits(order) else self._enter
+        return [OrderAccepted(order), *entering(order)]
+
+    def _copy(self) -> Oracle:
+        other = copy(self)  # shallow, then the things that trading writes to
+        other.live, other.place = dict(self.live), dict(self.place)
+        other.trades, other.last_price = dict(self.trades), dict(self.last_price)
+        other.purse = self.purse.copy()
+        return other
+
+    def _cost(self, order: Order) -> int:
+        """What an order needs when it comes in."""
         rules = self.rules[order.market]
-        if not rules.settles or order.account == ANONYMOUS:
-            return
-        asset = rules.quote if order.side == Side.BUY else rules.base
-        if order.type == OrderType.MARKET and order.side == Side.BUY:
-            trades = [e for e in self._trial()._enter(order) if isinstance(e, TradeExecuted)]
-            paid = sum((money(rules, t.price_ticks, t.quantity_lots) for t in trades), 0)
-            needed = self.purse.price(rules, order, paid)
-        else:
-            needed = self.purse.needs(rules, order)
-        before = self.live.get(order.order_id)
-        held = 0 if before is None else self.purse.needs(rules, before)
-        enough = needed <= self._free(order.account, asset) + held
-        _require(enough, "insufficient_funds", "quantity_lots")
+        by_book = order.quote_value or (order.side == Side.BUY and order.price_ticks == 0)
+        if not rules.settles or order.account == ANONYMOUS or not by_book:
+            return self.purse.needs(rules, order)
+        if _waits(order):
+            return 0
+        trades = [e for e in self._copy()._trade_on(order) if isinstance(e, TradeExecuted)]
+        if order.side == Side.SELL:
+            return goods(rules, sum(trade.quantity_lots for trade in trades))
+        paid = sum((money(rules, t.price_ticks, t.quantity_lots) for t in trades), 0)
+        return self.purse.price(rules, order, paid)
 
-    def _trial(self) -> Oracle:
-        trial = copy(self)  # shallow, then what trading writes to
-        trial.live, trial.place = dict(self.live), dict(self.place)
-        trial.trades, trial.purse = dict(self.trades), self.purse.copy()
-        return trial
+    def _require_funds(self, order: Order, needed: int) -> None:
+        rules = self.rules[order.market]
+        asset = rules.quote if order.side == Side.BUY else rules.base
+        field = "quote_value" if order.quote_value else "quantity_lots"
+        enough = needed == 0 or needed <= self.free(order.account, asset)
+        require(enough, "insufficient_funds", field)
 
     def _would_fill(self, order: Order) -> bool:
-        last = self._trial()._enter(order)[-1]
+        last = self._copy()._trade_on(order)[-1]
         if not isinstance(last, OrderEnded) or last.reason != EndReason.FILLED:
             return False
         return last.order.quantity_lots == order.quantity_lots
 
-    def _require_room(self, account: str, market: str) -> None:
-        in_market = [order for order in self.live.values() if order.market == market]
-        own = [order for order in in_market if order.account == account]
-        _require(len(own) < limits.ORDERS_PER_ACCOUNT_MARKET_MAX, "too_many_orders", "")
-        _require(len(in_market) < limits.ORDERS_PER_MARKET_MAX, "limit_reached", "")
-        _require(len(self.live) < limits.ORDERS_MAX, "limit_reached", "")
-
     def _amend(self, c: AmendOrder) -> list[Event]:
         if c.price_ticks is not None:
-            _require(0 < c.price_ticks <= limits.PRICE_TICKS_MAX, "out_of_range", "price_ticks")
+            require_in(1, c.price_ticks, limits.PRICE_TICKS_MAX, "price_ticks")
         if c.quantity_lots is not None:
-            good = 0 < c.quantity_lots <= limits.QUANTITY_LOTS_MAX
-            _require(good, "out_of_range", "quantity_lots")
+            require_in(1, c.quantity_lots, limits.QUANTITY_LOTS_MAX, "quantity_lots")
+        if c.stop_price_ticks is not None:
+            require_in(1, c.stop_price_ticks, limits.PRICE_TICKS_MAX, "stop_price_ticks")
         order = self._find(c.account, c.order_id)
         trading = self.status[order.market] == MarketStatus.TRADING
-        _require(trading, "market_halted", "market")
+        require(trading, "market_halted", "market")
         new = replace(
             order,
-            price_ticks=_or(c.price_ticks, order.price_ticks),
-            quantity_lots=_or(c.quantity_lots, order.quantity_lots),
+            price_ticks=either(c.price_ticks, order.price_ticks),
+            quantity_lots=either(c.quantity_lots, order.quantity_lots),
+            stop_price_ticks=either(c.stop_price_ticks, order.stop_price_ticks),
             updated_at_us=self.time_us,
             sequence=self.sequence,
         )
+        self._require_amendable(order, new)
         if new.quantity_lots <= order.filled_lots:
-            return [self._end(order, EndReason.AMENDED_DOWN)]
-        if (new.price_ticks, new.quantity_lots) != (order.price_ticks, order.quantity_lots):
-            _require_terms(self.rules[order.market], order.type, new.price_ticks, new.quantity_lots)
-            _require(not (order.post_only and self._makers(new)), "would_take", "price_ticks")
-            self._require_funds(new)
-        if new.price_ticks == order.price_ticks and new.quantity_lots <= order.quantity_lots:
+            return self._end(order, EndReason.AMENDED_DOWN)
+        prices = (new.price_ticks, new.stop_price_ticks)
+        same = prices == (order.price_ticks, order.stop_price_ticks)
+        if same and new.quantity_lots <= order.quantity_lots:
+            new = replace(new, shown_lots=min(new.shown_lots, _rest(new)))
             self.live[order.order_id] = new
             return [OrderAmended(new, True)]
         del self.live[order.order_id]
-        return [OrderAmended(new, False), *self._enter(new)]
+        new = replace(new, shown_lots=0)
+        entering = self._wait if _waits(new) else self._enter
+        return [OrderAmended(new, False), *entering(new)]
+
+    def _require_amendable(self, old: Order, new: Order) -> None:
+        if new.stop_price_ticks != old.stop_price_ticks:
+            require(_waits(old), "invalid_combination", "stop_price_ticks")
+        if new.price_ticks != old.price_ticks:
+            require(old.price_ticks != 0, "invalid_combination", "price_ticks")
+        fields = ("price_ticks", "stop_price_ticks", "quantity_lots")
+        changes = [field for field in fields if getattr(old, field) != getattr(new, field)]
+        if not changes or new.quantity_lots <= old.filled_lots:
+            return
+        last = self.last_price[old.market]
+        terms = new
+        if not _waits(old):
+            terms = replace(new, stop_price_ticks=0)
+            last = last if "price_ticks" in changes else 0
+        require_terms(self.rules[old.market], terms, last)  # type: ignore[arg-type]
+        if old.display_lots:
+            most = old.display_lots * limits.ICEBERG_TRANCHES_MAX
+            require_in(1, new.quantity_lots, most, "quantity_lots")
+        require(not (old.post_only and self._makers(new)), "would_take", "price_ticks")
+        # As if it had the new terms already: nobody may owe more than he has.
+        after = self._copy()
+        after.live[old.order_id] = new
+        rules = self.rules[old.market]
+        asset = rules.quote if old.side == Side.BUY else rules.base
+        require(after.free(old.account, asset) >= 0, "insufficient_funds", "quantity_lots")
 
     def _cancel(self, c: CancelOrder) -> list[Event]:
         if c.order_id != 0:
-            return [self._end(self._find(c.account, c.order_id), EndReason.CANCELED_BY_OWNER)]
-        _require(c.account in self.accounts, "unknown_account", "account")
+            return self._end(self._find(c.account, c.order_id), EndReason.CANCELED_BY_OWNER)
+        require(c.account in self.accounts, "unknown_account", "account")
         for order in self.live.values():
             if order.account == c.account and order.client_order_id == c.client_order_id != "":
-                return [self._end(order, EndReason.CANCELED_BY_OWNER)]
-        raise _Refused("unknown_order", "client_order_id")
+                return self._end(order, EndReason.CANCELED_BY_OWNER)
+        raise Refused("unknown_order", "client_order_id")
 
     def _cancel_all(self, c: CancelAll) -> list[Event]:
-        _require(c.account in self.accounts, "unknown_account", "account")
-        _require(c.market is None or c.market in self.rules, "unknown_market", "market")
+        require(c.account in self.accounts, "unknown_account", "account")
+        require(c.market is None or c.market in self.rules, "unknown_market", "market")
         chosen = [
             order
             for order_id, order in sorted(self.live.items())
@@ -348,58 +364,147 @@ class Oracle:
             and c.market in (None, order.market)
             and c.side in (None, order.side)
         ]
-        ends = [self._end(order, EndReason.CANCELED_BY_OWNER) for order in chosen]
+        ends = self._end_all(chosen, EndReason.CANCELED_BY_OWNER)
         return [*ends, AllCanceled(len(ends))]
 
+    def _cancel_after(self, c: CancelAfter) -> list[Event]:
+        require_in(0, c.after_us, 86_400_000_000, "after_us")
+        require(c.account in self.accounts, "unknown_account", "account")
+        at_us = self.time_us + c.after_us if c.after_us else 0
+        require_in(0, at_us, limits.TIME_US_MAX, "after_us")
+        self.switches.pop(c.account, None)
+        if at_us:
+            self.switches[c.account] = at_us
+        return [CancelAfterSet(c.account, at_us)]
+
     def _find(self, account: str, order_id: int) -> Order:
-        _require(account in self.accounts, "unknown_account", "account")
+        require(account in self.accounts, "unknown_account", "account")
         if order_id in self.live:
-            _require(self.live[order_id].account == account, "unknown_order", "order_id")
+            require(self.live[order_id].account == account, "unknown_order", "order_id")
             return self.live[order_id]
-        _require(not 1 <= order_id <= self.last_order_id, "not_open", "order_id")
-        raise _Refused("unknown_order", "order_id")
+        require(not 1 <= order_id <= self.last_order_id, "not_open", "order_id")
+        raise Refused("unknown_order", "order_id")
 
     # Matching
 
-    def _makers(self, taker: Order) -> list[Order]:
-        """Everything `taker` could trade with, in the order in which it would."""
+    def _makers(self, taker: Order, last: int = 0) -> list[Order]:
+        """Everything `taker` could trade with, in the order in which it would.
+
+        `last` is the last trade before the taker came, 0 for none.
+        """
+        rules = self.rules[taker.market]
         makers = [
             order
             for order in self.live.values()
-            if order.market == taker.market and order.side != taker.side
+            if order.market == taker.market and order.side != taker.side and not _waits(order)
         ]
-        if taker.side == Side.BUY:
-            makers.sort(key=lambda order: (order.price_ticks, self.place[order.order_id]))
-            return [o for o in makers if taker.type or o.price_ticks <= taker.price_ticks]
-        makers.sort(key=lambda order: (-order.price_ticks, self.place[order.order_id]))
-        return [o for o in makers if taker.type or o.price_ticks >= taker.price_ticks]
+        sign = 1 if taker.side == Side.BUY else -1
+        makers.sort(key=lambda order: (order.price_ticks * sign, self.place[order.order_id]))
+        if taker.price_ticks:
+            return [o for o in makers if o.price_ticks * sign <= taker.price_ticks * sign]
+        # Without a price: not dearer, or cheaper, than the band around the last trade allows.
+        return [
+            order
+            for order in makers
+            if (order.price_ticks - last) * sign <= 0 or in_band(rules, order.price_ticks, last)
+        ]
+
+    def _wait(self, stop: Order) -> list[Event]:
+        self._to_the_back(stop)
+        return [StopPlaced(stop)]
+
+    def _to_the_back(self, order: Order) -> None:
+        self.last_place += 1
+        self.place[order.order_id] = self.last_place
+        self.live[order.order_id] = order
 
     def _enter(self, taker: Order) -> list[Event]:
+        """The taker's way; then the stops it elects, then those that they elect, and so on."""
+        events = generation = self._trade_on(taker)
+        while any(isinstance(event, TradeExecuted) for event in generation):
+            prices = [e.price_ticks for e in generation if isinstance(e, TradeExecuted)]
+            stops = self._passed(taker.market, prices)
+            generation = []
+            elected = [self._elect(stop, generation) for stop in stops]
+            for stop in elected:
+                paid = self._can_pay(stop)
+                generation += self._trade_on(stop) if paid else self._end(stop, EndReason.UNFUNDED)
+            events = events + generation
+        return events
+
+    def _can_pay(self, stop: Order) -> bool:
+        """Whether a stop that took no hold when it was placed can take it now."""
+        if stop.price_ticks or stop.side == Side.SELL:
+            return True
+        try:
+            self._require_funds(stop, self._cost(stop))
+        except Refused:
+            return False
+        return True
+
+    def _passed(self, market: str, prices: list[int]) -> list[Order]:
+        """The stops that trades at these prices elect: passed furthest first, then the oldest."""
+        how_far = {}
+        for stop in self.live.values():
+            if stop.market == market and _waits(stop):
+                sign = 1 if stop.side == Side.BUY else -1
+                how_far[stop.order_id] = max((p - stop.stop_price_ticks) * sign for p in prices)
+        passed = [order_id for order_id, far in how_far.items() if far >= 0]
+        passed.sort(key=lambda order_id: (-how_far[order_id], self.place[order_id]))
+        return [self.live[order_id] for order_id in passed]
+
+    def _elect(self, stop: Order, events: list[Event]) -> Order:
+        del self.live[stop.order_id]
+        stop = replace(self._touched(stop), status=OrderStatus.TRIGGERED)
+        events.append(StopElected(stop))
+        events += self._end_other_leg(stop)
+        return stop
+
+    def _trade_on(self, taker: Order) -> list[Event]:
+        """What a taker does until it rests or has ended."""
         events: list[Event] = []
-        none = SelfTradePrevention.NONE
-        while makers := self._makers(taker):
+        last = self.last_price[taker.market]
+        while makers := self._makers(taker, last):
             maker = makers[0]
-            if maker.account == taker.account and taker.self_trade_prevention != none:
+            if taker.quote_value and self._wants(taker, maker) == 0:
+                reason = EndReason.FILLED if taker.filled_lots else EndReason.REMAINDER_EXPIRED
+                return [*events, *self._end(taker, reason)]
+            same = maker.account == taker.account
+            if same and taker.self_trade_prevention != SelfTradePrevention.NONE:
                 taker, goes_on = self._prevent(maker, taker, events)
                 if not goes_on:
-                    events.append(self._end(taker, EndReason.SELF_TRADE))
-                    return events
+                    return [*events, *self._end(taker, EndReason.SELF_TRADE)]
                 continue
             taker = self._trade(maker, taker, events)
-            if _rest(taker) == 0:
-                events.append(self._end(taker, EndReason.FILLED))
-                return events
-        if taker.time_in_force in _NEVER_RESTS:
-            events.append(self._end(taker, EndReason.REMAINDER_EXPIRED))
-            return events
-        self.last_place += 1
-        self.place[taker.order_id] = self.last_place
-        self.live[taker.order_id] = taker
+            most = self.rules[taker.market].quantity_lots_max
+            if _rest(taker) == 0 and (not taker.quote_value or taker.filled_lots == most):
+                return [*events, *self._end(taker, EndReason.FILLED)]
+        if taker.time_in_force in NEVER_RESTS or taker.price_ticks == 0:
+            return [*events, *self._end(taker, EndReason.REMAINDER_EXPIRED)]
+        taker = self._shown_anew(taker)
+        self._to_the_back(taker)
         return [*events, OrderRested(taker)]
 
+    def _shown_anew(self, order: Order) -> Order:
+        return replace(order, shown_lots=min(order.display_lots, _rest(order)))
+
+    def _wants(self, taker: Order, maker: Order) -> int:
+        if not taker.quote_value:
+            return _rest(taker)
+        rules, most = self.rules[taker.market], int(taker.quote_value)
+        lots = (most - int(taker.filled_value)) // maker.price_ticks
+        while taker.side == Side.BUY and lots > 0:
+            value = int(taker.filled_value) + lots * maker.price_ticks
+            if self.purse.with_fee(rules, taker, value) <= money(rules, most, 1):
+                break
+            lots -= 1
+        return max(min(lots, rules.quantity_lots_max - taker.filled_lots), 0)
+
     def _trade(self, maker: Order, taker: Order, events: list[Event]) -> Order:
-        lots = min(_rest(maker), _rest(taker))
+        there = maker.shown_lots if maker.display_lots else _rest(maker)
+        lots = min(there, self._wants(taker, maker))
         self.trades[maker.market] += 1
+        self.last_price[maker.market] = maker.price_ticks
         trade = TradeExecuted(
             market=maker.market,
             trade_id=self.trades[maker.market],
@@ -416,10 +521,21 @@ class Oracle:
         trade = replace(trade, maker_fee=fees[0], taker_fee=fees[1])
         self.purse.trade(rules, trade)
         events.append(trade)
-        maker = self.live[maker.order_id] = self._filled(maker, trade)
+        maker = self._filled(maker, trade)
+        if maker.display_lots:
+            maker = replace(maker, shown_lots=maker.shown_lots - lots)
+        self.live[maker.order_id] = maker
+        events += [*self._end_other_leg(maker), *self._end_other_leg(taker)]
         if _rest(maker) == 0:
-            events.append(self._end(maker, EndReason.FILLED))
-        return self._filled(taker, trade)
+            events += self._end(maker, EndReason.FILLED)
+        elif maker.display_lots and maker.shown_lots == 0:
+            maker = self._shown_anew(maker)
+            self._to_the_back(maker)
+            events.append(OrderReplenished(maker))
+        taker = self._filled(taker, trade)
+        if taker.quote_value:
+            return replace(taker, quantity_lots=taker.filled_lots)
+        return taker
 
     def _filled(self, order: Order, trade: TradeExecuted) -> Order:
         return replace(
@@ -435,80 +551,51 @@ class Oracle:
         if mode == SelfTradePrevention.EXPIRE_TAKER:
             return taker, False
         if mode in (SelfTradePrevention.EXPIRE_MAKER, SelfTradePrevention.EXPIRE_BOTH):
-            events.append(self._end(maker, EndReason.SELF_TRADE))
+            events += self._end(maker, EndReason.SELF_TRADE)
             return taker, mode == SelfTradePrevention.EXPIRE_MAKER
         assert mode == SelfTradePrevention.DECREMENT
-        lots = min(_rest(maker), _rest(taker))
+        wanted = self._wants(taker, maker)
+        lots = min(_rest(maker), wanted)
         if _rest(maker) == lots:
-            events.append(self._end(maker, EndReason.SELF_TRADE))
+            events += self._end(maker, EndReason.SELF_TRADE)
         else:
             smaller = replace(self._touched(maker), quantity_lots=maker.quantity_lots - lots)
+            smaller = replace(smaller, shown_lots=min(smaller.shown_lots, _rest(smaller)))
             self.live[maker.order_id] = smaller
             events.append(OrderReduced(smaller))
-        if _rest(taker) == lots:
+        if wanted == lots:
             return taker, False
-        taker = replace(taker, quantity_lots=taker.quantity_lots - lots)
+        if taker.quote_value:
+            less = int(taker.quote_value) - lots * maker.price_ticks
+            taker = replace(taker, quote_value=str(less))
+        else:
+            taker = replace(taker, quantity_lots=taker.quantity_lots - lots)
         events.append(OrderReduced(taker))
         return taker, True
 
-    def _end(self, order: Order, reason: EndReason) -> OrderEnded:
+    # Ends
+
+    def _end(self, order: Order, reason: EndReason) -> list[Event]:
+        return [self._gone(order, reason), *self._end_other_leg(order)]
+
+    def _end_other_leg(self, order: Order) -> list[Event]:
+        if order.oco_order_id not in self.live:
+            return []
+        return [self._gone(self.live[order.oco_order_id], EndReason.OTHER_LEG)]
+
+    def _gone(self, order: Order, reason: EndReason) -> OrderEnded:
         self.live.pop(order.order_id, None)
         self.place.pop(order.order_id, None)
-        return OrderEnded(replace(self._touched(order), status=_STATUS[reason.name]), reason)
+        ended = replace(self._touched(order), status=_STATUS[reason.name], shown_lots=0)
+        return OrderEnded(ended, reason)
+
+    def _end_all(self, orders: list[Order], reason: EndReason) -> list[Event]:
+        """One after the other; one may take another along."""
+        events: list[Event] = []
+        for order in orders:
+            if order.order_id in self.live:
+                events += self._end(order, reason)
+        return events
 
     def _touched(self, order: Order) -> Order:
         return replace(order, updated_at_us=self.time_us, sequence=self.sequence)
-
-
-def _or(value: int | None, default: int) -> int:
-    return default if value is None else value
-
-
-def _is_name(text: str) -> bool:
-    return re.fullmatch(r"[A-Za-z0-9][A-Za-z0-9._-]*", text) is not None and len(text) <= 32
-
-
-def _require_rules(rules: MarketRules) -> None:
-    for field in ("market", "base", "quote"):
-        _require(_is_name(getattr(rules, field)), "bad_field", field)
-    _require(rules.base != rules.quote, "invalid_combination", "quote")
-    for field in ("tick_size_e18", "lot_size_e18"):
-        good = 1 <= getattr(rules, field) <= limits.SIZE_E18_MAX
-        _require(good, "out_of_range", field)
-    for noun, largest in (("price_ticks", 10**15), ("quantity_lots", 10**18)):
-        for field in (noun + "_min", noun + "_max"):
-            _require(1 <= getattr(rules, field) <= largest, "out_of_range", field)
-    _require(0 <= rules.notional_min < 2**63, "out_of_range", "notional_min")
-    for field in ("maker_fee_e8", "taker_fee_e8"):
-        _require(0 <= getattr(rules, field) <= 10**7, "out_of_range", field)
-    for noun in ("price_ticks", "quantity_lots"):
-        ordered = getattr(rules, noun + "_min") <= getattr(rules, noun + "_max")
-        _require(ordered, "invalid_combination", noun + "_max")
-
-
-def _require_sane(c: PlaceOrder, time_us: int) -> None:
-    printable = re.fullmatch(r"[ -~]{0,64}", c.client_order_id) is not None
-    _require(printable, "bad_field", "client_order_id")
-    _require(1 <= c.quantity_lots <= limits.QUANTITY_LOTS_MAX, "out_of_range", "quantity_lots")
-    immediate = c.time_in_force in _NEVER_RESTS
-    if c.type == OrderType.MARKET:
-        _require(c.price_ticks == 0, "invalid_combination", "price_ticks")
-        _require(immediate, "invalid_combination", "time_in_force")
-    else:
-        _require(1 <= c.price_ticks <= limits.PRICE_TICKS_MAX, "out_of_range", "price_ticks")
-    _require(not (immediate and c.post_only), "invalid_combination", "post_only")
-    if c.time_in_force == TimeInForce.GTD:
-        _require(c.expires_at_us != 0, "invalid_combination", "expires_at_us")
-        good = time_us < c.expires_at_us <= limits.TIME_US_MAX
-        _require(good, "out_of_range", "expires_at_us")
-    else:
-        _require(c.expires_at_us == 0, "invalid_combination", "expires_at_us")
-
-
-def _require_terms(rules: MarketRules, type_: OrderType, price: int, lots: int) -> None:
-    in_range = rules.quantity_lots_min <= lots <= rules.quantity_lots_max
-    _require(in_range, "out_of_range", "quantity_lots")
-    if type_ == OrderType.LIMIT:
-        in_range = rules.price_ticks_min <= price <= rules.price_ticks_max
-        _require(in_range, "out_of_range", "price_ticks")
-        _require(price * lots >= rules.notional_min, "min_notional", "quantity_lots")

@@ -7,7 +7,6 @@ its live orders need; its `free` is what it owns less that.
 from __future__ import annotations
 
 import re
-from collections.abc import Iterable
 
 from raft_exchange.matching.messages import (
     ANONYMOUS,
@@ -80,22 +79,36 @@ class Purse:
             return 0
         if order.side == Side.SELL:
             return goods(rules, rest)
-        assert order.type == OrderType.LIMIT
+        if order.price_ticks == 0:
+            assert order.type == OrderType.STOP, "a stop that will be a market buy: nothing yet"
+            return 0
         return self.price(rules, order, money(rules, order.price_ticks, rest))
 
     def price(self, rules: MarketRules, order: Order, paid: int) -> int:
         """Return what buying for `paid` may cost an order at most."""
         maker_rate, taker_rate = self.rates[order.order_id]
         rate = maker_rate if order.post_only else max(maker_rate, taker_rate)
+        if order.price_ticks == 0:
+            rate = taker_rate
         return paid + paid * rate // 10**8
 
-    def balances(self, rules: dict[str, MarketRules], live: Iterable[Order]) -> Balances:
+    def with_fee(self, rules: MarketRules, taker: Order, value: int) -> int:
+        """Return what a taker's purchases cost, the fee on their sum included."""
+        paid = money(rules, value, 1)
+        return paid + paid * self.rates[taker.order_id][1] // 10**8
+
+    def balances(self, rules: dict[str, MarketRules], live: dict[int, Order]) -> Balances:
         """Return (free, held) of each account and asset, in units of 10^-36."""
         held: dict[tuple[str, str], int] = {}
-        for order in live:
+        for order in live.values():
             market = rules[order.market]
             key = order.account, market.quote if order.side == Side.BUY else market.base
-            held[key] = held.get(key, 0) + self.needs(market, order)
+            needs = self.needs(market, order)
+            if order.oco_order_id in live:  # two legs hold what the larger needs
+                other = self.needs(market, live[order.oco_order_id])
+                first = order.order_id < order.oco_order_id
+                needs = max(needs, other) if first else 0
+            held[key] = held.get(key, 0) + needs
         return {
             key: (owned - held.get(key, 0), held.get(key, 0)) for key, owned in self.owned.items()
         }

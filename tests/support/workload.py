@@ -10,11 +10,15 @@ import random
 from collections.abc import Callable, Iterator
 from typing import Final
 
+import msgspec
+
 from raft_exchange.matching.machine import Exchange
 from raft_exchange.matching.messages import (
     ANONYMOUS,
+    STOP_TYPES,
     AdvanceTime,
     AmendOrder,
+    CancelAfter,
     CancelAll,
     CancelOrder,
     ChangeMarket,
@@ -25,7 +29,9 @@ from raft_exchange.matching.messages import (
     MarketRules,
     MarketStatus,
     OrderType,
+    PlaceOco,
     PlaceOrder,
+    ReplaceOrder,
     SelfTradePrevention,
     Side,
     TimeInForce,
@@ -52,6 +58,9 @@ WEIGHTS: Final = {
     "place": 600,
     "cancel": 90,
     "amend": 160,
+    "oco": 30,
+    "replace": 40,
+    "cancel_after": 2,
     "time": 60,
     "cancel_all": 4,
     "change_market": 15,
@@ -93,6 +102,9 @@ def commands(seed: int, count: int) -> Iterator[Command]:
         "place": trader.place,
         "cancel": trader.cancel,
         "amend": trader.amend,
+        "oco": trader.oco,
+        "replace": trader.replace,
+        "cancel_after": trader.cancel_after,
         "time": trader.time,
         "cancel_all": trader.cancel_all,
         "change_market": trader.change_market,
@@ -131,26 +143,76 @@ class _Trader:
 
     def place(self) -> PlaceOrder:
         rng = self.random
-        market_order = rng.random() < 0.08
-        time_in_force = rng.choices(list(TimeInForce), (10, 3, 3, 4))[0]
-        if market_order:
-            time_in_force = rng.choice((TimeInForce.IOC, TimeInForce.FOK))
-        side = rng.choice(list(Side))
-        resting = time_in_force in (TimeInForce.GTC, TimeInForce.GTD)
-        gtd = time_in_force is TimeInForce.GTD
+        market = rng.choice(MARKETS)
+        return self._order(rng.choice(ACCOUNTS), market, rng.choice(list(Side)))
+
+    def _order(self, account: str, market: str, side: Side) -> PlaceOrder:
+        kind = self.random.choices(list(OrderType), (80, 8, 7, 9))[0]
+        return self._of_type(kind, account, market, side)
+
+    def _of_type(self, kind: OrderType, account: str, market: str, side: Side) -> PlaceOrder:
+        rng = self.random
+        immediate = (TimeInForce.IOC, TimeInForce.FOK)
+        times = {
+            OrderType.LIMIT: rng.choices(list(TimeInForce), (10, 3, 3, 4)),
+            OrderType.MARKET: [rng.choice(immediate)],
+            OrderType.STOP: [rng.choice((TimeInForce.GTC, TimeInForce.GTD))],
+            OrderType.STOP_LIMIT: rng.choices(list(TimeInForce), (10, 3, 0, 4)),
+        }
+        time_in_force = times[kind][0]
+        lots = rng.choice(QUANTITY_LOTS)
+        rests = kind in (OrderType.LIMIT, OrderType.STOP_LIMIT) and time_in_force not in immediate
+        by_quote = kind is OrderType.MARKET and time_in_force is TimeInForce.IOC
+        by_quote = by_quote and rng.random() < 0.5
         return PlaceOrder(
-            account=rng.choice(ACCOUNTS),
-            market=rng.choices(MARKETS, (1, 1))[0],
+            account=account,
+            market=market,
             side=side,
-            type=OrderType.MARKET if market_order else OrderType.LIMIT,
+            type=kind,
             time_in_force=time_in_force,
-            price_ticks=0 if market_order else rng.choice(PRICE_TICKS[side]),
-            quantity_lots=rng.choice(QUANTITY_LOTS),
-            expires_at_us=self.shadow.time_us + rng.randint(0, 400) if gtd else 0,
-            post_only=resting and rng.random() < 0.15,
+            price_ticks=rng.choice(PRICE_TICKS[side]) if "LIMIT" in kind.name else 0,
+            quantity_lots=0 if by_quote else lots,
+            expires_at_us=self._soon() if time_in_force is TimeInForce.GTD else 0,
+            post_only=rests and kind is OrderType.LIMIT and rng.random() < 0.15,
             self_trade_prevention=rng.choice((None, None, *SelfTradePrevention)),
             client_order_id=rng.choice(("", "", "", f"label {rng.randint(0, 9)}")),
+            stop_price_ticks=self._stop_price(market, side) if kind in STOP_TYPES else 0,
+            display_lots=rng.randint(1, lots) if rests and rng.random() < 0.25 else 0,
+            quote_value=str(rng.randint(50, 2_000)) if by_quote else "",
         )
+
+    def _soon(self) -> int:
+        return self.shadow.time_us + self.random.randint(0, 400)
+
+    def _stop_price(self, market: str, side: Side) -> int:
+        known = self.shadow.markets.get(market)
+        last = (known.book.last_price_ticks if known else 0) or 100
+        away = self.random.choice((-1, 0, 1, 1, 1, 2, 2, 3, 4))
+        return last + away if side is Side.BUY else max(last - away, 1)
+
+    def oco(self) -> PlaceOco:
+        rng = self.random
+        account, side = rng.choice(ACCOUNTS), rng.choice(list(Side))
+        market = rng.choice(MARKETS)
+        limit = self._of_type(OrderType.LIMIT, account, market, side)
+        stop = self._of_type(rng.choice(sorted(STOP_TYPES)), account, market, side)
+        if rng.random() < 0.05:
+            stop = self.place()
+        return PlaceOco(account, limit, stop)
+
+    def replace(self) -> ReplaceOrder:
+        rng = self.random
+        account, order_id = self._target()
+        market = rng.choice(MARKETS)
+        old = self.shadow.live.by_id.get(order_id)
+        order = self._order(account, market, rng.choice(list(Side)))
+        if old is not None and rng.random() < 0.3:
+            order = msgspec.structs.replace(order, client_order_id=old.client_order_id)
+        return ReplaceOrder(account, order_id, order)
+
+    def cancel_after(self) -> CancelAfter:
+        rng = self.random
+        return CancelAfter(rng.choice(ACCOUNTS), rng.choice((0, rng.randint(1, 300))))
 
     def cancel(self) -> CancelOrder:
         if self.random.random() < 0.2:
@@ -164,7 +226,12 @@ class _Trader:
         account, order_id = self._target()
         price = rng.choice((None, rng.choice(PRICE_TICKS[rng.choice(list(Side))])))
         quantity = rng.choice((None, rng.choice(QUANTITY_LOTS)))
-        return AmendOrder(account, order_id, price, quantity)
+        order = self.shadow.live.by_id.get(order_id)
+        stop_price = None
+        if order is not None and rng.random() < (0.6 if order.is_pending else 0.03):
+            stop_price = self._stop_price(order.market, order.side)
+            price = price if order.price_ticks else None
+        return AmendOrder(account, order_id, price, quantity, stop_price)
 
     def time(self) -> AdvanceTime:
         return AdvanceTime(max(0, self.shadow.time_us + self.random.randint(-3, 12)))
@@ -188,6 +255,7 @@ class _Trader:
             self_trade_prevention=rng.choice((None, *SelfTradePrevention)),
             maker_fee_e8=rng.choice((None, None, 0, 150_000)),
             taker_fee_e8=rng.choice((None, None, 0, 100_000)),
+            price_band_ppm=rng.choice((None, 0, 0, 0, 60_000)),
         )
 
     def transfer(self) -> Command:
@@ -206,27 +274,35 @@ class _Trader:
     def absurd(self) -> Command:
         """A command of a valid shape, any field of which may hold nonsense."""
         integer, text, rng = self._integer, self._text, self.random
-        kind = rng.randrange(9)
-        if kind == 0:
-            # The clock is left near now: nothing would be live ten thousand years on.
-            return AdvanceTime(rng.choice([n for n in ABSURD_INTEGERS if n < 10**9 or n > 10**18]))
-        if kind == 1:
-            return CreateAccount(text())
-        if kind == 2:
-            return CreateMarket(rules(text(), price_ticks_max=integer(), notional_min=integer()))
-        if kind == 3:
-            return ChangeMarket(text(), None, integer(), None, None, integer(), integer(), None)
-        if kind == 4:
-            return AmendOrder(text(), integer(), integer(), rng.choice((None, integer())))
-        if kind == 5:
-            return CancelOrder(text(), integer(), text())
-        if kind == 6:
-            return CancelAll(text(), text(), None)
-        if kind == 7:
-            amount = rng.choice(("0", "-1", "1", "1e3", "9" * 73, "9" * 72, "1" * 5_000, text()))
-            transfer_id = rng.choice(("x", text()))
-            account = rng.choice((*ACCOUNTS, text()))
-            return rng.choice((Deposit, Withdraw))(account, "USD", amount, transfer_id)
+        order = self._absurd_order
+        # The clock is left near now: nothing would be live ten thousand years on.
+        times = [n for n in ABSURD_INTEGERS if n < 10**9 or n > 10**18]
+        makers: tuple[Callable[[], Command], ...] = (
+            lambda: AdvanceTime(rng.choice(times)),
+            lambda: CreateAccount(text()),
+            lambda: CreateMarket(rules(text(), price_ticks_max=integer(), notional_min=integer())),
+            lambda: CreateMarket(rules("LTC-EUR", price_band_ppm=integer())),
+            lambda: ChangeMarket(text(), None, integer(), None, None, integer(), integer(), None),
+            lambda: AmendOrder(text(), integer(), integer(), rng.choice((None, integer()))),
+            lambda: AmendOrder(*self._target(), None, None, integer()),
+            lambda: CancelOrder(text(), integer(), text()),
+            lambda: CancelAll(text(), text(), None),
+            lambda: CancelAfter(rng.choice((*ACCOUNTS, text())), integer()),
+            lambda: ReplaceOrder(rng.choice((*ACCOUNTS, text())), integer(), order()),
+            lambda: PlaceOco(rng.choice((*ACCOUNTS, text())), order(), self.place()),
+            self._absurd_transfer,
+            order,
+        )
+        return rng.choice(makers)()
+
+    def _absurd_transfer(self) -> Command:
+        rng, text = self.random, self._text
+        amount = rng.choice(("0", "-1", "1", "1e3", "9" * 73, "9" * 72, "1" * 5_000, text()))
+        transfer_id, account = rng.choice(("x", text())), rng.choice((*ACCOUNTS, text()))
+        return rng.choice((Deposit, Withdraw))(account, "USD", amount, transfer_id)
+
+    def _absurd_order(self) -> PlaceOrder:
+        integer, text, rng = self._integer, self._text, self.random
         return PlaceOrder(
             account=rng.choice((*ACCOUNTS, text())),
             market=rng.choice((*MARKETS, text())),
@@ -239,6 +315,9 @@ class _Trader:
             post_only=rng.choice((False, True)),
             self_trade_prevention=rng.choice((None, *SelfTradePrevention)),
             client_order_id=text(),
+            stop_price_ticks=rng.choice((0, 0, 100, integer())),
+            display_lots=rng.choice((0, 0, 2, integer())),
+            quote_value=rng.choice(("", "", "", str(integer()), text())),
         )
 
     def _integer(self) -> int:
