@@ -9,6 +9,7 @@ from aiohttp import web
 
 from raft_exchange.gateway import (
     cluster,
+    compound_orders,
     forming,
     health,
     introduction,
@@ -37,6 +38,9 @@ from raft_exchange.metrics import ExchangeFigures
 ROUTES: Final[tuple[tuple[str, str, Handler], ...]] = (
     ("POST", "/v1/orders", orders.post_order),
     ("POST", "/v1/orders/batch", orders.post_batch),
+    ("POST", "/v1/orders/oco", compound_orders.post_oco),
+    ("POST", "/v1/orders/{order_id}/replace", compound_orders.post_replace),
+    ("POST", "/v1/cancel-after", compound_orders.post_cancel_after),
     ("PATCH", "/v1/orders/{order_id}", orders.patch_order),
     ("DELETE", "/v1/orders/{order_id}", orders.delete_order),
     ("DELETE", "/v1/orders/by-client-id/{client_order_id:.+}", orders.delete_by_client_id),

@@ -48,10 +48,23 @@ def parse_steps_up(text: str, step_e36: int) -> int:
     Raises:
         NotANumber: as `parse_steps`.
     """
+    return -_floor(text, step_e36, sign=-1)
+
+
+def parse_steps_down(text: str, step_e36: int) -> int:
+    """Return the greatest number of steps of `step_e36` (in 10^-36) that is at most `text`.
+
+    Raises:
+        NotANumber: as `parse_steps`.
+    """
+    return _floor(text, step_e36, sign=1)
+
+
+def _floor(text: str, step_e36: int, *, sign: int) -> int:
     digits, places = _parse(text)
     if places <= 36:
-        return -(-digits * _power(36 - places) // step_e36)
-    return -(-digits // (step_e36 * _power(places - 36)))
+        return sign * digits * _power(36 - places) // step_e36
+    return sign * digits // (step_e36 * _power(places - 36))
 
 
 def _parse(text: str) -> tuple[int, int]:

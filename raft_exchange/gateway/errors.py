@@ -48,6 +48,8 @@ class ErrorCode(StrEnum):
     TOO_MANY_ORDERS = "too_many_orders"
     INSUFFICIENT_FUNDS = "insufficient_funds"
     LIMIT_REACHED = "limit_reached"
+    STOP_WOULD_TRIGGER = "stop_would_trigger"
+    PRICE_BAND = "price_band"
     INTERNAL_ERROR = "internal_error"
     NO_LEADER = "no_leader"
     OVERLOADED = "overloaded"
@@ -94,6 +96,8 @@ KINDS: Final[Mapping[ErrorCode, Kind]] = {
     ErrorCode.TOO_MANY_ORDERS: Kind(422, "The account has too many open orders"),
     ErrorCode.INSUFFICIENT_FUNDS: Kind(422, "The account has too little"),
     ErrorCode.LIMIT_REACHED: Kind(422, "A limit of the exchange is reached"),
+    ErrorCode.STOP_WOULD_TRIGGER: Kind(422, "The stop price is passed already"),
+    ErrorCode.PRICE_BAND: Kind(422, "The price is too far from the last trade"),
     ErrorCode.INTERNAL_ERROR: Kind(500, "The node has a bug"),
     ErrorCode.NO_LEADER: Kind(503, "The cluster has no leader at the moment"),
     ErrorCode.OVERLOADED: Kind(503, "The node has too much to do"),

@@ -50,6 +50,16 @@ PUBLIC_FIELDS: Final = (
 )
 
 
+def is_public(event: Event) -> bool:
+    """Say whether anybody may see an event: not what a stop or an iceberg keeps to itself.
+
+    Of these the trades are public, and what the book shows.
+    """
+    if isinstance(event, OrderEvent):
+        return not event.order.stop_price_ticks and not event.order.display_lots
+    return type(event) is TradeExecuted
+
+
 class EventFeed:
     """Publishes what is applied, while anybody listens."""
 
@@ -69,7 +79,7 @@ class EventFeed:
         self._previous = None
 
     def _publish(self, result: Result, time_us: int) -> None:
-        events = [e for e in result.events if type(e) in ORDER_EVENTS or type(e) is TradeExecuted]
+        events = [event for event in result.events if is_public(event)]
         if not events:
             return
         if self.publisher.subscriber_count:

@@ -134,7 +134,9 @@ async def create_order_request(context: Context, payload: object) -> object:
     result = await _place(context, market, words, key="")
     accepted = result.events[0]
     assert isinstance(accepted, OrderAccepted), accepted
-    trades = [event for event in result.events if isinstance(event, TradeExecuted)]
+    order_id = accepted.order.order_id
+    executed = [event for event in result.events if isinstance(event, TradeExecuted)]
+    trades = [event for event in executed if event.taker_order_id == order_id]
     filled_lots = sum(trade.quantity_lots for trade in trades)
     status = "PARTIAL_MATCHED" if trades else "OPEN"
     created_on = format_time_us(accepted.order.created_at_us)[:-4] + "Z"  # milliseconds, as theirs

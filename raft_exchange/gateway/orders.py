@@ -40,6 +40,7 @@ from raft_exchange.gateway.submission import (
     submit_batch,
     write_headers,
 )
+from raft_exchange.marketdata.orders import filled_further
 from raft_exchange.marketdata.trades import Trade
 from raft_exchange.matching.filters import is_name
 from raft_exchange.matching.limits import CLIENT_ORDER_ID_BYTES_MAX, INT64_MAX
@@ -54,30 +55,36 @@ from raft_exchange.matching.messages import (
     OrderAmended,
     OrderEnded,
     OrderReduced,
+    OrderReplenished,
     OrderRested,
     PlaceOrder,
     RejectCode,
+    StopElected,
+    StopPlaced,
     TradeExecuted,
 )
 from raft_exchange.sequencer.idempotency import fingerprint
 from raft_exchange.sequencer.outcome import Committed
 
 BATCH_ORDERS_MAX: Final = 500
-_NEW_VIEWS: Final = (OrderRested, OrderEnded, OrderReduced)
+_VIEWS: Final = (
+    *(OrderAccepted, OrderAmended, OrderRested, OrderEnded, OrderReduced, OrderReplenished),
+    *(StopPlaced, StopElected),
+)
 
 
 async def post_order(request: web.Request) -> web.Response:
     """Place one order."""
     context = request.app[CONTEXT]
     envelope = envelope_of(request)
-    is_dry_run = _is_dry_run(request)
+    dry_run = is_dry_run(request)
     body = await json_object(request)
     known_fields(body, ORDER_FIELDS)
     rules = (await market_named(context, body.get("market"))).rules
     command = place_order(body, rules, account=envelope.account)
-    if is_dry_run:
+    if dry_run:
         order = rehearse_place(command, context.marketdata, sent=body)
-        return answer(_rehearsed(order, rules), headers=read_headers(context))
+        return answer(rehearsed(order, rules), headers=read_headers(context))
     result = await submit(context, envelope, command)
     return answer(order_result(result, rules, sent=body), status=201, headers=write_headers(result))
 
@@ -153,21 +160,21 @@ def _batch_answer(
 
 
 async def patch_order(request: web.Request) -> web.Response:
-    """Change price, total quantity or both of a live order."""
+    """Change price, stop price or total quantity of a live order, or several of them."""
     context = request.app[CONTEXT]
     order_id = order_id_of(request)
     envelope = envelope_of(request)
-    is_dry_run = _is_dry_run(request)
+    dry_run = is_dry_run(request)
     body = await json_object(request)
     known_fields(body, AMEND_FIELDS)
     order = await own_order(context, order_id, account=envelope.account)
     if order is not None:
         rules = context.marketdata.markets[order.market].rules
         command = amend_order(body, rules, account=envelope.account, order_id=order_id)
-        if is_dry_run:
+        if dry_run:
             amended = rehearse_amend(command, order, context.marketdata, sent=body)
-            return answer(_rehearsed(amended, rules), headers=read_headers(context))
-    elif envelope.idempotency_key and not is_dry_run:
+            return answer(rehearsed(amended, rules), headers=read_headers(context))
+    elif envelope.idempotency_key and not dry_run:
         command, rules = _amend_again(context, envelope, body, order_id=order_id)
     else:
         raise _not_amendable(context, order_id)
@@ -308,17 +315,31 @@ def order_result(result: Committed, rules: MarketRules, *, sent: Json) -> View:
     if isinstance(first, CommandRefused):
         raise refusal(first, result, sent=sent, rules=rules)
     assert isinstance(first, OrderAccepted | OrderAmended | OrderEnded), first
-    order = first.order
+    order, trades = order_outcome(result, first.order)
+    shown = [trade_view(trade, rules) for trade in trades]
+    return {"order": order_view(order, rules), "trades": shown, "sequence": result.sequence}
+
+
+def order_outcome(result: Committed, order: Order) -> tuple[Order, list[Trade]]:
+    """Return how an order stands at the end of its command, and its own trades.
+
+    What stops made of it that it elected counts: it may have rested and traded as a maker.
+    """
     trades = []
-    for event in result.events[1:]:
+    for event in result.events:
         if isinstance(event, TradeExecuted):
-            trades.append(trade_view(Trade(event, result.time_us, result.sequence), rules))
-        elif isinstance(event, _NEW_VIEWS) and event.order.order_id == order.order_id:
+            if order.order_id in (event.maker_order_id, event.taker_order_id):
+                trades.append(Trade(event, result.time_us, result.sequence))
+            if order.order_id == event.maker_order_id:
+                order = filled_further(
+                    order, event, time_us=result.time_us, sequence=result.sequence
+                )
+        elif isinstance(event, _VIEWS) and event.order.order_id == order.order_id:
             order = event.order
-    return {"order": order_view(order, rules), "trades": trades, "sequence": result.sequence}
+    return order, trades
 
 
-def _rehearsed(order: Order, rules: MarketRules) -> View:
+def rehearsed(order: Order, rules: MarketRules) -> View:
     """Return the answer to a dry run: what only sequencing can give is null."""
     view = order_view(order, rules)
     if not order.order_id:
@@ -326,7 +347,12 @@ def _rehearsed(order: Order, rules: MarketRules) -> View:
     return {"order": view, "trades": [], "sequence": None}
 
 
-def _is_dry_run(request: web.Request) -> bool:
+def is_dry_run(request: web.Request) -> bool:
+    """Say whether the command is only to be checked.
+
+    Raises:
+        Problem: `bad_field`.
+    """
     text = query_of(request, ("dry_run",)).get("dry_run", "false")
     if text not in ("true", "false"):
         raise bad_parameter("dry_run", text, ["true", "false"])

@@ -5,15 +5,22 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import Final
 
-from raft_exchange.gateway.decimals import format_e36
+from raft_exchange.gateway.decimals import E18, format_e18, format_e36
 from raft_exchange.gateway.errors import ErrorCode, Problem
+from raft_exchange.gateway.rendering import MILLION
 from raft_exchange.gateway.schema import price_range, quantity_range
+from raft_exchange.matching.limits import ICEBERG_TRANCHES_MAX
 from raft_exchange.matching.messages import CommandRefused, MarketRules, RejectCode
 from raft_exchange.sequencer.outcome import Committed
 
 PUBLIC_FIELDS: Final = {
     "price_ticks": "price",
     "quantity_lots": "quantity",
+    "stop_price_ticks": "stop_price",
+    "display_lots": "display_quantity",
+    "quote_value": "quote_quantity",
+    "price_band_ppm": "price_band",
+    "after_us": "seconds",
     "expires_at_us": "expires_at",
     "tick_size_e18": "tick_size",
     "lot_size_e18": "lot_size",
@@ -49,6 +56,8 @@ DETAILS: Final[Mapping[RejectCode, str]] = {
     RejectCode.TOO_MANY_ORDERS: "the account may have no more open orders in this market",
     RejectCode.INSUFFICIENT_FUNDS: "the account has less free than this would hold or take",
     RejectCode.LIMIT_REACHED: "the exchange takes no more of these",
+    RejectCode.STOP_WOULD_TRIGGER: "the last trade has passed the stop price already",
+    RejectCode.PRICE_BAND: "the price is further from the last trade than the market allows",
 }
 
 
@@ -67,17 +76,25 @@ def refusal(
         sent: what the client sent, by public name.
         rules: the market's, where one was named.
     """
-    field = PUBLIC_FIELDS.get(event.field, event.field)
+    leg, dot, name = event.field.rpartition(".")
+    field = PUBLIC_FIELDS.get(name, name)
+    if dot:  # one of the two orders of an OCO
+        sent = _member(sent, leg)
     problem = Problem(
         ErrorCode(event.code.value),
         DETAILS[event.code],
-        field=field,
+        field=f"{leg}.{field}" if dot else field,
         value=sent.get(field),
         allowed=_allowed(event.code, field, rules),
         sequence=None if result is None else result.sequence,
     )
     problem.replayed = result is not None and result.replayed
     return problem
+
+
+def _member(sent: Mapping[str, object], name: str) -> Mapping[str, object]:
+    found = sent.get(name)
+    return found if isinstance(found, Mapping) else {}
 
 
 def _allowed(code: RejectCode, field: str, rules: MarketRules | None) -> str | None:
@@ -89,6 +106,13 @@ def _allowed(code: RejectCode, field: str, rules: MarketRules | None) -> str | N
         return price_range(rules)
     if code is RejectCode.OUT_OF_RANGE and field == "quantity":
         return quantity_range(rules)
+    if code is RejectCode.OUT_OF_RANGE and field == "stop_price":
+        return price_range(rules)
+    if code is RejectCode.OUT_OF_RANGE and field == "display_quantity":
+        return f"up to the quantity, and at least 1/{ICEBERG_TRANCHES_MAX} of it"
+    if code is RejectCode.PRICE_BAND:
+        band = format_e18(rules.price_band_ppm * E18 // MILLION)
+        return f"within {band} of the last trade's price, for a stop of its stop price"
     if code is RejectCode.MIN_NOTIONAL:
         amount = format_e36(rules.notional_min * rules.tick_size_e18 * rules.lot_size_e18)
         return f"price x quantity of at least {amount} {rules.quote}"

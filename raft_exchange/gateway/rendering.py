@@ -11,7 +11,7 @@ from typing import Final
 import msgspec
 from aiohttp import web
 
-from raft_exchange.gateway.decimals import divide_half_even, format_e18, format_e36
+from raft_exchange.gateway.decimals import E18, divide_half_even, format_e18, format_e36
 from raft_exchange.gateway.times import format_time_us
 from raft_exchange.marketdata.trades import Trade
 from raft_exchange.matching.messages import (
@@ -26,6 +26,7 @@ from raft_exchange.matching.messages import (
 )
 
 JSON_TYPE: Final = "application/json"
+MILLION: Final = 10**6
 
 _SIDE: Final = [side.name.lower() for side in Side]
 _TYPE: Final = [type_.name.lower() for type_ in OrderType]
@@ -56,7 +57,7 @@ def average_price(order: Order, tick_size_e18: int) -> str | None:
 
 
 def order_view(order: Order, rules: MarketRules) -> View:
-    """Return an order as JSON shows it. `price` is null for a market order."""
+    """Return an order as JSON shows it. `price` is null for an order without one."""
     tick, lot = rules.tick_size_e18, rules.lot_size_e18
     return {
         "order_id": str(order.order_id),
@@ -67,12 +68,16 @@ def order_view(order: Order, rules: MarketRules) -> View:
         "type": _TYPE[order.type],
         "time_in_force": _TIME_IN_FORCE[order.time_in_force],
         "price": format_e18(order.price_ticks * tick) if order.price_ticks else None,
-        "stop_price": None,
+        "stop_price": format_e18(order.stop_price_ticks * tick) if order.stop_price_ticks else None,
         "quantity": format_e18(order.quantity_lots * lot),
         "filled_quantity": format_e18(order.filled_lots * lot),
         "remaining_quantity": format_e18((order.quantity_lots - order.filled_lots) * lot),
         "average_price": average_price(order, tick),
-        "display_quantity": None,
+        "display_quantity": format_e18(order.display_lots * lot) if order.display_lots else None,
+        "quote_quantity": format_e36(int(order.quote_value) * tick * lot)
+        if order.quote_value
+        else None,
+        "oco_order_id": str(order.oco_order_id) if order.oco_order_id else None,
         "expires_at": format_time_us(order.expires_at_us) if order.expires_at_us else None,
         "post_only": order.post_only,
         "self_trade_prevention": _SELF_TRADE_PREVENTION[order.self_trade_prevention],
@@ -114,6 +119,9 @@ def market_view(rules: MarketRules, status: MarketStatus) -> View:
         "max_quantity": format_lots(rules.quantity_lots_max, lot),
         "min_notional": format_e36(rules.notional_min * tick * lot),
         "self_trade_prevention": _SELF_TRADE_PREVENTION[rules.self_trade_prevention],
+        "price_band": format_e18(rules.price_band_ppm * E18 // MILLION)
+        if rules.price_band_ppm
+        else None,
         "status": _MARKET_STATUS[status],
     }
 

@@ -8,7 +8,13 @@ from __future__ import annotations
 
 from typing import Final
 
-from raft_exchange.gateway.decimals import NotANumber, parse_steps_up
+from raft_exchange.gateway.decimals import (
+    E18,
+    NotANumber,
+    format_e36,
+    parse_steps_down,
+    parse_steps_up,
+)
 from raft_exchange.gateway.errors import ErrorCode, Problem
 from raft_exchange.gateway.fields import (
     NUMBER_FORM,
@@ -23,16 +29,20 @@ from raft_exchange.gateway.fields import (
     steps,
     time_us,
 )
-from raft_exchange.gateway.rendering import format_lots, format_ticks
+from raft_exchange.gateway.rendering import MILLION, format_lots, format_ticks
 from raft_exchange.matching.limits import (
+    CANCEL_AFTER_US_MAX,
     CLIENT_ORDER_ID_BYTES_MAX,
     INT64_MAX,
+    PRICE_BAND_PPM_MAX,
     PRICE_TICKS_MAX,
     QUANTITY_LOTS_MAX,
     SIZE_E18_MAX,
 )
 from raft_exchange.matching.messages import (
+    STOP_TYPES,
     AmendOrder,
+    CancelAfter,
     ChangeMarket,
     MarketRules,
     MarketStatus,
@@ -51,12 +61,15 @@ MARKET_STATUSES: Final = {status.name.lower(): status for status in MarketStatus
 
 ORDER_FIELDS: Final = (
     *("market", "side", "type", "quantity", "price", "time_in_force", "expires_at", "post_only"),
-    *("self_trade_prevention", "client_order_id"),
+    *("self_trade_prevention", "client_order_id", "stop_price", "display_quantity"),
+    "quote_quantity",
 )
-AMEND_FIELDS: Final = ("price", "quantity")
+OCO_FIELDS: Final = ("limit", "stop")
+AMEND_FIELDS: Final = ("price", "quantity", "stop_price")
+CANCEL_AFTER_FIELDS: Final = ("seconds",)
 LIMIT_FIELDS: Final = (
     *("min_price", "max_price", "min_quantity", "max_quantity", "min_notional"),
-    "self_trade_prevention",
+    *("self_trade_prevention", "price_band"),
 )
 MARKET_FIELDS: Final = ("market", "base", "quote", "tick_size", "lot_size", *LIMIT_FIELDS)
 MARKET_CHANGE_FIELDS: Final = ("status", *LIMIT_FIELDS)
@@ -80,18 +93,48 @@ def quantity_range(rules: MarketRules) -> str:
     return f"{lowest} to {highest} in steps of {step}"
 
 
-def _price_ticks(body: Json, rules: MarketRules) -> int | None:
-    ticks = steps(body, "price", rules.tick_size_e18, ErrorCode.OFF_TICK)
+def _price_ticks(body: Json, rules: MarketRules, field: str = "price") -> int | None:
+    ticks = steps(body, field, rules.tick_size_e18, ErrorCode.OFF_TICK)
     if ticks is not None and not 0 < ticks <= PRICE_TICKS_MAX:
-        raise out_of_range(body, "price", price_range(rules))
+        raise out_of_range(body, field, price_range(rules))
     return ticks
 
 
-def _quantity_lots(body: Json, rules: MarketRules) -> int | None:
-    lots = steps(body, "quantity", rules.lot_size_e18, ErrorCode.OFF_LOT)
+def _quantity_lots(body: Json, rules: MarketRules, field: str = "quantity") -> int | None:
+    lots = steps(body, field, rules.lot_size_e18, ErrorCode.OFF_LOT)
     if lots is not None and not 0 < lots <= QUANTITY_LOTS_MAX:
-        raise out_of_range(body, "quantity", quantity_range(rules))
+        raise out_of_range(body, field, quantity_range(rules))
     return lots
+
+
+def _quote_value(body: Json, rules: MarketRules) -> str:
+    """Return the most to spend, in whole units of tick x lot, rounded down; "" for none."""
+    sent = body.get("quote_quantity")
+    if sent is None:
+        return ""
+    step_e36 = rules.tick_size_e18 * rules.lot_size_e18
+    try:
+        value = parse_steps_down(sent if isinstance(sent, str) else "", step_e36)
+    except NotANumber:
+        raise bad_field(body, "quote_quantity", NUMBER_FORM) from None
+    if not 0 < value <= PRICE_TICKS_MAX * QUANTITY_LOTS_MAX:
+        allowed = f"at least {format_e36(step_e36)} {rules.quote}"
+        raise out_of_range(body, "quote_quantity", allowed)
+    return str(value)
+
+
+def _fits_type(body: Json, field: str, value: object, *, wanted: bool, allowed: str) -> None:
+    """Refuse a field that its order type needs and lacks, or has and cannot have."""
+    if wanted and value is None:
+        raise bad_field(body, field, NUMBER_FORM)
+    if not wanted and value is not None:
+        raise Problem(
+            ErrorCode.INVALID_COMBINATION,
+            f"an order of this type has no {field}",
+            field=field,
+            value=body.get(field),
+            allowed=allowed,
+        )
 
 
 def place_order(body: Json, rules: MarketRules, *, account: str) -> PlaceOrder:
@@ -102,24 +145,20 @@ def place_order(body: Json, rules: MarketRules, *, account: str) -> PlaceOrder:
     """
     side = required_choice(body, "side", SIDES)
     type_ = required_choice(body, "type", ORDER_TYPES)
-    quantity_lots = _quantity_lots(body, rules)
-    if quantity_lots is None:
+    quantity_lots, quote_value = _quantity_lots(body, rules), _quote_value(body, rules)
+    if quantity_lots is None and not quote_value:
         raise bad_field(body, "quantity", NUMBER_FORM)
     price_ticks = _price_ticks(body, rules)
-    is_limit = type_ is OrderType.LIMIT
-    if is_limit and price_ticks is None:
-        raise bad_field(body, "price", NUMBER_FORM)
-    if not is_limit and price_ticks is not None:
-        raise Problem(
-            ErrorCode.INVALID_COMBINATION,
-            "a market order has no price",
-            field="price",
-            value=body.get("price"),
-            allowed="no price, or type limit",
-        )
+    priced = type_ in (OrderType.LIMIT, OrderType.STOP_LIMIT)
+    allowed = "no price, or type limit or stop_limit"
+    _fits_type(body, "price", price_ticks, wanted=priced, allowed=allowed)
+    stop_price_ticks = _price_ticks(body, rules, "stop_price")
+    waits = type_ in STOP_TYPES
+    allowed = "no stop_price, or type stop or stop_limit"
+    _fits_type(body, "stop_price", stop_price_ticks, wanted=waits, allowed=allowed)
     time_in_force = choice(body, "time_in_force", TIMES_IN_FORCE)
     if time_in_force is None:
-        time_in_force = TimeInForce.GTC if is_limit else TimeInForce.IOC
+        time_in_force = TimeInForce.IOC if type_ is OrderType.MARKET else TimeInForce.GTC
     return PlaceOrder(
         account,
         rules.market,
@@ -127,11 +166,14 @@ def place_order(body: Json, rules: MarketRules, *, account: str) -> PlaceOrder:
         type_,
         time_in_force,
         price_ticks or 0,
-        quantity_lots,
+        quantity_lots or 0,
         time_us(body, "expires_at"),
         flag(body, "post_only"),
         choice(body, "self_trade_prevention", SELF_TRADE_PREVENTIONS),
         label(body, "client_order_id", CLIENT_ORDER_ID_BYTES_MAX),
+        stop_price_ticks or 0,
+        _quantity_lots(body, rules, "display_quantity") or 0,
+        quote_value,
     )
 
 
@@ -143,14 +185,37 @@ def amend_order(body: Json, rules: MarketRules, *, account: str, order_id: int) 
     """
     price_ticks = _price_ticks(body, rules)
     quantity_lots = _quantity_lots(body, rules)
-    if price_ticks is None and quantity_lots is None:
+    stop_price_ticks = _price_ticks(body, rules, "stop_price")
+    if price_ticks is None and quantity_lots is None and stop_price_ticks is None:
         raise Problem(
             ErrorCode.BAD_FIELD,
             "nothing to change was given",
             field="price",
             allowed=list(AMEND_FIELDS),
         )
-    return AmendOrder(account, order_id, price_ticks, quantity_lots)
+    return AmendOrder(account, order_id, price_ticks, quantity_lots, stop_price_ticks)
+
+
+def cancel_after(body: Json, *, account: str) -> CancelAfter:
+    """Return the command for the dead-man switch.
+
+    Raises:
+        Problem: `bad_field` or `out_of_range`.
+    """
+    after_us = steps(body, "seconds", E18 // MILLION, ErrorCode.OUT_OF_RANGE)
+    if after_us is None:
+        raise bad_field(body, "seconds", NUMBER_FORM)
+    if not 0 <= after_us <= CANCEL_AFTER_US_MAX:
+        raise out_of_range(body, "seconds", f"0 (disarm) to {CANCEL_AFTER_US_MAX // MILLION}")
+    return CancelAfter(account, after_us)
+
+
+def _price_band_ppm(body: Json) -> int | None:
+    ppm = steps(body, "price_band", E18 // MILLION, ErrorCode.OUT_OF_RANGE)
+    if ppm is not None and not 0 <= ppm <= PRICE_BAND_PPM_MAX:
+        most = PRICE_BAND_PPM_MAX // MILLION
+        raise out_of_range(body, "price_band", f"0 (none) to {most} times the last trade")
+    return ppm
 
 
 def _size_e18(body: Json, field: str) -> int:
@@ -208,6 +273,7 @@ def market_rules(body: Json) -> MarketRules:
         _bounded_steps(body, "max_quantity", lot, steps_max=QUANTITY_LOTS_MAX) or QUANTITY_LOTS_MAX,
         _notional_min(body, tick, lot) or 0,
         SelfTradePrevention.EXPIRE_TAKER if mode is None else mode,
+        price_band_ppm=_price_band_ppm(body) or 0,
     )
 
 
@@ -234,4 +300,5 @@ def change_market(body: Json, rules: MarketRules) -> ChangeMarket:
         _bounded_steps(body, "max_quantity", lot, steps_max=QUANTITY_LOTS_MAX),
         _notional_min(body, tick, lot),
         choice(body, "self_trade_prevention", SELF_TRADE_PREVENTIONS),
+        price_band_ppm=_price_band_ppm(body),
     )

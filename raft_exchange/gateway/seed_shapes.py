@@ -47,6 +47,9 @@ STATUSES: Final = {
     OrderStatus.FILLED: "filled",
     OrderStatus.CANCELED: "cancelled",
     OrderStatus.EXPIRED: "expired",
+    OrderStatus.REJECTED: "cancelled",
+    OrderStatus.PENDING: "open",
+    OrderStatus.TRIGGERED: "open",
 }
 """The seed's words; it had none for an order that ended with something left."""
 
@@ -118,11 +121,11 @@ def placed_view(result: Committed, rules: MarketRules, *, named: Named = str) ->
     remainder: Order | None = None
     trades: list[View] = []
     for event in result.events[1:]:
-        if isinstance(event, TradeExecuted):
+        if isinstance(event, TradeExecuted) and event.taker_order_id == order.order_id:
             trades.append(
                 seed_trade(Trade(event, result.time_us, result.sequence), rules, named=named)
             )
-        elif isinstance(event, OrderRested):
+        elif isinstance(event, OrderRested) and event.order.order_id == order.order_id:
             order = remainder = event.order
         elif isinstance(event, OrderEnded) and event.order.order_id == order.order_id:
             order = event.order
@@ -171,8 +174,8 @@ def _resting(context: Context, market: Market, side: Side, *, named: Named) -> l
 
 
 def seed_order(order: Order, rules: MarketRules, *, named: Named = str) -> View:
-    """Return an order; `quantity` is what is left of it."""
-    remaining = order.quantity_lots - order.filled_lots
+    """Return an order; `quantity` is what is left of it, of a resting iceberg what it shows."""
+    remaining = order.shown_lots or order.quantity_lots - order.filled_lots
     price = format_ticks(order.price_ticks, rules.tick_size_e18)
     return {
         "id": named(order.order_id),

@@ -529,9 +529,8 @@ class Oracle:
         if _rest(maker) == 0:
             events += self._end(maker, EndReason.FILLED)
         elif maker.display_lots and maker.shown_lots == 0:
-            maker = self._shown_anew(maker)
-            self._to_the_back(maker)
-            events.append(OrderReplenished(maker))
+            self._to_the_back(self._shown_anew(maker))
+            events.append(OrderReplenished(self.live[maker.order_id]))
         taker = self._filled(taker, trade)
         if taker.quote_value:
             return replace(taker, quantity_lots=taker.filled_lots)
