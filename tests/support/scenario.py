@@ -8,17 +8,25 @@ Times are microseconds, prices ticks, quantities lots; `#3` is order 3. Commands
     deposit|withdraw ACCOUNT AMOUNT ASSET TRANSFER
     change NAME [status=STATUS] [limits]
     buy|sell ACCOUNT LOTS [@ PRICE] [gtc|ioc|fok] [gtd=TIME] [post] [stp=MODE] [id=LABEL]
-    amend ACCOUNT #ORDER [LOTS] [@ PRICE]
+                          [stop=PRICE] [show=LOTS]
+    buy|sell ACCOUNT spend=VALUE
+    oco ACCOUNT buy|sell LOTS @ PRICE ... / buy|sell LOTS stop=PRICE ...
+    replace ACCOUNT #ORDER buy|sell LOTS ...
+    amend ACCOUNT #ORDER [LOTS] [@ PRICE] [stop=PRICE]
+    cancel-after ACCOUNT MICROSECONDS
     cancel ACCOUNT #ORDER|id=LABEL
     cancel-all ACCOUNT [buy|sell]
     time TIME
     book [NAME]
+    stops [NAME]
 
-Limits are min_price= max_price= min_quantity= max_quantity= min_notional= stp=. The market is
+Limits are min_price= max_price= min_quantity= max_quantity= min_notional= stp= band= (a band in
+percent). The market is
 BTC-USD unless `on=MARKET` says otherwise. A market that `settles` has a tick and a lot of 1; fees
 (maker_fee= taker_fee=) are in percent, amounts in whole units of the asset. An order without a
-price is a market order, `ioc` unless told. `book` prints the ladder, worst sell
-first; it is a look, not a command.
+price is a market order, `ioc` unless told, or with `stop=` a stop. `book` prints the ladder, worst
+sell first, of an iceberg what it shows and in brackets what it hides; `stops` prints who waits,
+oldest first: both are looks, not commands.
 """
 
 from __future__ import annotations
@@ -37,6 +45,9 @@ from raft_exchange.matching.messages import (
     AllCanceled,
     AmendOrder,
     BalanceChanged,
+    CancelAfter,
+    CancelAfterElapsed,
+    CancelAfterSet,
     CancelAll,
     CancelOrder,
     ChangeMarket,
@@ -49,15 +60,22 @@ from raft_exchange.matching.messages import (
     MarketChanged,
     MarketRules,
     MarketStatus,
+    Order,
     OrderAccepted,
     OrderAmended,
     OrderEnded,
     OrderReduced,
+    OrderReplenished,
     OrderRested,
+    OrderStatus,
     OrderType,
+    PlaceOco,
     PlaceOrder,
+    ReplaceOrder,
     SelfTradePrevention,
     Side,
+    StopElected,
+    StopPlaced,
     TimeAdvanced,
     TimeInForce,
     TradeExecuted,
@@ -116,6 +134,8 @@ def answer(exchange: Exchange, line: str) -> list[str]:
     words = shlex.split(line)
     if words[0] == "book":
         return ladder(exchange, words[1] if len(words) > 1 else DEFAULT_MARKET)
+    if words[0] == "stops":
+        return waiting(exchange, words[1] if len(words) > 1 else DEFAULT_MARKET)
     lines = []
     for command in read(words):
         lines += [write(event) for event in exchange.apply(command)]
@@ -136,7 +156,10 @@ def read(words: list[str]) -> list[Command]:
     readers: dict[str, Callable[[], Command]] = {
         "buy": lambda: _order(Side.BUY, plain, options),
         "sell": lambda: _order(Side.SELL, plain, options),
-        "amend": lambda: _amend(plain),
+        "oco": lambda: _oco(arguments),
+        "replace": lambda: _replace(arguments),
+        "cancel-after": lambda: CancelAfter(plain[0], int(plain[1])),
+        "amend": lambda: _amend(plain, options),
         "cancel": lambda: _cancel(plain, options),
         "cancel-all": lambda: _cancel_all(plain, options),
         "time": lambda: AdvanceTime(int(plain[0])),
@@ -149,9 +172,11 @@ def read(words: list[str]) -> list[Command]:
 
 
 def _order(side: Side, plain: list[str], options: dict[str, str]) -> PlaceOrder:
-    account, lots = plain[:2]
+    account, lots = (plain[0], "0") if "spend" in options else plain[:2]
     price = _price(plain)
-    default = TimeInForce.IOC if price is None else TimeInForce.GTC
+    waits = "stop" in options
+    types = (OrderType.STOP, OrderType.STOP_LIMIT) if waits else (OrderType.MARKET, OrderType.LIMIT)
+    default = TimeInForce.IOC if price is None and not waits else TimeInForce.GTC
     named = [TimeInForce[word.upper()] for word in plain if word in ("gtc", "ioc", "fok")]
     if "gtd" in options:
         named = [TimeInForce.GTD]
@@ -160,7 +185,7 @@ def _order(side: Side, plain: list[str], options: dict[str, str]) -> PlaceOrder:
         account=account,
         market=options.get("on", DEFAULT_MARKET),
         side=side,
-        type=OrderType.MARKET if price is None else OrderType.LIMIT,
+        type=types[price is not None],
         time_in_force=named[0] if named else default,
         price_ticks=price or 0,
         quantity_lots=int(lots),
@@ -168,17 +193,40 @@ def _order(side: Side, plain: list[str], options: dict[str, str]) -> PlaceOrder:
         post_only="post" in plain,
         self_trade_prevention=None if mode is None else SelfTradePrevention[mode.upper()],
         client_order_id=options.get("id", ""),
+        stop_price_ticks=int(options.get("stop", 0)),
+        display_lots=int(options.get("show", 0)),
+        quote_value=options.get("spend", ""),
     )
+
+
+def _oco(arguments: list[str]) -> PlaceOco:
+    account, *legs = arguments
+    middle = legs.index("/")
+    limit, stop = (_leg(account, leg) for leg in (legs[:middle], legs[middle + 1 :]))
+    return PlaceOco(account, limit, stop)
+
+
+def _leg(account: str, words: list[str]) -> PlaceOrder:
+    side, *terms = words
+    (order,) = read([side, account, *terms])
+    assert isinstance(order, PlaceOrder)
+    return order
+
+
+def _replace(arguments: list[str]) -> ReplaceOrder:
+    account, order, *words = arguments
+    return ReplaceOrder(account, _order_id(order), _leg(account, words))
 
 
 def _price(plain: list[str]) -> int | None:
     return int(plain[plain.index("@") + 1]) if "@" in plain else None
 
 
-def _amend(plain: list[str]) -> AmendOrder:
+def _amend(plain: list[str], options: dict[str, str]) -> AmendOrder:
     account, order, *terms = plain
     lots = int(terms[0]) if terms and terms[0] != "@" else None
-    return AmendOrder(account, _order_id(order), _price(terms), lots)
+    stop = int(options["stop"]) if "stop" in options else None
+    return AmendOrder(account, _order_id(order), _price(terms), lots, stop)
 
 
 def _cancel(plain: list[str], options: dict[str, str]) -> CancelOrder:
@@ -205,7 +253,7 @@ def _transfer(kind: type[Deposit | Withdraw], plain: list[str]) -> Deposit | Wit
 def _change(market: str, options: dict[str, str]) -> ChangeMarket:
     status = options.get("status")
     changes = dict.fromkeys(
-        (*LIMITS.values(), "self_trade_prevention", *FEES),
+        (*LIMITS.values(), "self_trade_prevention", *FEES, "price_band_ppm"),
     ) | _limits(options)
     return ChangeMarket(
         market=market,
@@ -220,6 +268,8 @@ def _limits(options: dict[str, str]) -> dict[str, object]:
     }
     if "stp" in options:
         limits["self_trade_prevention"] = SelfTradePrevention[options["stp"].upper()]
+    if "band" in options:
+        limits["price_band_ppm"] = int(Decimal(options["band"]) * 10**4)
     for word, field in zip(("maker_fee", "taker_fee"), FEES, strict=True):
         if word in options:
             limits[field] = int(Decimal(options[word]) * 10**6)
@@ -240,10 +290,6 @@ def write(event: Event) -> str:
             return f"time {event.time_us}"
         case CommandRefused():
             return f"refused {event.code} {event.field}".rstrip()
-        case AccountCreated():
-            return f"account {event.account}"
-        case MarketChanged():
-            return f"market {event.rules.market} {event.status.name.lower()}"
         case TradeExecuted():
             sides = f"maker=#{event.maker_order_id} taker=#{event.taker_order_id}"
             fees = f" fees {_amount(event.maker_fee)} {_amount(event.taker_fee)}"
@@ -251,18 +297,51 @@ def write(event: Event) -> str:
             return f"trade {sides} {event.quantity_lots} @ {event.price_ticks}{told}"
         case OrderAmended():
             place = "kept" if event.kept_place else "lost"
-            terms = f"{event.order.quantity_lots} @ {event.order.price_ticks}"
-            return f"amended #{event.order.order_id} to {terms}, {place} its place"
+            return f"amended #{event.order.order_id} to {_terms(event.order)}, {place} its place"
         case AllCanceled():
             return f"canceled {event.count} in all"
+        case (
+            AccountCreated()
+            | MarketChanged()
+            | TransferMade()
+            | BalanceChanged()
+            | CancelAfterSet()
+            | CancelAfterElapsed()
+        ):
+            return _write_account_event(event)
+        case _:
+            return _write_order_event(event)
+
+
+def _write_account_event(
+    event: AccountCreated
+    | MarketChanged
+    | TransferMade
+    | BalanceChanged
+    | CancelAfterSet
+    | CancelAfterElapsed,
+) -> str:
+    match event:
+        case AccountCreated():
+            return f"account {event.account}"
+        case MarketChanged():
+            return f"market {event.rules.market} {event.status.name.lower()}"
         case TransferMade():
             verb = "deposited" if event.is_deposit else "withdrew"
             return f"{verb} {_amount(event.amount)} {event.asset} in {event.first_sequence}"
         case BalanceChanged():
             amounts = f"{_amount(event.free)} free, {_amount(event.held)} held"
             return f"{event.account} {event.asset}: {amounts}"
-        case _:
-            return _write_order_event(event)
+        case CancelAfterSet():
+            return f"cancel-after {event.account} at {event.cancel_at_us}"
+        case CancelAfterElapsed():
+            return f"cancel-after {event.account} ended {event.count}"
+
+
+def _terms(order: Order) -> str:
+    price = f" @ {order.price_ticks}" if order.price_ticks else ""
+    waits = order.status is OrderStatus.PENDING
+    return f"{order.quantity_lots}{price}" + (f" stop={order.stop_price_ticks}" if waits else "")
 
 
 def _amount(units: str) -> str:
@@ -271,7 +350,13 @@ def _amount(units: str) -> str:
 
 
 def _write_order_event(
-    event: OrderAccepted | OrderRested | OrderReduced | OrderEnded,
+    event: OrderAccepted
+    | OrderRested
+    | OrderReduced
+    | OrderReplenished
+    | StopPlaced
+    | StopElected
+    | OrderEnded,
 ) -> str:
     order = event.order
     filled = f"{order.filled_lots}/{order.quantity_lots}"
@@ -279,9 +364,17 @@ def _write_order_event(
         case OrderAccepted():
             return f"accepted #{order.order_id}"
         case OrderRested():
-            return f"rested #{order.order_id} {order.quantity_lots - order.filled_lots}"
+            shown = f", shows {order.shown_lots}" if order.display_lots else ""
+            return f"rested #{order.order_id} {order.quantity_lots - order.filled_lots}{shown}"
+        case OrderReplenished():
+            return f"replenished #{order.order_id} shows {order.shown_lots}"
+        case StopPlaced():
+            return f"waits #{order.order_id} {_terms(order)}"
+        case StopElected():
+            return f"elected #{order.order_id}"
         case OrderReduced():
-            return f"reduced #{order.order_id} to {order.quantity_lots}"
+            left = f"value {order.quote_value}" if order.quote_value else order.quantity_lots
+            return f"reduced #{order.order_id} to {left}"
         case OrderEnded():
             status = f"{order.status.name.lower()} {filled}"
             return f"ended #{order.order_id} {status}: {event.reason.name.lower()}"
@@ -294,9 +387,19 @@ def ladder(exchange: Exchange, market: str) -> list[str]:
     return lines or ["empty"]
 
 
+def waiting(exchange: Exchange, market: str) -> list[str]:
+    """Return the stops of `market`, oldest first."""
+    stops = exchange.markets[market].stops.by_age()
+    lines = [f"{o.side.name.lower()} #{o.order_id} {_terms(o.view())}" for o in stops]
+    return lines or ["none"]
+
+
 def _levels(side: str, orders: BookSide) -> list[str]:
     levels: dict[int, list[str]] = {}
     for order in orders.orders():
         queue = levels.setdefault(order.price_ticks, [])
-        queue.append(f"#{order.order_id} {order.quantity_lots - order.filled_lots}")
+        left = order.quantity_lots - order.filled_lots
+        hidden = left - order.shown_lots
+        shown = f"{order.shown_lots} ({hidden})" if order.display_lots else str(left)
+        queue.append(f"#{order.order_id} {shown}")
     return [f"{side} @ {price}: {', '.join(queue)}" for price, queue in levels.items()]
