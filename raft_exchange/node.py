@@ -209,6 +209,11 @@ class Node:
         await listener.serve(make_app(context, front.introduce))
         logger.info("node %s of cluster %s", self._identity.node, self._identity.cluster_id)
 
+    @property
+    def is_leader(self) -> bool:
+        """Whether this node leads the group now."""
+        return bool(self._group.role == "leader")
+
     async def drain(self) -> None:
         """Hand over leadership, then finish and answer what was taken, all in the time allowed."""
         deadline_s = asyncio.get_running_loop().time() + self._settings.drain_seconds

@@ -12,7 +12,7 @@ import logging
 import random
 import signal
 import sys
-from collections.abc import Coroutine
+from collections.abc import Callable, Coroutine
 from contextlib import AsyncExitStack
 from functools import partial
 from typing import Final
@@ -20,20 +20,27 @@ from typing import Final
 import uvloop
 
 from grape import GrapeSettings
+from grape.link import Link
 from raft_exchange import collector
 from raft_exchange.descriptors import TooFewDescriptors, connections_affordable
 from raft_exchange.dht_network import DhtNetwork
-from raft_exchange.discovery import Discovery
+from raft_exchange.discovery import Discovery, living_pace
 from raft_exchange.exits import EXIT_FAILED, EXIT_OK, EXIT_STORAGE, EXIT_USAGE, fail
 from raft_exchange.forming import Forming
 from raft_exchange.gateway.app import make_forming_app
-from raft_exchange.gateway.context import Front
+from raft_exchange.gateway.context import Front, has_seed_surface
 from raft_exchange.gateway.context import Settings as GatewaySettings
+from raft_exchange.gateway.grenache import (
+    LEADER_SERVICES,
+    SEED_SERVICES,
+    exchange_service_name,
+)
+from raft_exchange.gateway.grenache_events import EVENTS_CHANNEL
 from raft_exchange.gateway.listener import Listener
 from raft_exchange.listening import WrongSetting, bind, blame, probe_tcp
 from raft_exchange.matching.versions import NewerVersion
 from raft_exchange.metrics import Metrics
-from raft_exchange.neighbourhood import Neighbourhood, Whereabouts
+from raft_exchange.neighbourhood import ANY_HOST, Neighbourhood, Whereabouts
 from raft_exchange.node import Node, now_us
 from raft_exchange.raft.driver import Driver
 from raft_exchange.raft.handshake import Credentials
@@ -45,9 +52,11 @@ from raft_exchange.raft.segments import JournalCorrupt
 from raft_exchange.raft.snapshot_store import SnapshotsUnusable
 from raft_exchange.raft.storage import PATH_ERRORS, Directory, DirectoryInUse, StorageFailed
 from raft_exchange.raft.transport import PeerTransport
+from raft_exchange.services import Services
 from raft_exchange.setting_values import url_endpoint
 from raft_exchange.settings import Settings
 
+LOOPBACK: Final = "127.0.0.1"
 SUBSCRIBERS_SHARE: Final = 8
 """One in so many connections may be a Grenache subscriber's."""
 
@@ -143,7 +152,12 @@ async def _serve(settings: Settings, secret: bytes, lifeline: int | None) -> Non
             if settings.history:
                 node.keep_history(partial(sign, secret))
             await node.start(stack, listener, front, subscribers_max=subscribers_max)
+            services = _services(settings, is_leader=lambda: node.is_leader)
+            stack.push_async_callback(services.close)
+            if has_seed_surface(front.settings):
+                services.start()
             await stop.wait()
+            await services.close()
             await node.drain()
     logger.info("stopped")
 
@@ -174,7 +188,7 @@ async def _look_around(
     settings: Settings, identity: IdentityFile, secret: bytes, stack: AsyncExitStack
 ) -> tuple[Discovery, Neighbourhood]:
     """Open the grape's ports and begin to look for the other nodes."""
-    http_url = settings.advertise_http_url or f"http://{settings.host}:{settings.http_port}"
+    http_url = _http_url(settings)
     raft_address = settings.advertise_raft_address or f"{settings.raft_host}:{settings.raft_port}"
     network = DhtNetwork(
         GrapeSettings(
@@ -202,6 +216,24 @@ async def _look_around(
     stack.push_async_callback(_end, looking)
     where = Whereabouts(expect=settings.expect, raft_address=raft_address, http_url=http_url)
     return discovery, Neighbourhood(identity, where, discovery, secret=secret)
+
+
+def _services(settings: Settings, *, is_leader: Callable[[], bool]) -> Services:
+    host = LOOPBACK if settings.grape_http_host == ANY_HOST else settings.grape_http_host
+    _, http_port = url_endpoint(_http_url(settings))
+    names = [*SEED_SERVICES, exchange_service_name(settings.cluster)]
+    return Services(
+        Link([f"http://{host}:{settings.grape_http_port}"]),
+        dict.fromkeys(names, http_port) | {EVENTS_CHANNEL: settings.pubsub_port},
+        leader_ports=dict.fromkeys(LEADER_SERVICES, http_port),
+        is_leader=is_leader,
+        interval_s=living_pace(settings.dht_peer_age_seconds).announce_s,
+    )
+
+
+def _http_url(settings: Settings) -> str:
+    """Return where others find this node's HTTP."""
+    return settings.advertise_http_url or f"http://{settings.host}:{settings.http_port}"
 
 
 async def _guarded(work: Coroutine[None, None, None]) -> None:
