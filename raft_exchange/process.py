@@ -152,12 +152,8 @@ async def _serve(settings: Settings, secret: bytes, lifeline: int | None) -> Non
             if settings.history:
                 node.keep_history(partial(sign, secret))
             await node.start(stack, listener, front, subscribers_max=subscribers_max)
-            services = _services(settings, is_leader=lambda: node.is_leader)
-            stack.push_async_callback(services.close)
-            if has_seed_surface(front.settings):
-                services.start()
-            await stop.wait()
-            await services.close()
+            async with _services(settings, is_leader=lambda: node.is_leader):
+                await stop.wait()
             await node.drain()
     logger.info("stopped")
 
@@ -219,13 +215,18 @@ async def _look_around(
 
 
 def _services(settings: Settings, *, is_leader: Callable[[], bool]) -> Services:
+    """Return what announces this node's services, where it has any."""
     host = LOOPBACK if settings.grape_http_host == ANY_HOST else settings.grape_http_host
     _, http_port = url_endpoint(_http_url(settings))
     names = [*SEED_SERVICES, exchange_service_name(settings.cluster)]
+    ports = dict.fromkeys(names, http_port) | {EVENTS_CHANNEL: settings.pubsub_port}
+    leader_ports = dict.fromkeys(LEADER_SERVICES, http_port)
+    if not has_seed_surface(_gateway_settings(settings, "")):
+        ports, leader_ports = {}, {}
     return Services(
         Link([f"http://{host}:{settings.grape_http_port}"]),
-        dict.fromkeys(names, http_port) | {EVENTS_CHANNEL: settings.pubsub_port},
-        leader_ports=dict.fromkeys(LEADER_SERVICES, http_port),
+        ports,
+        leader_ports=leader_ports,
         is_leader=is_leader,
         interval_s=living_pace(settings.dht_peer_age_seconds).announce_s,
     )

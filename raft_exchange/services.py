@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import Callable, Mapping
-from typing import Final
+from typing import Final, Self
 
 from grape.link import Announcement, Link
 
@@ -17,10 +17,10 @@ LEADER_POLL_S: Final = 0.2
 
 
 class Services:
-    """Announces services until closed.
+    """Announces services while its block runs.
 
     Args:
-        link: to the grape at this node's own address; closed with this.
+        link: to the grape at this node's own address; closed at the end.
         ports: each service and the port where it is.
         leader_ports: the same for what only a leader answers.
         is_leader: whether this node leads now.
@@ -43,13 +43,14 @@ class Services:
         self._interval_s = interval_s
         self._task: asyncio.Task[None] | None = None
 
-    def start(self) -> None:
+    async def __aenter__(self) -> Self:
         """Begin to announce."""
         self._announce(self._ports)
         self._task = asyncio.create_task(self._follow_leadership(), name="announce services")
+        return self
 
-    async def close(self) -> None:
-        """Announce nothing any more. Idempotent."""
+    async def __aexit__(self, *_: object) -> None:
+        """Announce nothing any more."""
         if self._task is not None:
             self._task.cancel()
             await asyncio.wait([self._task])

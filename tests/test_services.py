@@ -32,15 +32,13 @@ async def test_the_leaders_services_are_announced_while_it_leads() -> None:
             is_leader=lambda: leads,
             interval_s=0.2,
         )
-        services.start()
-        assert [port for _, port in await found(other, "a", 1)] == [1_111]
-        assert [port for _, port in await found(other, "b", 1)] == [2_222]
-        assert await other.lookup("c") == []
-        leads = True
-        assert [port for _, port in await found(other, "c", 1)] == [3_333]
-        leads = False
-        await found(other, "c", 0)
-        assert len(await other.lookup("a")) == 1
-        await services.close()
+        async with services:
+            assert [port for _, port in await found(other, "a", 1)] == [1_111]
+            assert [port for _, port in await found(other, "b", 1)] == [2_222]
+            assert await other.lookup("c") == []
+            leads = True
+            assert [port for _, port in await found(other, "c", 1)] == [3_333]
+            leads = False
+            await found(other, "c", 0)
+            assert len(await other.lookup("a")) == 1
         await found(other, "a", 0)
-        await services.close()
