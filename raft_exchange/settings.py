@@ -176,7 +176,7 @@ OPTIONS: Final = (
     Option(
         "snapshot_entries",
         whole(10, 10_000_000),
-        "100000",
+        "50000",
         "10-10000000 log entries",
         "a snapshot is written and the log shortened after so many entries",
     ),

@@ -47,7 +47,7 @@ class Pace(msgspec.Struct, frozen=True):
     `place` counts from 0 among `members`.
     """
 
-    entries: int = 100_000
+    entries: int = 50_000
     bytes: int = 128 * 1024 * 1024
     place: int = 0
     members: int = 1
