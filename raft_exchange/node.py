@@ -106,7 +106,7 @@ class Node:
     def _make_group(self) -> Group:
         return Group(
             self_id=self._identity.node,
-            member_ids=self._identity.founders,
+            founders=self._identity.founders,
             journal=self._journal,
             transport=self._transport,
             timing=Timing(),
@@ -198,9 +198,7 @@ class Node:
         stack.callback(self._snapshots.stop)
         stack.callback(self._witness.stop)
         stack.callback(self._driver.stop)
-        for id_ in self._identity.founders:
-            if id_ != self._identity.node:
-                self._transport.addNode(self._group.node(id_))
+        self._group.connect_members()
         self._driver.start(self._tick)
         front.metrics.watch_node(self._figures)
         context = Context(

@@ -22,7 +22,9 @@ from typing import Final, Protocol
 
 import msgspec
 
+from raft_exchange.raft.entries import Position
 from raft_exchange.raft.journal import Journal
+from raft_exchange.raft.membership import Configuration
 from raft_exchange.raft.snapshot_file import Header, Image, SnapshotDamaged, encode, header_of
 from raft_exchange.raft.snapshot_receiving import RECEIVED, SnapshotReceiving
 from raft_exchange.raft.snapshot_store import SnapshotStore, SnapshotsUnusable
@@ -158,23 +160,36 @@ class Snapshots:
         """Return whether a snapshot is being written."""
         return self._file is not None
 
+    def set_place(self, place: int, members: int) -> None:
+        """Note this member's place among the members: they write at different indexes."""
+        self._pace = msgspec.structs.replace(self._pace, place=place, members=members)
+
     def request(self) -> None:
         """Write a snapshot soon, due or not."""
         self._is_requested = True
 
-    def tick(self, *, index: int, log_bytes: int, is_sending: bool, now_s: float) -> None:
+    def tick(
+        self,
+        *,
+        index: int,
+        log_bytes: int,
+        configuration: Configuration,
+        is_sending: bool,
+        now_s: float,
+    ) -> None:
         """Do what is due: adopt or give up the one being written, begin the next.
 
         Args:
             index: of the last applied entry, which is durable here.
             log_bytes: the sum of the commands up to it.
+            configuration: who the members are there.
             is_sending: whether the newest snapshot is on its way to a member.
             now_s: the owner's monotonic clock.
         """
         if self._file is not None:
             self._pursue_writing(now_s)
         elif index > self._last[0] and self._is_due((index, log_bytes), is_sending, now_s):
-            self._begin_writing(index, log_bytes, now_s)
+            self._begin_writing(index, log_bytes, configuration, now_s)
         self._compact()
 
     def _is_due(self, now: tuple[int, int], is_sending: bool, now_s: float) -> bool:
@@ -183,7 +198,9 @@ class Snapshots:
         intervals = OVERDUE if is_sending else 1
         return now_s >= self._retry_at_s and self._pace.is_due(self._last, now, intervals=intervals)
 
-    def _begin_writing(self, index: int, log_bytes: int, now_s: float) -> None:
+    def _begin_writing(
+        self, index: int, log_bytes: int, configuration: Configuration, now_s: float
+    ) -> None:
         term = self._log.term_at(index)
         assert term is not None, f"entry {index} is applied and held"
         self._is_requested = False
@@ -193,7 +210,11 @@ class Snapshots:
         def pieces() -> Iterator[bytes]:
             image = self._machine.capture()
             header = header_of(
-                image, cluster=self.store.cluster, index=index, term=term, log_bytes=log_bytes
+                image,
+                cluster=self.store.cluster,
+                at=Position(index, term),
+                log_bytes=log_bytes,
+                configuration=configuration,
             )
             return encode(header, image.sections)
 

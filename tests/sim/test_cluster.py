@@ -8,9 +8,11 @@ from typing import Any
 import pytest
 
 from raft_exchange.matching.messages import CreateAccount
-from raft_exchange.raft import group
+from raft_exchange.raft import following
 from raft_exchange.raft.group import Group
 from raft_exchange.raft.journal import Journal
+from raft_exchange.raft.outbox import Outbox
+from raft_exchange.raft.seat import Seat
 from raft_exchange.raft.wire import AppendReply
 from raft_exchange.sequencer.applied import Applied
 from raft_exchange.sequencer.outcome import Committed
@@ -175,18 +177,12 @@ def _never_sync(monkeypatch: pytest.MonkeyPatch) -> None:
 
 def _vote_for_everybody(monkeypatch: pytest.MonkeyPatch) -> None:
     """Forgets that it has voted in this term."""
-    real = Group._on_request_vote
-
-    def forgetful(self: Group, node: Any, message: Any) -> None:
-        self._SyncObj__votedForNodeId = None
-        real(self, node, message)
-
-    monkeypatch.setattr(Group, "_on_request_vote", forgetful)
+    monkeypatch.setattr(Seat, "vote", None)
 
 
 def _vote_for_shorter_logs(monkeypatch: pytest.MonkeyPatch) -> None:
     """Lets a candidate win that lacks committed entries."""
-    monkeypatch.setattr(Group, "_is_up_to_date", lambda self, term, index: True)
+    monkeypatch.setattr(Seat, "is_up_to_date", lambda self, term, index: True)
 
 
 def _commit_alone(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -196,35 +192,35 @@ def _commit_alone(monkeypatch: pytest.MonkeyPatch) -> None:
     def alone(self: Group, lead: Any) -> None:
         real(self, lead)
         if self._log.term_at(self._log.last_index) == self.term:
-            self._commit(self._log.last_index)
+            self._seat.commit(self._log.last_index)
 
     monkeypatch.setattr(Group, "_advance_commit", alone)
 
 
 def _acknowledge_what_it_lacks(monkeypatch: pytest.MonkeyPatch) -> None:
     """A follower confirms entries it was only told to exist."""
-    real = Group._send_after_sync
+    real = Outbox.send_after_sync
 
-    def boast(self: Group, node: Any, message: Any) -> None:
+    def boast(self: Outbox, node: Any, message: Any) -> None:
         if isinstance(message, AppendReply) and not message.success:
             message = AppendReply(
                 message.term, message.previous_index, True, message.previous_index
             )
         real(self, node, message)
 
-    monkeypatch.setattr(Group, "_send_after_sync", boast)
+    monkeypatch.setattr(Outbox, "send_after_sync", boast)
 
 
 def _keep_conflicting_entries(monkeypatch: pytest.MonkeyPatch) -> None:
     """Skips entries it has at that index, whatever their term."""
 
-    def lax(log: Journal, commit_index: int, message: Any) -> int:
+    def lax(log: Journal, commit_index: int, message: Any, history: Any) -> int:
         for entry in message.entries:
             if entry.index > log.last_index:
                 log.add(entry.command, entry.index, entry.term)
         return int(message.previous_index + len(message.entries))
 
-    monkeypatch.setattr(group, "append_missing", lax)
+    monkeypatch.setattr(following, "append_missing", lax)
 
 
 def _forget_sessions(monkeypatch: pytest.MonkeyPatch) -> None:

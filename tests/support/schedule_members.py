@@ -304,7 +304,7 @@ class Ours(Member):
         self.is_running = True
         self.raft = Group(
             self_id=self.name,
-            member_ids=list(self.names),
+            founders=list(self.names),
             journal=self.journal,
             transport=self.wire,
             timing=Timing(),

@@ -31,6 +31,7 @@ from raft_exchange.matching.messages import (
     Side,
     TimeInForce,
 )
+from raft_exchange.raft.entries import Position
 from raft_exchange.raft.snapshot_file import encode, header_of
 from raft_exchange.raft.snapshot_store import SnapshotStore
 from raft_exchange.raft.storage import Directory
@@ -69,7 +70,13 @@ def write_resting(folder: Path, orders: int) -> None:
     store = SnapshotStore(Directory.ensure(folder), cluster="exchange")
     file, offset = store.create("soak"), 0
     image = replica.capture()
-    header = header_of(image, cluster="exchange", index=index, term=1, log_bytes=log_bytes)
+    header = header_of(
+        image,
+        cluster="exchange",
+        at=Position(index, 1),
+        log_bytes=log_bytes,
+        configuration=None,  # the founders'
+    )
     for piece in encode(header, image.sections):
         store.directory.write(file, piece, offset)
         offset += len(piece)
