@@ -120,6 +120,13 @@ class Elections:
             logger.warning("leader of term %d hears no majority; stepping down", self._seat.term)
             self.follow(None)
 
+    def hand_over(self, connected: Collection[Node]) -> None:
+        """If this member leads, begin to make the most advanced voter the leader."""
+        if self.leadership is not None:
+            deadline_s = monotonic_s() + self._timing.transfer_s_max
+            self.leadership.hand_over(connected, deadline_s=deadline_s)
+            self._hooks.wake()
+
     def stand_aside(self, connected: Collection[Node]) -> None:
         """If this member leads, hand over once; step down when that came to nothing."""
         lead, term = self.leadership, self._seat.term
@@ -128,7 +135,7 @@ class Elections:
         if self._aside_in_term != term:
             logger.error("leader of term %d stands aside: its state may differ", term)
             self._aside_in_term = term
-            lead.hand_over(connected, deadline_s=monotonic_s() + self._timing.transfer_s_max)
+            self.hand_over(connected)
         if not lead.is_handing_over:
             self.follow(None)
 

@@ -234,10 +234,7 @@ class Group(syncobj.SyncObj):  # type: ignore[misc]
 
         Bounded by `Timing.transfer_s_max`; afterwards proposals are taken again. Ask `is_leader`.
         """
-        if self._leadership is not None:
-            deadline_s = monotonic_s() + self._timing.transfer_s_max
-            self._leadership.hand_over(self._peers.connected, deadline_s=deadline_s)
-            self._hooks.wake()
+        self._elections.hand_over(self._peers.connected)
 
     @property
     def is_handing_over(self) -> bool:
