@@ -256,7 +256,7 @@ def test_a_node_that_hears_the_agreed_value_first_still_says_its_own() -> None:
     world = test_snapshots.calm_world(8)
     with world.running():
         clients = begin(world)
-        node = follower(world)
+        node = leader(world)  # what it proposes as it makes way is lost
         node.witness._hasher = _Slow(node.witness._hasher)
         node.corrupt = once(forget_an_order)
         assert world.run_until(lambda: node.fence.is_up, seconds=5)
