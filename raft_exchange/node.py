@@ -72,7 +72,6 @@ class Node:
         self._neighbourhood = neighbourhood
         self._driver = driver
         self._transport = transport
-        neighbourhood.settle(identity.founders)
         self._leader_changes = 0
         self._history: History | None = None
         self._reserve = DiskReserve(settings.disk_reserve_mib * MIB, journal.free_bytes)
@@ -81,6 +80,7 @@ class Node:
         self._state = ReplicatedState()
         self._replica = Replica(self._state, self._marketdata, on_applied=self._applied)
         self._group = self._make_group()
+        neighbourhood.settle(lambda: self._group.configuration, self._group.know)
         self._snapshots = self._restore()
         self._pipeline = Pipeline(
             node=identity.node,
@@ -137,7 +137,7 @@ class Node:
 
     def _restore(self) -> Snapshots:
         """Put the newest snapshot in place."""
-        settings, ids = self._settings, self._identity.founders
+        settings, ids = self._settings, self._identity.founders or (self._identity.node,)
         snapshots = Snapshots(
             SnapshotStore(
                 Directory.ensure(settings.data_dir / "snapshots"), cluster=settings.cluster

@@ -22,6 +22,7 @@ import uvloop
 from grape import GrapeSettings
 from grape.link import Link
 from raft_exchange import collector
+from raft_exchange.address_book import AddressBook
 from raft_exchange.descriptors import TooFewDescriptors, connections_affordable
 from raft_exchange.dht_network import DhtNetwork
 from raft_exchange.discovery import Discovery, living_pace
@@ -136,8 +137,6 @@ async def _serve(settings: Settings, secret: bytes, lifeline: int | None) -> Non
             settings.http_port,
         )
         if await _is_bound_before(stop, forming, neighbourhood):
-            # Without its founders the library would make a group of this node alone.
-            assert identity.current.founders, "only a founder builds a group"
             driver = Driver()
             transport = PeerTransport(
                 Credentials(identity.current.node, identity.current.cluster_id, secret),
@@ -211,7 +210,9 @@ async def _look_around(
     looking = asyncio.create_task(_guarded(discovery.run()), name="discovery")
     stack.push_async_callback(_end, looking)
     where = Whereabouts(expect=settings.expect, raft_address=raft_address, http_url=http_url)
-    return discovery, Neighbourhood(identity, where, discovery, secret=secret)
+    return discovery, Neighbourhood(
+        identity, where, discovery, book=AddressBook(settings.data_dir), secret=secret
+    )
 
 
 def _services(settings: Settings, *, is_leader: Callable[[], bool]) -> Services:
