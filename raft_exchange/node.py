@@ -193,7 +193,7 @@ class Node:
             )
         if self._history is not None:
             self._history.start(self._state.exchange.sequence)
-            stack.callback(self._history.stop)
+            stack.push_async_callback(self._history.stop)
             front.metrics.watch_history(self._history.figures)
         stack.callback(self._snapshots.stop)
         stack.callback(self._witness.stop)

@@ -68,7 +68,7 @@ class Served:
     async def __aexit__(self, *exc: object) -> None:
         await self._session.close()
         await self._runner.cleanup()
-        self.history.stop()
+        await self.history.stop()
 
     async def get(self, path: str, **headers: str) -> tuple[int, Any]:
         sent = {name.replace("_", "-"): value for name, value in headers.items()}
@@ -237,7 +237,7 @@ async def test_holes_are_mended_from_whichever_peer_has_the_rows(tmp_path: Path)
         for entry in past.entries(10)[299:]:
             joined.applied(entry)
         await eventually(lambda: joined.figures().behind_sequences == 0)
-        joined.stop()
+        await joined.stop()
     store = Store.open_to_read(tmp_path / "joined", CLUSTER_ID)
     assert store.coverage() == [(1, 3_000)]
     found: list[tuple[int, int]] = []
@@ -262,4 +262,4 @@ async def test_rows_of_a_peer_without_the_secret_are_not_believed(tmp_path: Path
         await asyncio.sleep(0.2)  # nothing more happens: there is nothing to wait for
         assert joined.figures().behind_sequences == 90
         assert joined.figures().pages_from_peers == 0
-        joined.stop()
+        await joined.stop()
