@@ -40,6 +40,21 @@ class ExchangeFigures(NamedTuple):
     refusals: Mapping[str, int]
 
 
+STREAM_TRANSPORTS: Final = ("sse", "websocket", "seed_events")
+
+
+class StreamFigures(NamedTuple):
+    """What the hub of the streams counts: `subscribers` by transport."""
+
+    subscribers: Mapping[str, int]
+    channels: int
+    cut_off: int
+    queued_bytes: int
+    queue_bytes_longest: int
+    history_changes: int
+    history_bytes: int
+
+
 class NodeFigures(NamedTuple):
     """What the node counts: by peer for `peers` and `match_lag`, by direction for the wire.
 
@@ -162,6 +177,10 @@ class Metrics:
         """Export what `read` returns at each scrape."""
         self.registry.register(_DiscoveryCollector(read))
 
+    def watch_streams(self, read: Callable[[], StreamFigures]) -> None:
+        """Export what `read` returns at each scrape."""
+        self.registry.register(_StreamCollector(read))
+
     def render(self) -> bytes:
         """Return everything in the Prometheus text format, of type `CONTENT_TYPE`."""
         return generate_latest(self.registry)
@@ -245,6 +264,33 @@ class _DiscoveryCollector(Collector):
             for outcome, count in values.items():
                 family.add_metric((outcome,), count)
             yield family
+
+
+class _StreamCollector(Collector):
+    def __init__(self, read: Callable[[], StreamFigures]) -> None:
+        self._read = read
+
+    def collect(self) -> Iterator[Metric]:
+        figures = self._read()
+        subscribers = GaugeMetricFamily(
+            "raft_exchange_stream_subscribers", "Readers of streams", labels=("transport",)
+        )
+        for name, count in figures.subscribers.items():
+            subscribers.add_metric((name,), count)
+        yield subscribers
+        for name, text, value in (
+            ("stream_channels", "Channels that have readers", figures.channels),
+            ("stream_queued_bytes", "What readers have not taken yet", figures.queued_bytes),
+            ("stream_queue_longest_bytes", "The longest queue", figures.queue_bytes_longest),
+            ("history_changes", "Changes kept for resuming", figures.history_changes),
+            ("history_bytes", "What they count for", figures.history_bytes),
+        ):
+            yield GaugeMetricFamily(f"raft_exchange_{name}", text, value=value)
+        yield CounterMetricFamily(
+            "raft_exchange_stream_readers_cut_off",
+            "Readers that were too slow",
+            value=figures.cut_off,
+        )
 
 
 ROLES: Final = ("leader", "follower", "candidate")

@@ -20,6 +20,7 @@ from raft_exchange.gateway.app import make_app
 from raft_exchange.gateway.context import Context, Front, has_seed_surface
 from raft_exchange.gateway.grenache_events import EventFeed, make_events_app
 from raft_exchange.gateway.listener import Listener
+from raft_exchange.gateway.streams import Streams
 from raft_exchange.history.backfill import Prove
 from raft_exchange.history.service import History, HistoryHooks, HistorySettings
 from raft_exchange.listening import bind
@@ -77,6 +78,7 @@ class Node:
         self._reserve = DiskReserve(settings.disk_reserve_mib * MIB, journal.free_bytes)
         self._marketdata = MarketData()
         self._feed = EventFeed(self._marketdata)
+        self._streams = Streams(self._marketdata)
         self._state = ReplicatedState()
         self._replica = Replica(self._state, self._marketdata, on_applied=self._applied)
         self._group = self._make_group()
@@ -204,7 +206,7 @@ class Node:
         context = Context(
             self._core, self._marketdata, front.metrics, front.settings, self._history
         )
-        await listener.serve(make_app(context, front.introduce))
+        await listener.serve(make_app(context, front.introduce, self._streams))
         logger.info("node %s of cluster %s", self._identity.node, self._identity.cluster_id)
 
     @property
@@ -216,6 +218,7 @@ class Node:
         """Hand over leadership, then finish and answer what was taken, all in the time allowed."""
         deadline_s = asyncio.get_running_loop().time() + self._settings.drain_seconds
         self._core.drain()
+        self._streams.going_away()
         self._group.hand_over()
         await _until(lambda: not self._group.is_handing_over, deadline_s)
         self._listener.stop()
@@ -223,6 +226,7 @@ class Node:
         await self._listener.serve_the_last()
         self._pipeline.drain()
         await _until(lambda: self._pipeline.is_idle, deadline_s)
+        self._streams.close()
         await self._events.close(within_s=0)
         await self._listener.close(within_s=deadline_s - asyncio.get_running_loop().time())
 
@@ -253,17 +257,21 @@ class Node:
 
     def _applied(self, applied: Applied) -> None:
         self._witness.applied(applied)
+        if not self._core.serves_state:
+            self._streams.end_all("state_divergence")
         if self._fence.is_up:
             return  # nobody is told what came of a state that differs
         if self._history is not None:
             self._history.applied(applied)
         self._feed.applied(applied)
+        self._streams.applied()
         self._core.applied(applied)
 
     def _restored(self) -> None:
         if self._history is not None:
             self._history.restored(self._state.exchange.sequence)
         self._feed.restored()
+        self._streams.applied()
         self._core.restored()
 
     def _figures(self) -> NodeFigures:

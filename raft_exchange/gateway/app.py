@@ -18,6 +18,8 @@ from raft_exchange.gateway import (
     past,
     prices,
     seed_surface,
+    stream,
+    websocket,
 )
 from raft_exchange.gateway.bodies import BATCH_BYTES_MAX
 from raft_exchange.gateway.context import (
@@ -30,6 +32,7 @@ from raft_exchange.gateway.context import (
 )
 from raft_exchange.gateway.grenache import GRENACHE, Grenache
 from raft_exchange.gateway.guard import Handler, guard, refuse_expectation
+from raft_exchange.gateway.streams import STREAMS, Streams
 from raft_exchange.history.backfill import PATH as HISTORY_PATH
 from raft_exchange.marketdata.view import MarketData
 from raft_exchange.metrics import ExchangeFigures
@@ -51,6 +54,8 @@ ROUTES: Final[tuple[tuple[str, str, Handler], ...]] = (
     ("GET", "/v1/markets/{market}/trades", markets.get_trades),
     ("GET", "/v1/markets/{market}/ticker", prices.get_ticker),
     ("GET", "/v1/markets/{market}/candles", prices.get_candles),
+    ("GET", "/v1/stream", stream.get_stream),
+    ("GET", "/v1/ws", websocket.get_websocket),
     ("GET", "/v1/time", markets.get_time),
     ("GET", "/v1/cluster", cluster.get_cluster),
     ("POST", "/v1/cluster/snapshot", cluster.post_snapshot),
@@ -66,14 +71,15 @@ SEED_ROUTES: Final[tuple[tuple[str, str, Handler], ...]] = (
 )
 
 
-def make_app(context: Context, introduce: Introduce) -> web.Application:
-    """Return the application of one node; the caller feeds `context.marketdata`.
+def make_app(context: Context, introduce: Introduce, streams: Streams) -> web.Application:
+    """Return the application of one node; the caller feeds `context.marketdata` and `streams`.
 
     The seed surface needs a default market, and is left out where there is none.
     """
     metrics, marketdata, settings = context.metrics, context.marketdata, context.settings
     app = _app(Front(metrics, settings, introduce))
     app[CONTEXT] = context
+    app[STREAMS] = streams
     routes = ROUTES
     if context.history is not None:
         routes += (("GET", HISTORY_PATH, past.get_history),)
@@ -83,6 +89,7 @@ def make_app(context: Context, introduce: Introduce) -> web.Application:
         routes += (*SEED_ROUTES, ("POST", "/", grenache.server.handle_http))
     _add_routes(app, routes)
     metrics.watch_exchange(lambda: _figures(marketdata))
+    metrics.watch_streams(streams.figures)
     return app
 
 

@@ -13,6 +13,7 @@ from aiohttp import web
 
 from raft_exchange.gateway.app import make_app
 from raft_exchange.gateway.context import Context, Settings
+from raft_exchange.gateway.streams import Streams
 from raft_exchange.history import recorder as recording
 from raft_exchange.history.backfill import NONCE_HEADER, PAGE_TYPE, PROOF_HEADER
 from raft_exchange.history.rows import PAGE_ROWS_MAX, Page, positions, rows_of
@@ -53,7 +54,9 @@ class Served:
     def __init__(self, history: History, core: FakeCore) -> None:
         context = Context(core, core.marketdata, Metrics(), Settings(node="n1"), history)
         self.history = history
-        self._runner = web.AppRunner(make_app(context, lambda nonce, host: b""))
+        self._runner = web.AppRunner(
+            make_app(context, lambda nonce, host: b"", Streams(core.marketdata))
+        )
         self.url = ""
 
     async def __aenter__(self) -> Served:

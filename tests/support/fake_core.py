@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 
 from raft_exchange.marketdata.orders import FINISHED_ORDERS_MAX
 from raft_exchange.marketdata.view import MarketData
@@ -41,6 +41,7 @@ class FakeCore:
             `catch_up`; as if the writes had come through another node.
         gate: while not set, submissions wait.
         submitted: every group, in order.
+        on_folded: called after each fold.
     """
 
     def __init__(self, *, finished_orders_max: int = FINISHED_ORDERS_MAX) -> None:
@@ -59,6 +60,7 @@ class FakeCore:
         self.standing = "full"
         self.read_only = False
         self.snapshot_index = 0
+        self.on_folded: Callable[[], None] = lambda: None
         self._unfolded: list[tuple[int, int, tuple[Event, ...]]] = []
         self.folded: list[tuple[int, int, tuple[Event, ...]]] = []
         self._number = 0
@@ -101,6 +103,7 @@ class FakeCore:
             self.marketdata.apply(sequence, time_us, events)
         self.folded += self._unfolded
         self._unfolded.clear()
+        self.on_folded()
 
     @property
     def serves_state(self) -> bool:
