@@ -60,7 +60,7 @@ class Neighbourhood:
         self._secret = secret
         self._book = book
         self._configuration: Callable[[], Configuration] = self._founded
-        self._know: Callable[[str], None] = lambda node_id: None
+        self._on_fellow: Callable[[Statement], None] = lambda said: None
         discovery.suggest(book.urls())
         discovery.add_listener(self._note)
 
@@ -73,24 +73,18 @@ class Neighbourhood:
         return Configuration(self._identity.current.founders)
 
     def settle(
-        self, configuration: Callable[[], Configuration], know: Callable[[str], None]
+        self, configuration: Callable[[], Configuration], on_fellow: Callable[[Statement], None]
     ) -> None:
         """Go on as a node of a cluster.
 
         Args:
             configuration: returns the group's members, by its log.
-            know: is told the id of every node that proves to be of the same cluster.
+            on_fellow: is told what every node says that proves to be of the same cluster.
         """
-        self._configuration, self._know = configuration, know
-        for sighting in self.fellows():
-            know(sighting.statement.id)
+        self._configuration, self._on_fellow = configuration, on_fellow
+        for sighting in self._discovery.sightings():
+            self._note(sighting)
         self._discovery.settle()
-
-    def fellows(self) -> list[Sighting]:
-        """Return the other nodes that are there and bound to the same cluster."""
-        cluster_id = self._identity.current.cluster_id
-        found = self._discovery.sightings()
-        return [one for one in found if cluster_id and one.statement.cluster_id == cluster_id]
 
     def members(self) -> list[MemberAddress]:
         """Return where the members are: by themselves, else by the log, else nowhere."""
@@ -118,7 +112,7 @@ class Neighbourhood:
         address = MemberAddress(said.id, said.raft_address, said.http_url)
         self._book.note(address, needed=self._configuration().members)
         if said.cluster_id and said.cluster_id == self._identity.current.cluster_id:
-            self._know(said.id)
+            self._on_fellow(said)
 
     def statement(self, asked_at: str = "") -> Statement:
         """Return what this node states now, to somebody who reached it at `asked_at`."""

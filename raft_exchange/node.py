@@ -29,6 +29,7 @@ from raft_exchange.metrics import NodeFigures
 from raft_exchange.neighbourhood import Neighbourhood
 from raft_exchange.raft.disk_reserve import MIB, DiskReserve
 from raft_exchange.raft.driver import Driver
+from raft_exchange.raft.formation import Statement
 from raft_exchange.raft.group import Group
 from raft_exchange.raft.hooks import Hooks, Timing
 from raft_exchange.raft.identity import Identity
@@ -47,6 +48,7 @@ from raft_exchange.sequencer.replica import LeaderClock, Replica
 from raft_exchange.sequencer.state import ReplicatedState
 from raft_exchange.sequencer.witness import Witness
 from raft_exchange.settings import Settings
+from raft_exchange.welcoming import Welcome
 
 POLL_S: Final = 0.02
 HISTORY_FILE: Final = "history.sqlite3"
@@ -82,7 +84,8 @@ class Node:
         self._state = ReplicatedState()
         self._replica = Replica(self._state, self._marketdata, on_applied=self._applied)
         self._group = self._make_group()
-        neighbourhood.settle(lambda: self._group.configuration, self._group.know)
+        self._welcome = Welcome(self._group)
+        neighbourhood.settle(lambda: self._group.configuration, self._on_fellow)
         self._snapshots = self._restore()
         self._pipeline = Pipeline(
             node=identity.node,
@@ -242,6 +245,9 @@ class Node:
             self._group.do_tick()
         except Exception as error:
             fail(error)
+
+    def _on_fellow(self, said: Statement) -> None:
+        self._welcome.on_fellow(said, now_s=asyncio.get_running_loop().time())
 
     def _on_leader_changed(self, leader: str | None) -> None:
         logger.info("leader: %s, term %d", leader or "none", self._group.term)

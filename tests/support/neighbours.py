@@ -138,7 +138,7 @@ class SimNode:
         if not self.neighbourhood.is_bound:
             self.bound = await self.forming.run()
         founded = Configuration(self.identity.current.founders)
-        self.neighbourhood.settle(lambda: founded, lambda node_id: None)
+        self.neighbourhood.settle(lambda: founded, lambda said: None)
 
     async def announce(self) -> None:
         await self.world.pass_on()
