@@ -7,9 +7,9 @@ import sys
 from collections.abc import Sequence
 
 from raft_exchange import __version__
-from raft_exchange.cli import bench, book, cluster, market, node, order, trades, verify
+from raft_exchange.cli import bench, book, cluster, demo, market, node, order, trades, verify, watch
 
-COMMANDS = (cluster, node, order, book, trades, market, verify, bench)
+COMMANDS = (cluster, demo, node, order, book, trades, watch, market, verify, bench)
 
 
 def make_parser() -> argparse.ArgumentParser:

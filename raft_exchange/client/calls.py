@@ -255,9 +255,9 @@ def get_time() -> Call[LoggedTime]:
     return _read("/v1/time", _time)
 
 
-def get_cluster() -> Call[Cluster]:
-    """Return the cluster as the answering node sees it."""
-    return Call("GET", "/v1/cluster", _cluster)
+def get_cluster(*, with_hash: bool = False) -> Call[Cluster]:
+    """Return the cluster as the answering node sees it, if told with the hash of its state."""
+    return Call("GET", "/v1/cluster", _cluster, query={"hash": "now"} if with_hash else {})
 
 
 def _read(path: str, decode: Decode[T], query: Mapping[str, str] | None = None) -> Call[T]:

@@ -112,6 +112,11 @@ class ExchangeClient:
     ) -> None:
         await self.close()
 
+    @property
+    def node_url(self) -> str:
+        """The node that is asked now."""
+        return self._sender.nodes.current
+
     async def send(self, call: Call[T]) -> T:
         """Send what a function of `calls` gives, and return its result."""
         return await self._sender.send(call)

@@ -308,6 +308,7 @@ class Cluster(msgspec.Struct, frozen=True, kw_only=True):
     leader: str | None = None
     commit_index: int = 0
     applied_index: int = 0
+    state_hash: str | None = None
     draining: bool = False
 
 
