@@ -7,9 +7,21 @@ import sys
 from collections.abc import Sequence
 
 from raft_exchange import __version__
-from raft_exchange.cli import bench, book, cluster, demo, market, node, order, trades, verify, watch
+from raft_exchange.cli import (
+    account,
+    bench,
+    book,
+    cluster,
+    demo,
+    market,
+    node,
+    order,
+    trades,
+    verify,
+    watch,
+)
 
-COMMANDS = (cluster, demo, node, order, book, trades, watch, market, verify, bench)
+COMMANDS = (cluster, demo, node, order, book, trades, watch, account, market, verify, bench)
 
 
 def make_parser() -> argparse.ArgumentParser:
