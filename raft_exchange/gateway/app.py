@@ -17,6 +17,7 @@ from raft_exchange.gateway import (
     orders,
     past,
     prices,
+    seed_events,
     seed_surface,
     stream,
     websocket,
@@ -66,6 +67,7 @@ ROUTES: Final[tuple[tuple[str, str, Handler], ...]] = (
 )
 SEED_ROUTES: Final[tuple[tuple[str, str, Handler], ...]] = (
     ("GET", "/state", seed_surface.get_state),
+    ("GET", "/events", seed_events.get_events),
     ("POST", "/order", seed_surface.post_order),
     ("DELETE", "/order/{order_id}", seed_surface.delete_order),
 )
@@ -85,6 +87,7 @@ def make_app(context: Context, introduce: Introduce, streams: Streams) -> web.Ap
         routes += (("GET", HISTORY_PATH, past.get_history),)
     if has_seed_surface(settings):
         grenache = app[GRENACHE] = Grenache(context)
+        app[seed_events.SEED_EVENTS] = seed_events.SeedEvents(context)
         app.on_shutdown.append(grenache.server.close)
         routes += (*SEED_ROUTES, ("POST", "/", grenache.server.handle_http))
     _add_routes(app, routes)

@@ -197,7 +197,7 @@ def _is_same(origin: str, host: str) -> bool:
 
 
 def _is_seed_path(path: str) -> bool:
-    return path in ("/state", "/order") or path.startswith("/order/")
+    return path in ("/state", "/order", "/events") or path.startswith("/order/")
 
 
 def _bad_origin(field: str, value: str) -> Problem:
