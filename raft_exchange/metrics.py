@@ -76,6 +76,8 @@ class NodeFigures(NamedTuple):
     disk_reserve_bytes: int
     peers: Mapping[str, bool]
     match_lag: Mapping[str, int]
+    archive_failures: int
+    archived_index: int
     divergences: int
     serves_state: bool
     commands_queued: int
@@ -312,6 +314,7 @@ class _NodeCollector(Collector):
             ("raft_log_last_index", "Index of the last entry held", figures.log_last_index),
             ("raft_commit_index", "Greatest index known to be committed", figures.commit_index),
             ("raft_applied_index", "Index of the last applied entry", figures.applied_index),
+            ("archived_index", "Last entry archived since the start", figures.archived_index),
             ("serves_state", "0 while this node's state may differ", figures.serves_state),
             ("snapshot_index", "Last entry in the newest snapshot", figures.snapshot_index),
             ("read_only", "1 while the disk's reserve is touched", figures.read_only),
@@ -324,6 +327,7 @@ class _NodeCollector(Collector):
             yield GaugeMetricFamily(f"raft_exchange_{name}", text, value=float(value))
         for name, text, value in (
             ("raft_leader_changes", "Leaders seen, none included", figures.leader_changes),
+            ("archive_failures", "Pieces the archive did not take", figures.archive_failures),
             ("state_divergence", "Members seen to differ, this included", figures.divergences),
             ("raft_ticks", "Ticks of the Raft group", figures.ticks),
             ("raft_connections_refused", "Failed handshakes", figures.connections_refused),

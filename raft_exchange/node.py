@@ -27,6 +27,7 @@ from raft_exchange.listening import bind
 from raft_exchange.marketdata.view import MarketData
 from raft_exchange.metrics import NodeFigures
 from raft_exchange.neighbourhood import Neighbourhood
+from raft_exchange.raft.archive import Archive
 from raft_exchange.raft.disk_reserve import MIB, DiskReserve
 from raft_exchange.raft.driver import Driver
 from raft_exchange.raft.formation import Statement
@@ -86,6 +87,7 @@ class Node:
         self._group = self._make_group()
         self._welcome = Welcome(self._group)
         neighbourhood.settle(lambda: self._group.configuration, self._on_fellow)
+        self._archive = self._open_archive()
         self._snapshots = self._restore()
         self._pipeline = Pipeline(
             node=identity.node,
@@ -157,9 +159,18 @@ class Node:
                 len(ids),
             ),
         )
+        if self._archive is not None:
+            snapshots.archive_into(self._archive)
         with collector.at_rest():
             self._group.keep_snapshots(snapshots)
         return snapshots
+
+    def _open_archive(self) -> Archive | None:
+        if (folder := self._settings.archive_dir) is None:
+            return None
+        Directory.ensure(folder).close()
+        own = Directory.ensure(folder / self._identity.node)
+        return Archive(own, cluster=self._identity.cluster_id)
 
     def keep_history(self, prove: Prove) -> None:
         """Record what is applied from now on; `prove` speaks for a holder of the secret."""
@@ -202,6 +213,8 @@ class Node:
             front.metrics.watch_history(self._history.figures)
         stack.callback(self._snapshots.stop)
         stack.callback(self._witness.stop)
+        if self._archive is not None:
+            stack.callback(self._archive.close)
         stack.callback(self._driver.stop)
         self._group.connect_members()
         self._driver.start(self._tick)
@@ -302,6 +315,8 @@ class Node:
             disk_reserve_bytes=status.disk_reserve_bytes,
             peers={m.id: m.reachable for m in status.members if m.id != status.node},
             match_lag={m.id: m.match_lag or 0 for m in status.members if m.id != status.node},
+            archive_failures=self._archive.failures if self._archive else 0,
+            archived_index=self._archive.archived_index if self._archive else 0,
             divergences=self._fence.divergences,
             serves_state=self._core.serves_state,
             commands_queued=self._pipeline.commands_queued,

@@ -6,7 +6,8 @@ Theory of operation.
   the trading. The bounds are counted along the log, shifted by the member's place in the group, so
   that members write at different indexes and seldom at the same time.
 * Compacted: once a snapshot is durable, the log forgets what the *previous* one covers. So it
-  always holds between one and two intervals, and brief laggards need no transfer.
+  always holds between one and two intervals, and brief laggards need no transfer. Where there is
+  an archive, what is forgotten is put there first; while it fails, nothing is forgotten.
 * Received: chunks are appended to an unfinished file; nothing else changes. Only when the file is
   whole, every sum holds and the state in it was decoded, it replaces what this member has: first
   durably on disk, then in the log, then in memory. A crash in between is repaired by `recover`.
@@ -22,6 +23,7 @@ from typing import Final, Protocol
 
 import msgspec
 
+from raft_exchange.raft.archive import PIECE_BYTES, PIECE_ENTRIES, Archive
 from raft_exchange.raft.entries import Position
 from raft_exchange.raft.journal import Journal
 from raft_exchange.raft.membership import Configuration
@@ -115,6 +117,7 @@ class Snapshots:
         self._retry_at_s = float("-inf")
         self._is_requested = False
         self._receiving: SnapshotReceiving | None = None
+        self._archive: Archive | None = None
         self._last = (0, 0)  # index and bytes of the log at the newest snapshot
 
     # At the start ---------------------------------------------------------------------------------
@@ -190,7 +193,7 @@ class Snapshots:
             self._pursue_writing(now_s)
         elif index > self._last[0] and self._is_due((index, log_bytes), is_sending, now_s):
             self._begin_writing(index, log_bytes, configuration, now_s)
-        self._compact()
+        self._compact(now_s)
 
     def _is_due(self, now: tuple[int, int], is_sending: bool, now_s: float) -> bool:
         if self._is_requested:
@@ -237,14 +240,25 @@ class Snapshots:
             self.written += 1
             logger.info("snapshot at entry %d, sequence %d", header.index, header.sequence)
 
-    def _compact(self) -> None:
+    def archive_into(self, archive: Archive) -> None:
+        """Put entries there from now on before the log forgets them."""
+        self._archive = archive
+
+    def _compact(self, now_s: float) -> None:
         """Forget some of what the previous snapshot covers: the rest at the next ticks."""
         previous, base_index = self.store.previous, self._log.base.index
-        if previous is not None and base_index < previous.index:
-            forgotten = self._log.entries_from(
-                base_index + 1, bytes_max=COMPACT_BYTES, count_max=COMPACT_ENTRIES
-            )
-            self._log.compact_to(min(previous.index, forgotten[-1][1]))
+        if previous is None or base_index >= previous.index:
+            return
+        is_archived = self._archive is not None
+        forgotten = self._log.entries_from(
+            base_index + 1,
+            bytes_max=PIECE_BYTES if is_archived else COMPACT_BYTES,
+            count_max=min(
+                PIECE_ENTRIES if is_archived else COMPACT_ENTRIES, previous.index - base_index
+            ),
+        )
+        if self._archive is None or self._archive.put(forgotten, now_s=now_s):
+            self._log.compact_to(forgotten[-1][1])
 
     def _give_up(self, why: str, now_s: float) -> None:
         logger.error("a snapshot could not be written: %s; trying again later", why)
