@@ -65,6 +65,11 @@ class Neighbourhood:
         discovery.add_listener(self._note)
 
     @property
+    def cluster_id(self) -> str:
+        """The cluster this node is bound to; empty before."""
+        return self._identity.current.cluster_id
+
+    @property
     def is_bound(self) -> bool:
         """Whether this node belongs to a cluster already."""
         return bool(self._identity.current.cluster_id)

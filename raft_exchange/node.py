@@ -222,7 +222,8 @@ class Node:
         context = Context(
             self._core, self._marketdata, front.metrics, front.settings, self._history
         )
-        await listener.serve(make_app(context, front.introduce, self._streams))
+        app = make_app(context, front.introduce, self._streams, front.vouches)
+        await listener.serve(app)
         logger.info("node %s of cluster %s", self._identity.node, self._identity.cluster_id)
 
     @property

@@ -8,6 +8,7 @@ from the second phase on: who this node is, and what it waits for. Stopped in re
 from __future__ import annotations
 
 import asyncio
+import functools
 import logging
 import random
 import signal
@@ -48,7 +49,7 @@ from raft_exchange.raft.handshake import Credentials
 from raft_exchange.raft.identity import IdentityError, IdentityFile
 from raft_exchange.raft.journal import Journal
 from raft_exchange.raft.library import check_library
-from raft_exchange.raft.proof import sign
+from raft_exchange.raft.proof import sign, verify
 from raft_exchange.raft.segments import JournalCorrupt
 from raft_exchange.raft.snapshot_store import SnapshotsUnusable
 from raft_exchange.raft.storage import PATH_ERRORS, Directory, DirectoryInUse, StorageFailed
@@ -117,11 +118,9 @@ async def _serve(settings: Settings, secret: bytes, lifeline: int | None) -> Non
         probe_tcp(settings.raft_host, settings.raft_port)
         discovery, neighbourhood = await _look_around(settings, identity, secret, stack)
         forming = Forming(identity, discovery, state=neighbourhood.statement)
-        front = Front(
-            Metrics(),
-            _gateway_settings(settings, identity.current.node),
-            neighbourhood.introduce,
-        )
+        about = _gateway_settings(settings, identity.current.node)
+        vouches = functools.partial(verify, secret)
+        front = Front(Metrics(), about, neighbourhood.introduce, vouches)
         front.metrics.watch_discovery(discovery.figures)
         listener = Listener(
             make_forming_app(front, reason=lambda: forming.reason),

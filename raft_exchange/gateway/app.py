@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable, Sequence
 from typing import Final
 
+import msgspec
 from aiohttp import web
 
 from raft_exchange.gateway import (
@@ -13,6 +14,7 @@ from raft_exchange.gateway import (
     health,
     introduction,
     markets,
+    members,
     order_queries,
     orders,
     past,
@@ -29,6 +31,7 @@ from raft_exchange.gateway.context import (
     Context,
     Front,
     Introduce,
+    Vouches,
     has_seed_surface,
 )
 from raft_exchange.gateway.grenache import GRENACHE, Grenache
@@ -60,6 +63,8 @@ ROUTES: Final[tuple[tuple[str, str, Handler], ...]] = (
     ("GET", "/v1/time", markets.get_time),
     ("GET", "/v1/cluster", cluster.get_cluster),
     ("POST", "/v1/cluster/snapshot", cluster.post_snapshot),
+    ("POST", members.PATH, members.post_member),
+    ("DELETE", members.PATH + "/{member}", members.delete_member),
     ("GET", "/v1/node", introduction.get_node),
     ("GET", "/livez", health.get_livez),
     ("GET", "/readyz", health.get_readyz),
@@ -73,13 +78,16 @@ SEED_ROUTES: Final[tuple[tuple[str, str, Handler], ...]] = (
 )
 
 
-def make_app(context: Context, introduce: Introduce, streams: Streams) -> web.Application:
+def make_app(
+    context: Context, introduce: Introduce, streams: Streams, vouches: Vouches | None = None
+) -> web.Application:
     """Return the application of one node; the caller feeds `context.marketdata` and `streams`.
 
     The seed surface needs a default market, and is left out where there is none.
     """
     metrics, marketdata, settings = context.metrics, context.marketdata, context.settings
-    app = _app(Front(metrics, settings, introduce))
+    front = Front(metrics, settings, introduce)
+    app = _app(front if vouches is None else msgspec.structs.replace(front, vouches=vouches))
     app[CONTEXT] = context
     app[STREAMS] = streams
     routes = ROUTES

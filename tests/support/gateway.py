@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import functools
 import io
 import json
 from collections.abc import AsyncIterator, Mapping
@@ -18,10 +19,12 @@ from raft_exchange.gateway.context import Context, Settings
 from raft_exchange.gateway.streams import Streams
 from raft_exchange.marketdata.orders import FINISHED_ORDERS_MAX
 from raft_exchange.metrics import Metrics
+from raft_exchange.raft.proof import verify
 from tests.support.coroutines import eventually
 from tests.support.fake_core import FakeCore
 
 LINGERING_S = 0.2
+SECRET = b"the cluster secret of the tests"
 
 
 class Answer(NamedTuple):
@@ -110,7 +113,7 @@ async def gateway(
     core.on_folded = streams.applied
     context = Context(core, core.marketdata, metrics, Settings(**({"node": "n1"} | settings)))
     runner = web.AppRunner(
-        make_app(context, introduce, streams),
+        make_app(context, introduce, streams, functools.partial(verify, SECRET)),
         access_log=None,
         shutdown_timeout=1,
         lingering_time=LINGERING_S,
