@@ -6,6 +6,7 @@ identity file at each question, so it never states what is not on stable storage
 
 from __future__ import annotations
 
+import logging
 from collections.abc import Callable
 from typing import Final
 
@@ -15,12 +16,14 @@ from raft_exchange.address_book import AddressBook
 from raft_exchange.candidates import Sighting
 from raft_exchange.discovery import Discovery
 from raft_exchange.introduction import introduce
-from raft_exchange.raft.formation import Statement
+from raft_exchange.raft.formation import Statement, conflict
 from raft_exchange.raft.identity import IdentityFile
 from raft_exchange.raft.members import MemberAddress
 from raft_exchange.raft.membership import Configuration
 
 ANY_HOST: Final = "0.0.0.0"
+
+logger = logging.getLogger(__name__)
 
 
 class Whereabouts(msgspec.Struct, frozen=True, kw_only=True):
@@ -59,6 +62,7 @@ class Neighbourhood:
         self._discovery = discovery
         self._secret = secret
         self._book = book
+        self._told: frozenset[str] = frozenset()  # the clusters of our name in the last warning
         self._configuration: Callable[[], Configuration] = self._founded
         self._on_fellow: Callable[[Statement], None] = lambda said: None
         discovery.suggest(book.urls())
@@ -116,8 +120,20 @@ class Neighbourhood:
         said = sighting.statement
         address = MemberAddress(said.id, said.raft_address, said.http_url)
         self._book.note(address, needed=self._configuration().members)
-        if said.cluster_id and said.cluster_id == self._identity.current.cluster_id:
+        bound_to = self._identity.current.cluster_id
+        if bound_to and said.cluster_id == bound_to:
             self._on_fellow(said)
+        elif bound_to and said.cluster_id:
+            self._tell_conflict()
+
+    def _tell_conflict(self) -> None:
+        """Log that there is another cluster of our name, once for each set of them."""
+        statements = self._discovery.statements()
+        found = conflict(self.statement(), statements)
+        clusters = frozenset(one.cluster_id for one in statements)
+        if found is not None and not clusters <= self._told:
+            logger.error("%s; they share nothing, and one of them is to be ended", found.text)
+            self._told = clusters
 
     def statement(self, asked_at: str = "") -> Statement:
         """Return what this node states now, to somebody who reached it at `asked_at`."""

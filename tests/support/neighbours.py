@@ -36,6 +36,7 @@ class World:
         loss: the share of look-ups, announcements and questions that fail.
         strangers: what is at an address besides nodes: why it is not to be trusted.
         asked: how often each address was asked.
+        cut: pairs of addresses that do not reach each other.
     """
 
     def __init__(self, folder: Path, seed: int, *, loss: float = 0.1) -> None:
@@ -44,6 +45,7 @@ class World:
         self.loss = loss
         self.nodes: list[SimNode] = []
         self.strangers: dict[str, Distrust] = {}
+        self.cut: set[frozenset[str]] = set()
         self.asked: dict[str, int] = {}
         self._announced: dict[str, float] = {}
 
@@ -155,7 +157,7 @@ class SimNode:
         if url in world.strangers:
             raise Distrusted(world.strangers[url])
         other = world.at(url)
-        if other is None:
+        if other is None or frozenset((url, self.url)) in world.cut:
             raise ConnectionRefusedError
         nonce = f"{world.random.getrandbits(128):032x}"
         answer = other.neighbourhood.introduce(nonce, "127.0.0.1")
