@@ -124,13 +124,13 @@ class Neighbourhood:
         if bound_to and said.cluster_id == bound_to:
             self._on_fellow(said)
         elif bound_to and said.cluster_id:
-            self._tell_conflict()
+            self._tell_conflict(bound_to)
 
-    def _tell_conflict(self) -> None:
+    def _tell_conflict(self, bound_to: str) -> None:
         """Log that there is another cluster of our name, once for each set of them."""
         statements = self._discovery.statements()
         found = conflict(self.statement(), statements)
-        clusters = frozenset(one.cluster_id for one in statements)
+        clusters = frozenset(one.cluster_id for one in statements) | {"", bound_to}
         if found is not None and not clusters <= self._told:
             logger.error("%s; they share nothing, and one of them is to be ended", found.text)
             self._told = clusters
