@@ -16,12 +16,17 @@ from raft_exchange.cli import (
     market,
     node,
     order,
+    rebuild,
+    refound,
     trades,
     verify,
     watch,
 )
 
-COMMANDS = (cluster, demo, node, order, book, trades, watch, account, market, verify, bench)
+COMMANDS = (
+    *(cluster, demo, node, order, book, trades, watch, account, market),
+    *(verify, rebuild, refound, bench),
+)
 
 
 def make_parser() -> argparse.ArgumentParser:
