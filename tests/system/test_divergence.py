@@ -105,9 +105,8 @@ async def rebuild(
     cluster.kill(damaged)
     newest = max(snapshots.glob("*.snapshot"))
     command = [sys.executable, "-m", "raft_exchange", "rebuild", str(damaged.folder)]
-    done = subprocess.run(
-        [*command, "--snapshot", str(newest)], capture_output=True, text=True, check=False
-    )
+    command += ["--snapshot", str(newest)]
+    done = await asyncio.to_thread(subprocess.run, command, capture_output=True, check=False)
     assert done.returncode == 0, done.stderr
     cluster.start(damaged)
 
