@@ -14,6 +14,7 @@ from pathlib import Path
 from typing import NoReturn
 
 import uvloop
+from pysyncobj.node import Node
 
 from raft_exchange import collector
 from raft_exchange.raft.driver import Driver
@@ -52,7 +53,7 @@ class Bench:
     def _make_group(self) -> Group:
         return Group(
             self_id=self.own_id,
-            member_ids=self.ids,
+            founders=self.ids,
             journal=Journal(Directory.ensure(self.folder / "journal")),
             transport=self.transport,
             timing=Timing(),
@@ -75,7 +76,7 @@ class Bench:
         await self.transport.start()
         self.group = self._make_group()
         for other in self.others:
-            self.transport.addNode(self.group.node(other))
+            self.transport.addNode(Node(other))
         self.driver.start(self.group.do_tick)
         while not self.group.is_settled:  # noqa: ASYNC110
             await asyncio.sleep(0.01)

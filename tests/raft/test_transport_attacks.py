@@ -299,8 +299,9 @@ def test_garbage_from_a_member_ends_its_connection_and_nothing_more() -> None:
                 connection.data_received(sealer.frame(payload))
                 frames += 1
             connection.connection_lost(None)
+            assert a.events == [("up", "b"), ("down", "b")]
+            a.events.clear()
         assert a.stats.lost == {Loss.BAD_FRAME: sessions}
-        assert a.events == [("up", "b"), ("down", "b")] * sessions
         assert sessions > GARBAGE_FRAMES // 2
 
     run(main())

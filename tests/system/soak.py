@@ -195,8 +195,12 @@ def memory_mib(node: NodeProcess) -> float:
 
 
 def disk_mib(node: NodeProcess) -> float:
-    """What the node's folder takes, without its text log."""
-    files = [path for path in node.folder.rglob("*") if path.suffix != ".log"]
+    """What the node's folder takes, without its text log and the history of trades.
+
+    The history grows with the trades: how long they are kept is its own setting.
+    """
+    kept = (path for path in node.folder.rglob("*") if not path.name.startswith("history."))
+    files = [path for path in kept if path.suffix != ".log"]
     return sum(path.stat().st_blocks * 512 for path in files if path.is_file()) / 1024**2
 
 
