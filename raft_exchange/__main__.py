@@ -16,6 +16,7 @@ from raft_exchange.cli import (
     market,
     node,
     order,
+    probe,
     rebuild,
     refound,
     trades,
@@ -25,7 +26,7 @@ from raft_exchange.cli import (
 
 COMMANDS = (
     *(cluster, demo, node, order, book, trades, watch, account, market),
-    *(verify, rebuild, refound, bench),
+    *(probe, verify, rebuild, refound, bench),
 )
 
 
