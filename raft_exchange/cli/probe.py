@@ -11,7 +11,7 @@ import sys
 import time
 from collections.abc import Callable
 from decimal import Decimal
-from typing import Final, TypeVar
+from typing import Final, Literal, TypeVar
 
 from raft_exchange.cli import Commands
 from raft_exchange.cli.connection import (
@@ -93,7 +93,7 @@ def _open_market(client: ExchangeClientSync) -> None:
             raise
 
 
-def _order(side: str) -> NewOrder:
+def _order(side: Literal["buy", "sell"]) -> NewOrder:
     return NewOrder(market=MARKET, side=side, type="limit", price=Decimal(1), quantity=Decimal(1))
 
 
@@ -102,9 +102,8 @@ def _is_seen(client: ExchangeClientSync, trade: Trade) -> bool:
     deadline_s = time.monotonic() + SEEN_S_MAX
     while time.monotonic() < deadline_s:
         try:
-            if any(
-                one.trade_id == trade.trade_id for one in client.get_trades(MARKET, limit=1_000)
-            ):
+            trades = client.get_trades(MARKET, limit=1_000)
+            if any(one.trade_id == trade.trade_id for one in trades):
                 return True
         except RequestRefused as error:
             if error.code != "unknown_market":
