@@ -7,9 +7,27 @@ import sys
 from collections.abc import Sequence
 
 from raft_exchange import __version__
-from raft_exchange.cli import bench, book, cluster, market, node, order, trades, verify
+from raft_exchange.cli import (
+    account,
+    bench,
+    book,
+    cluster,
+    demo,
+    market,
+    node,
+    order,
+    probe,
+    rebuild,
+    refound,
+    trades,
+    verify,
+    watch,
+)
 
-COMMANDS = (cluster, node, order, book, trades, market, verify, bench)
+COMMANDS = (
+    *(cluster, demo, node, order, book, trades, watch, account, market),
+    *(probe, verify, rebuild, refound, bench),
+)
 
 
 def make_parser() -> argparse.ArgumentParser:

@@ -40,6 +40,21 @@ class ExchangeFigures(NamedTuple):
     refusals: Mapping[str, int]
 
 
+STREAM_TRANSPORTS: Final = ("sse", "websocket", "seed_events")
+
+
+class StreamFigures(NamedTuple):
+    """What the hub of the streams counts: `subscribers` by transport."""
+
+    subscribers: Mapping[str, int]
+    channels: int
+    cut_off: int
+    queued_bytes: int
+    queue_bytes_longest: int
+    history_changes: int
+    history_bytes: int
+
+
 class NodeFigures(NamedTuple):
     """What the node counts: by peer for `peers` and `match_lag`, by direction for the wire.
 
@@ -61,6 +76,8 @@ class NodeFigures(NamedTuple):
     disk_reserve_bytes: int
     peers: Mapping[str, bool]
     match_lag: Mapping[str, int]
+    archive_failures: int
+    archived_index: int
     divergences: int
     serves_state: bool
     commands_queued: int
@@ -162,6 +179,10 @@ class Metrics:
         """Export what `read` returns at each scrape."""
         self.registry.register(_DiscoveryCollector(read))
 
+    def watch_streams(self, read: Callable[[], StreamFigures]) -> None:
+        """Export what `read` returns at each scrape."""
+        self.registry.register(_StreamCollector(read))
+
     def render(self) -> bytes:
         """Return everything in the Prometheus text format, of type `CONTENT_TYPE`."""
         return generate_latest(self.registry)
@@ -247,6 +268,33 @@ class _DiscoveryCollector(Collector):
             yield family
 
 
+class _StreamCollector(Collector):
+    def __init__(self, read: Callable[[], StreamFigures]) -> None:
+        self._read = read
+
+    def collect(self) -> Iterator[Metric]:
+        figures = self._read()
+        subscribers = GaugeMetricFamily(
+            "raft_exchange_stream_subscribers", "Readers of streams", labels=("transport",)
+        )
+        for name, count in figures.subscribers.items():
+            subscribers.add_metric((name,), count)
+        yield subscribers
+        for name, text, value in (
+            ("stream_channels", "Channels that have readers", figures.channels),
+            ("stream_queued_bytes", "What readers have not taken yet", figures.queued_bytes),
+            ("stream_queue_longest_bytes", "The longest queue", figures.queue_bytes_longest),
+            ("history_changes", "Changes kept for resuming", figures.history_changes),
+            ("history_bytes", "What they count for", figures.history_bytes),
+        ):
+            yield GaugeMetricFamily(f"raft_exchange_{name}", text, value=value)
+        yield CounterMetricFamily(
+            "raft_exchange_stream_readers_cut_off",
+            "Readers that were too slow",
+            value=figures.cut_off,
+        )
+
+
 ROLES: Final = ("leader", "follower", "candidate")
 
 
@@ -266,6 +314,7 @@ class _NodeCollector(Collector):
             ("raft_log_last_index", "Index of the last entry held", figures.log_last_index),
             ("raft_commit_index", "Greatest index known to be committed", figures.commit_index),
             ("raft_applied_index", "Index of the last applied entry", figures.applied_index),
+            ("archived_index", "Last entry archived since the start", figures.archived_index),
             ("serves_state", "0 while this node's state may differ", figures.serves_state),
             ("snapshot_index", "Last entry in the newest snapshot", figures.snapshot_index),
             ("read_only", "1 while the disk's reserve is touched", figures.read_only),
@@ -278,6 +327,7 @@ class _NodeCollector(Collector):
             yield GaugeMetricFamily(f"raft_exchange_{name}", text, value=float(value))
         for name, text, value in (
             ("raft_leader_changes", "Leaders seen, none included", figures.leader_changes),
+            ("archive_failures", "Pieces the archive did not take", figures.archive_failures),
             ("state_divergence", "Members seen to differ, this included", figures.divergences),
             ("raft_ticks", "Ticks of the Raft group", figures.ticks),
             ("raft_connections_refused", "Failed handshakes", figures.connections_refused),

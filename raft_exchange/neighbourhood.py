@@ -6,19 +6,24 @@ identity file at each question, so it never states what is not on stable storage
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+import logging
+from collections.abc import Callable
 from typing import Final
 
 import msgspec
 
+from raft_exchange.address_book import AddressBook
 from raft_exchange.candidates import Sighting
 from raft_exchange.discovery import Discovery
 from raft_exchange.introduction import introduce
-from raft_exchange.raft.formation import Statement
+from raft_exchange.raft.formation import Statement, conflict
 from raft_exchange.raft.identity import IdentityFile
 from raft_exchange.raft.members import MemberAddress
+from raft_exchange.raft.membership import Configuration
 
 ANY_HOST: Final = "0.0.0.0"
+
+logger = logging.getLogger(__name__)
 
 
 class Whereabouts(msgspec.Struct, frozen=True, kw_only=True):
@@ -42,7 +47,13 @@ class Neighbourhood:
     """Implements `sequencer.core.Membership`: the addresses are those that were proved last."""
 
     def __init__(
-        self, identity: IdentityFile, where: Whereabouts, discovery: Discovery, *, secret: bytes
+        self,
+        identity: IdentityFile,
+        where: Whereabouts,
+        discovery: Discovery,
+        *,
+        book: AddressBook,
+        secret: bytes,
     ) -> None:
         self.cluster = identity.current.cluster
         self.node = identity.current.node
@@ -50,40 +61,79 @@ class Neighbourhood:
         self._where = where
         self._discovery = discovery
         self._secret = secret
-        self._members: tuple[str, ...] = ()
-        self._addresses: dict[str, MemberAddress] = {}
-        own = self.statement()
-        self._addresses[own.id] = MemberAddress(own.id, own.raft_address, own.http_url)
+        self._book = book
+        self._told: frozenset[str] = frozenset()  # the clusters of our name in the last warning
+        self._configuration: Callable[[], Configuration] = self._founded
+        self._on_fellow: Callable[[Statement], None] = lambda said: None
+        discovery.suggest(book.urls())
+        discovery.add_listener(self._note)
+
+    @property
+    def cluster_id(self) -> str:
+        """The cluster this node is bound to; empty before."""
+        return self._identity.current.cluster_id
 
     @property
     def is_bound(self) -> bool:
         """Whether this node belongs to a cluster already."""
         return bool(self._identity.current.cluster_id)
 
-    def settle(self, members: Iterable[str]) -> None:
-        """Go on as a member of a group of these ids."""
-        self._members = tuple(members)
+    def _founded(self) -> Configuration:
+        return Configuration(self._identity.current.founders)
+
+    def settle(
+        self, configuration: Callable[[], Configuration], on_fellow: Callable[[Statement], None]
+    ) -> None:
+        """Go on as a node of a cluster.
+
+        Args:
+            configuration: returns the group's members, by its log.
+            on_fellow: is told what every node says that proves to be of the same cluster.
+        """
+        self._configuration, self._on_fellow = configuration, on_fellow
         for sighting in self._discovery.sightings():
             self._note(sighting)
-        self._discovery.add_listener(self._note)
         self._discovery.settle()
 
     def members(self) -> list[MemberAddress]:
-        """Return where the members are, as far as it is known: else their addresses are empty."""
-        return [self._addresses.get(id_) or MemberAddress(id_, "", "") for id_ in self._members]
+        """Return where the members are: by themselves, else by the log, else nowhere."""
+        logged = {member.id: member for member in self._configuration().addresses}
+        own = MemberAddress(self.node, self._where.raft_address, self._where.http_url)
+        return [
+            own
+            if id_ == self.node
+            else self._book.get(id_) or logged.get(id_) or MemberAddress(id_, "", "")
+            for id_ in self._configuration().members
+        ]
 
     def seen_age_s(self, node_id: str) -> float | None:
         """Return how long ago a node last proved that it is there, None if it never did."""
         return self._discovery.seen_age_s(node_id)
 
     def raft_endpoint(self, node_id: str) -> tuple[str, int] | None:
-        """Return where a member's Raft port is, None while that is unknown."""
-        found = self._addresses.get(node_id)
+        """Return where a node's Raft port is, None while that is unknown."""
+        logged = {member.id: member for member in self._configuration().addresses}
+        found = self._book.get(node_id) or logged.get(node_id)
         return None if found is None else found.raft_endpoint()
 
     def _note(self, sighting: Sighting) -> None:
         said = sighting.statement
-        self._addresses[said.id] = MemberAddress(said.id, said.raft_address, said.http_url)
+        address = MemberAddress(said.id, said.raft_address, said.http_url)
+        self._book.note(address, needed=self._configuration().members)
+        bound_to = self._identity.current.cluster_id
+        if bound_to and said.cluster_id == bound_to:
+            self._on_fellow(said)
+        elif bound_to and said.cluster_id:
+            self._tell_conflict(bound_to)
+
+    def _tell_conflict(self, bound_to: str) -> None:
+        """Log that there is another cluster of our name, once for each set of them."""
+        statements = self._discovery.statements()
+        found = conflict(self.statement(), statements)
+        clusters = frozenset(one.cluster_id for one in statements) | {"", bound_to}
+        if found is not None and not clusters <= self._told:
+            logger.error("%s; they share nothing, and one of them is to be ended", found.text)
+            self._told = clusters
 
     def statement(self, asked_at: str = "") -> Statement:
         """Return what this node states now, to somebody who reached it at `asked_at`."""

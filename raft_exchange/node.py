@@ -20,14 +20,17 @@ from raft_exchange.gateway.app import make_app
 from raft_exchange.gateway.context import Context, Front, has_seed_surface
 from raft_exchange.gateway.grenache_events import EventFeed, make_events_app
 from raft_exchange.gateway.listener import Listener
+from raft_exchange.gateway.streams import Streams
 from raft_exchange.history.backfill import Prove
 from raft_exchange.history.service import History, HistoryHooks, HistorySettings
 from raft_exchange.listening import bind
 from raft_exchange.marketdata.view import MarketData
 from raft_exchange.metrics import NodeFigures
 from raft_exchange.neighbourhood import Neighbourhood
+from raft_exchange.raft.archive import Archive
 from raft_exchange.raft.disk_reserve import MIB, DiskReserve
 from raft_exchange.raft.driver import Driver
+from raft_exchange.raft.formation import Statement
 from raft_exchange.raft.group import Group
 from raft_exchange.raft.hooks import Hooks, Timing
 from raft_exchange.raft.identity import Identity
@@ -46,6 +49,7 @@ from raft_exchange.sequencer.replica import LeaderClock, Replica
 from raft_exchange.sequencer.state import ReplicatedState
 from raft_exchange.sequencer.witness import Witness
 from raft_exchange.settings import Settings
+from raft_exchange.welcoming import Welcome
 
 POLL_S: Final = 0.02
 HISTORY_FILE: Final = "history.sqlite3"
@@ -72,15 +76,18 @@ class Node:
         self._neighbourhood = neighbourhood
         self._driver = driver
         self._transport = transport
-        neighbourhood.settle(identity.founders)
         self._leader_changes = 0
         self._history: History | None = None
         self._reserve = DiskReserve(settings.disk_reserve_mib * MIB, journal.free_bytes)
         self._marketdata = MarketData()
         self._feed = EventFeed(self._marketdata)
+        self._streams = Streams(self._marketdata)
         self._state = ReplicatedState()
         self._replica = Replica(self._state, self._marketdata, on_applied=self._applied)
         self._group = self._make_group()
+        self._welcome = Welcome(self._group)
+        neighbourhood.settle(lambda: self._group.configuration, self._on_fellow)
+        self._archive = self._open_archive()
         self._snapshots = self._restore()
         self._pipeline = Pipeline(
             node=identity.node,
@@ -106,7 +113,7 @@ class Node:
     def _make_group(self) -> Group:
         return Group(
             self_id=self._identity.node,
-            member_ids=self._identity.founders,
+            founders=self._identity.founders,
             journal=self._journal,
             transport=self._transport,
             timing=Timing(),
@@ -137,7 +144,7 @@ class Node:
 
     def _restore(self) -> Snapshots:
         """Put the newest snapshot in place."""
-        settings, ids = self._settings, self._identity.founders
+        settings, ids = self._settings, self._identity.founders or (self._identity.node,)
         snapshots = Snapshots(
             SnapshotStore(
                 Directory.ensure(settings.data_dir / "snapshots"), cluster=settings.cluster
@@ -152,9 +159,18 @@ class Node:
                 len(ids),
             ),
         )
+        if self._archive is not None:
+            snapshots.archive_into(self._archive)
         with collector.at_rest():
             self._group.keep_snapshots(snapshots)
         return snapshots
+
+    def _open_archive(self) -> Archive | None:
+        if (folder := self._settings.archive_dir) is None:
+            return None
+        Directory.ensure(folder).close()
+        own = Directory.ensure(folder / self._identity.node)
+        return Archive(own, cluster=self._identity.cluster_id)
 
     def keep_history(self, prove: Prove) -> None:
         """Record what is applied from now on; `prove` speaks for a holder of the secret."""
@@ -193,26 +209,33 @@ class Node:
             )
         if self._history is not None:
             self._history.start(self._state.exchange.sequence)
-            stack.callback(self._history.stop)
+            stack.push_async_callback(self._history.stop)
             front.metrics.watch_history(self._history.figures)
         stack.callback(self._snapshots.stop)
         stack.callback(self._witness.stop)
+        if self._archive is not None:
+            stack.callback(self._archive.close)
         stack.callback(self._driver.stop)
-        for id_ in self._identity.founders:
-            if id_ != self._identity.node:
-                self._transport.addNode(self._group.node(id_))
+        self._group.connect_members()
         self._driver.start(self._tick)
         front.metrics.watch_node(self._figures)
         context = Context(
             self._core, self._marketdata, front.metrics, front.settings, self._history
         )
-        await listener.serve(make_app(context, front.introduce))
+        app = make_app(context, front.introduce, self._streams, front.vouches)
+        await listener.serve(app)
         logger.info("node %s of cluster %s", self._identity.node, self._identity.cluster_id)
+
+    @property
+    def is_leader(self) -> bool:
+        """Whether this node leads the group now."""
+        return bool(self._group.role == "leader")
 
     async def drain(self) -> None:
         """Hand over leadership, then finish and answer what was taken, all in the time allowed."""
         deadline_s = asyncio.get_running_loop().time() + self._settings.drain_seconds
         self._core.drain()
+        self._streams.going_away()
         self._group.hand_over()
         await _until(lambda: not self._group.is_handing_over, deadline_s)
         self._listener.stop()
@@ -220,6 +243,7 @@ class Node:
         await self._listener.serve_the_last()
         self._pipeline.drain()
         await _until(lambda: self._pipeline.is_idle, deadline_s)
+        self._streams.close()
         await self._events.close(within_s=0)
         await self._listener.close(within_s=deadline_s - asyncio.get_running_loop().time())
 
@@ -236,6 +260,9 @@ class Node:
         except Exception as error:
             fail(error)
 
+    def _on_fellow(self, said: Statement) -> None:
+        self._welcome.on_fellow(said, now_s=asyncio.get_running_loop().time())
+
     def _on_leader_changed(self, leader: str | None) -> None:
         logger.info("leader: %s, term %d", leader or "none", self._group.term)
         self._leader_changes += 1
@@ -250,17 +277,21 @@ class Node:
 
     def _applied(self, applied: Applied) -> None:
         self._witness.applied(applied)
+        if not self._core.serves_state:
+            self._streams.end_all("state_divergence")
         if self._fence.is_up:
             return  # nobody is told what came of a state that differs
         if self._history is not None:
             self._history.applied(applied)
         self._feed.applied(applied)
+        self._streams.applied()
         self._core.applied(applied)
 
     def _restored(self) -> None:
         if self._history is not None:
             self._history.restored(self._state.exchange.sequence)
         self._feed.restored()
+        self._streams.applied()
         self._core.restored()
 
     def _figures(self) -> NodeFigures:
@@ -285,6 +316,8 @@ class Node:
             disk_reserve_bytes=status.disk_reserve_bytes,
             peers={m.id: m.reachable for m in status.members if m.id != status.node},
             match_lag={m.id: m.match_lag or 0 for m in status.members if m.id != status.node},
+            archive_failures=self._archive.failures if self._archive else 0,
+            archived_index=self._archive.archived_index if self._archive else 0,
             divergences=self._fence.divergences,
             serves_state=self._core.serves_state,
             commands_queued=self._pipeline.commands_queued,

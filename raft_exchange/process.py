@@ -8,11 +8,12 @@ from the second phase on: who this node is, and what it waits for. Stopped in re
 from __future__ import annotations
 
 import asyncio
+import functools
 import logging
 import random
 import signal
 import sys
-from collections.abc import Coroutine
+from collections.abc import Callable, Coroutine
 from contextlib import AsyncExitStack
 from functools import partial
 from typing import Final
@@ -20,34 +21,44 @@ from typing import Final
 import uvloop
 
 from grape import GrapeSettings
+from grape.link import Link
 from raft_exchange import collector
+from raft_exchange.address_book import AddressBook
 from raft_exchange.descriptors import TooFewDescriptors, connections_affordable
 from raft_exchange.dht_network import DhtNetwork
-from raft_exchange.discovery import Discovery
+from raft_exchange.discovery import Discovery, living_pace
 from raft_exchange.exits import EXIT_FAILED, EXIT_OK, EXIT_STORAGE, EXIT_USAGE, fail
 from raft_exchange.forming import Forming
 from raft_exchange.gateway.app import make_forming_app
-from raft_exchange.gateway.context import Front
+from raft_exchange.gateway.context import Front, has_seed_surface
 from raft_exchange.gateway.context import Settings as GatewaySettings
+from raft_exchange.gateway.grenache import (
+    LEADER_SERVICES,
+    SEED_SERVICES,
+    exchange_service_name,
+)
+from raft_exchange.gateway.grenache_events import EVENTS_CHANNEL
 from raft_exchange.gateway.listener import Listener
 from raft_exchange.listening import WrongSetting, bind, blame, probe_tcp
 from raft_exchange.matching.versions import NewerVersion
 from raft_exchange.metrics import Metrics
-from raft_exchange.neighbourhood import Neighbourhood, Whereabouts
+from raft_exchange.neighbourhood import ANY_HOST, Neighbourhood, Whereabouts
 from raft_exchange.node import Node, now_us
 from raft_exchange.raft.driver import Driver
 from raft_exchange.raft.handshake import Credentials
 from raft_exchange.raft.identity import IdentityError, IdentityFile
 from raft_exchange.raft.journal import Journal
 from raft_exchange.raft.library import check_library
-from raft_exchange.raft.proof import sign
+from raft_exchange.raft.proof import sign, verify
 from raft_exchange.raft.segments import JournalCorrupt
 from raft_exchange.raft.snapshot_store import SnapshotsUnusable
 from raft_exchange.raft.storage import PATH_ERRORS, Directory, DirectoryInUse, StorageFailed
 from raft_exchange.raft.transport import PeerTransport
+from raft_exchange.services import Services
 from raft_exchange.setting_values import url_endpoint
 from raft_exchange.settings import Settings
 
+LOOPBACK: Final = "127.0.0.1"
 SUBSCRIBERS_SHARE: Final = 8
 """One in so many connections may be a Grenache subscriber's."""
 
@@ -107,11 +118,9 @@ async def _serve(settings: Settings, secret: bytes, lifeline: int | None) -> Non
         probe_tcp(settings.raft_host, settings.raft_port)
         discovery, neighbourhood = await _look_around(settings, identity, secret, stack)
         forming = Forming(identity, discovery, state=neighbourhood.statement)
-        front = Front(
-            Metrics(),
-            _gateway_settings(settings, identity.current.node),
-            neighbourhood.introduce,
-        )
+        about = _gateway_settings(settings, identity.current.node)
+        vouches = functools.partial(verify, secret)
+        front = Front(Metrics(), about, neighbourhood.introduce, vouches)
         front.metrics.watch_discovery(discovery.figures)
         listener = Listener(
             make_forming_app(front, reason=lambda: forming.reason),
@@ -127,8 +136,6 @@ async def _serve(settings: Settings, secret: bytes, lifeline: int | None) -> Non
             settings.http_port,
         )
         if await _is_bound_before(stop, forming, neighbourhood):
-            # Without its founders the library would make a group of this node alone.
-            assert identity.current.founders, "only a founder builds a group"
             driver = Driver()
             transport = PeerTransport(
                 Credentials(identity.current.node, identity.current.cluster_id, secret),
@@ -143,7 +150,8 @@ async def _serve(settings: Settings, secret: bytes, lifeline: int | None) -> Non
             if settings.history:
                 node.keep_history(partial(sign, secret))
             await node.start(stack, listener, front, subscribers_max=subscribers_max)
-            await stop.wait()
+            async with _services(settings, is_leader=lambda: node.is_leader):
+                await stop.wait()
             await node.drain()
     logger.info("stopped")
 
@@ -174,7 +182,7 @@ async def _look_around(
     settings: Settings, identity: IdentityFile, secret: bytes, stack: AsyncExitStack
 ) -> tuple[Discovery, Neighbourhood]:
     """Open the grape's ports and begin to look for the other nodes."""
-    http_url = settings.advertise_http_url or f"http://{settings.host}:{settings.http_port}"
+    http_url = _http_url(settings)
     raft_address = settings.advertise_raft_address or f"{settings.raft_host}:{settings.raft_port}"
     network = DhtNetwork(
         GrapeSettings(
@@ -201,7 +209,32 @@ async def _look_around(
     looking = asyncio.create_task(_guarded(discovery.run()), name="discovery")
     stack.push_async_callback(_end, looking)
     where = Whereabouts(expect=settings.expect, raft_address=raft_address, http_url=http_url)
-    return discovery, Neighbourhood(identity, where, discovery, secret=secret)
+    return discovery, Neighbourhood(
+        identity, where, discovery, book=AddressBook(settings.data_dir), secret=secret
+    )
+
+
+def _services(settings: Settings, *, is_leader: Callable[[], bool]) -> Services:
+    """Return what announces this node's services, where it has any."""
+    host = LOOPBACK if settings.grape_http_host == ANY_HOST else settings.grape_http_host
+    _, http_port = url_endpoint(_http_url(settings))
+    names = [*SEED_SERVICES, exchange_service_name(settings.cluster)]
+    ports = dict.fromkeys(names, http_port) | {EVENTS_CHANNEL: settings.pubsub_port}
+    leader_ports = dict.fromkeys(LEADER_SERVICES, http_port)
+    if not has_seed_surface(_gateway_settings(settings, "")):
+        ports, leader_ports = {}, {}
+    return Services(
+        Link([f"http://{host}:{settings.grape_http_port}"]),
+        ports,
+        leader_ports=leader_ports,
+        is_leader=is_leader,
+        interval_s=living_pace(settings.dht_peer_age_seconds).announce_s,
+    )
+
+
+def _http_url(settings: Settings) -> str:
+    """Return where others find this node's HTTP."""
+    return settings.advertise_http_url or f"http://{settings.host}:{settings.http_port}"
 
 
 async def _guarded(work: Coroutine[None, None, None]) -> None:

@@ -91,6 +91,11 @@ def parse_path(text: str) -> Path:
     return Path(text)
 
 
+def parse_optional_path(text: str) -> Path | None:
+    """Return a path that a file can have, or None for none."""
+    return parse_path(text) if text else None
+
+
 def parse_address(text: str) -> str:
     """Return `HOST:PORT`, or nothing for none; HOST is an IPv4 address or a name."""
     if text:

@@ -27,6 +27,7 @@ from raft_exchange.setting_values import (
     parse_markets,
     parse_name,
     parse_on_off,
+    parse_optional_path,
     parse_origins,
     parse_path,
     parse_port,
@@ -64,6 +65,7 @@ class Settings(msgspec.Struct, frozen=True, kw_only=True):
     durability: str
     snapshot_entries: int
     snapshot_mib: int
+    archive_dir: Path | None
     disk_reserve_mib: int
     history: bool
     history_days: int
@@ -176,7 +178,7 @@ OPTIONS: Final = (
     Option(
         "snapshot_entries",
         whole(10, 10_000_000),
-        "100000",
+        "50000",
         "10-10000000 log entries",
         "a snapshot is written and the log shortened after so many entries",
     ),
@@ -186,6 +188,13 @@ OPTIONS: Final = (
         "128",
         "1-4096 MiB",
         "a snapshot is written and the log shortened after so many MiB of log",
+    ),
+    Option(
+        "archive_dir",
+        parse_optional_path,
+        "",
+        "a folder, best on a disk of its own; this node makes one in it by its id",
+        "entries are put there before the log forgets them, and never removed; none by default",
     ),
     Option(
         "disk_reserve_mib",

@@ -47,6 +47,12 @@ def add_connection(parser: argparse.ArgumentParser) -> None:
         help="base URLs of nodes, comma-separated, tried in turn "
         f"({config.CLIENT_URL_VARIABLE}; default {DEFAULT_URLS})",
     )
+    add_access(group)
+    parser.add_argument("--json", action="store_true", help="print JSON instead of a table")
+
+
+def add_access(group: argparse._ActionsContainer) -> None:
+    """Give a command the flags that say who asks, and how patiently."""
     group.add_argument(
         "--key-file",
         type=Path,
@@ -59,7 +65,6 @@ def add_connection(parser: argparse.ArgumentParser) -> None:
     group.add_argument(
         "--timeout", type=_seconds, default=10.0, metavar="S", help="how long to try, 0.1-300 (10)"
     )
-    parser.add_argument("--json", action="store_true", help="print JSON instead of a table")
 
 
 def add_market(parser: argparse.ArgumentParser) -> None:

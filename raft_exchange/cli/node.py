@@ -7,7 +7,6 @@ import sys
 
 from raft_exchange import config
 from raft_exchange.cli import Commands
-from raft_exchange.process import run_node
 
 
 def add_command(commands: Commands) -> None:
@@ -24,6 +23,9 @@ def add_command(commands: Commands) -> None:
 
 def run(arguments: argparse.Namespace) -> int:
     """Run until SIGTERM or SIGINT; return the exit code."""
+    # The whole server: half a second that the other commands do not wait for.
+    from raft_exchange.process import run_node
+
     try:
         settings = config.load(arguments)
         secret = config.read_secret(settings.cluster_secret_file)

@@ -12,7 +12,7 @@ from rich.console import Console, Group, RenderableType
 from rich.table import Table
 from rich.text import Text
 
-from raft_exchange.client import Book, Level, Market, Order, Trade
+from raft_exchange.client import Account, Book, Fill, Level, Market, Order, Trade
 
 PIPED_WIDTH: Final = 200
 """Columns where the output is no terminal: nothing is cut off for who reads on."""
@@ -86,6 +86,47 @@ def trade_table(trades: Iterable[Trade]) -> RenderableType:
             Text(trade.taker_side, style),
         )
     return table if table.row_count else Text("no trades")
+
+
+def account_table(account: Account) -> RenderableType:
+    """Return an account's balances."""
+    table = _table("asset", "free", "held", left=("asset",))
+    for asset, balance in sorted(account.balances.items()):
+        table.add_row(asset, decimal_text(balance.free), decimal_text(balance.held))
+    title = Text(f"{account.account}{' (frozen)' if account.frozen else ''}", "bold")
+    return Group(title, table if table.row_count else Text("no balances"))
+
+
+def fill_table(fills: Iterable[Fill]) -> RenderableType:
+    """Return a table of one's own fills."""
+    words = ("market", "side", "liquidity")
+    table = _table(
+        *(
+            "trade",
+            "time (UTC)",
+            "market",
+            "order",
+            "side",
+            "price",
+            "quantity",
+            "liquidity",
+            "fee",
+        ),
+        left=words,
+    )
+    for fill in fills:
+        table.add_row(
+            fill.trade_id,
+            time_text(fill.time),
+            fill.market,
+            fill.order_id,
+            Text(fill.side, SIDE_STYLES[fill.side]),
+            decimal_text(fill.price),
+            decimal_text(fill.quantity),
+            fill.liquidity,
+            f"{decimal_text(fill.fee)} {fill.fee_asset}",
+        )
+    return table if table.row_count else Text("no fills")
 
 
 def market_table(markets: Iterable[Market]) -> RenderableType:

@@ -8,6 +8,8 @@ async with ExchangeClient(["http://127.0.0.1:8081", "http://127.0.0.1:8082"]) as
 from raft_exchange.client.client import ExchangeClient
 from raft_exchange.client.errors import ExchangeError, OutcomeUnknown, RequestRefused, Unavailable
 from raft_exchange.client.models import (
+    Account,
+    Balance,
     Batch,
     BatchItem,
     Book,
@@ -16,6 +18,8 @@ from raft_exchange.client.models import (
     CanceledAll,
     Candle,
     Cluster,
+    Fill,
+    FillPage,
     Level,
     LoggedTime,
     Market,
@@ -47,6 +51,8 @@ from raft_exchange.client.updates import (
 )
 
 __all__ = [
+    "Account",
+    "Balance",
     "Batch",
     "BatchItem",
     "Book",
@@ -60,6 +66,8 @@ __all__ = [
     "ExchangeClient",
     "ExchangeClientSync",
     "ExchangeError",
+    "Fill",
+    "FillPage",
     "FollowedBook",
     "Heartbeat",
     "Level",

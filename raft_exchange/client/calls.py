@@ -14,12 +14,14 @@ from urllib.parse import quote
 import msgspec
 
 from raft_exchange.client.models import (
+    Account,
     Batch,
     Book,
     Canceled,
     CanceledAll,
     Candle,
     Cluster,
+    FillPage,
     LoggedTime,
     Market,
     NewMarket,
@@ -89,6 +91,8 @@ _book: Final = _as(Book)
 _order_book: Final = _as(OrderBook)
 _cluster: Final = _as(Cluster)
 _time: Final = _as(LoggedTime)
+_account: Final = _as(Account)
+_fills: Final = _as(FillPage)
 _ticker: Final = _as(Ticker)
 _candles: Final = _as(_Candles)
 _one_order: Final = _as(_OneOrder)
@@ -199,6 +203,19 @@ def get_orders(
     return _read("/v1/orders", _page, query | {"limit": str(limit)})
 
 
+def get_fills(
+    *, market: str | None = None, limit: int = 100, cursor: str | None = None
+) -> Call[FillPage]:
+    """Return a page of one's own fills, newest first; see `get_orders`."""
+    query = _query(market=market, cursor=cursor) | {"limit": str(limit)}
+    return _read("/v1/fills", _fills, query)
+
+
+def get_account() -> Call[Account]:
+    """Return one's own account and its balances."""
+    return _read("/v1/account", _account)
+
+
 def get_markets() -> Call[list[Market]]:
     """Return every market."""
     return _read("/v1/markets", lambda body: _markets(body).markets)
@@ -255,9 +272,9 @@ def get_time() -> Call[LoggedTime]:
     return _read("/v1/time", _time)
 
 
-def get_cluster() -> Call[Cluster]:
-    """Return the cluster as the answering node sees it."""
-    return Call("GET", "/v1/cluster", _cluster)
+def get_cluster(*, with_hash: bool = False) -> Call[Cluster]:
+    """Return the cluster as the answering node sees it, if told with the hash of its state."""
+    return Call("GET", "/v1/cluster", _cluster, query={"hash": "now"} if with_hash else {})
 
 
 def _read(path: str, decode: Decode[T], query: Mapping[str, str] | None = None) -> Call[T]:

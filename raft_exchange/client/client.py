@@ -112,6 +112,11 @@ class ExchangeClient:
     ) -> None:
         await self.close()
 
+    @property
+    def node_url(self) -> str:
+        """The node that is asked now."""
+        return self._sender.nodes.current
+
     async def send(self, call: Call[T]) -> T:
         """Send what a function of `calls` gives, and return its result."""
         return await self._sender.send(call)
@@ -147,6 +152,8 @@ class ExchangeClient:
     change_market = _method(calls.change_market)
     get_order = _method(calls.get_order)
     get_orders = _method(calls.get_orders)
+    get_fills = _method(calls.get_fills)
+    get_account = _method(calls.get_account)
     get_markets = _method(calls.get_markets)
     get_market = _method(calls.get_market)
     get_book = _method(calls.get_book)

@@ -11,8 +11,6 @@ import asyncio
 import ssl
 from typing import Final
 
-from grape.envelope import GrenacheError
-from grape.link import Link
 from raft_exchange.client import calls
 from raft_exchange.client.errors import ExchangeError, Unavailable
 from raft_exchange.client.sender import Options, Sender
@@ -37,6 +35,10 @@ async def find_nodes(
         ValueError: a key without `tls`: whoever announces the name would get it.
         Unavailable: no grape answers, nobody announces the cluster, or no node answers.
     """
+    # Only who looks nodes up waits for the DHT's modules.
+    from grape.envelope import GrenacheError
+    from grape.link import Link
+
     if key is not None and tls is None:
         raise ValueError("a key goes to discovered nodes only over TLS: give tls a pinned CA")
     try:

@@ -141,6 +141,42 @@ class Trade(msgspec.Struct, frozen=True, kw_only=True):
     sequence: int
 
 
+class Fill(Trade, frozen=True, kw_only=True):
+    """One's own side of a trade, and what it cost."""
+
+    order_id: str
+    side: Side
+    liquidity: Literal["maker", "taker"]
+    fee: Decimal
+    fee_asset: str
+
+
+class FillPage(msgspec.Struct, frozen=True, kw_only=True):
+    """A page of one's own fills, newest first; `cursor` names the next one, None the end."""
+
+    fills: list[Fill]
+    sequence: int
+    cursor: str | None = None
+
+
+class Balance(msgspec.Struct, frozen=True, kw_only=True):
+    """What an account has of an asset: `held` backs its live orders."""
+
+    free: Decimal
+    held: Decimal
+
+
+class Account(msgspec.Struct, frozen=True, kw_only=True):
+    """One's own account as of `sequence`; `balances` by asset."""
+
+    account: str
+    balances: dict[str, Balance]
+    sequence: int
+    frozen: bool = False
+    maker_fee: Decimal | None = None
+    taker_fee: Decimal | None = None
+
+
 class Placed(msgspec.Struct, frozen=True, kw_only=True):
     """What an order did when it was sequenced at `sequence`: its trades, and how it stands."""
 
@@ -308,6 +344,7 @@ class Cluster(msgspec.Struct, frozen=True, kw_only=True):
     leader: str | None = None
     commit_index: int = 0
     applied_index: int = 0
+    state_hash: str | None = None
     draining: bool = False
 
 

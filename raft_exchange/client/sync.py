@@ -108,6 +108,8 @@ class ExchangeClientSync:
     change_market = _method(calls.change_market)
     get_order = _method(calls.get_order)
     get_orders = _method(calls.get_orders)
+    get_fills = _method(calls.get_fills)
+    get_account = _method(calls.get_account)
     get_markets = _method(calls.get_markets)
     get_market = _method(calls.get_market)
     get_book = _method(calls.get_book)

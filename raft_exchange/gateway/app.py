@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable, Sequence
 from typing import Final
 
+import msgspec
 from aiohttp import web
 
 from raft_exchange.gateway import (
@@ -14,11 +15,15 @@ from raft_exchange.gateway import (
     health,
     introduction,
     markets,
+    members,
     order_queries,
     orders,
     past,
     prices,
+    seed_events,
     seed_surface,
+    stream,
+    websocket,
 )
 from raft_exchange.gateway.bodies import BATCH_BYTES_MAX
 from raft_exchange.gateway.context import (
@@ -27,10 +32,12 @@ from raft_exchange.gateway.context import (
     Context,
     Front,
     Introduce,
+    Vouches,
     has_seed_surface,
 )
 from raft_exchange.gateway.grenache import GRENACHE, Grenache
 from raft_exchange.gateway.guard import Handler, guard, refuse_expectation
+from raft_exchange.gateway.streams import STREAMS, Streams
 from raft_exchange.history.backfill import PATH as HISTORY_PATH
 from raft_exchange.marketdata.view import MarketData
 from raft_exchange.metrics import ExchangeFigures
@@ -55,9 +62,13 @@ ROUTES: Final[tuple[tuple[str, str, Handler], ...]] = (
     ("GET", "/v1/markets/{market}/trades", markets.get_trades),
     ("GET", "/v1/markets/{market}/ticker", prices.get_ticker),
     ("GET", "/v1/markets/{market}/candles", prices.get_candles),
+    ("GET", "/v1/stream", stream.get_stream),
+    ("GET", "/v1/ws", websocket.get_websocket),
     ("GET", "/v1/time", markets.get_time),
     ("GET", "/v1/cluster", cluster.get_cluster),
     ("POST", "/v1/cluster/snapshot", cluster.post_snapshot),
+    ("POST", members.PATH, members.post_member),
+    ("DELETE", members.PATH + "/{member}", members.delete_member),
     ("GET", "/v1/node", introduction.get_node),
     ("GET", "/livez", health.get_livez),
     ("GET", "/readyz", health.get_readyz),
@@ -65,28 +76,35 @@ ROUTES: Final[tuple[tuple[str, str, Handler], ...]] = (
 )
 SEED_ROUTES: Final[tuple[tuple[str, str, Handler], ...]] = (
     ("GET", "/state", seed_surface.get_state),
+    ("GET", "/events", seed_events.get_events),
     ("POST", "/order", seed_surface.post_order),
     ("DELETE", "/order/{order_id}", seed_surface.delete_order),
 )
 
 
-def make_app(context: Context, introduce: Introduce) -> web.Application:
-    """Return the application of one node; the caller feeds `context.marketdata`.
+def make_app(
+    context: Context, introduce: Introduce, streams: Streams, vouches: Vouches | None = None
+) -> web.Application:
+    """Return the application of one node; the caller feeds `context.marketdata` and `streams`.
 
     The seed surface needs a default market, and is left out where there is none.
     """
     metrics, marketdata, settings = context.metrics, context.marketdata, context.settings
-    app = _app(Front(metrics, settings, introduce))
+    front = Front(metrics, settings, introduce)
+    app = _app(front if vouches is None else msgspec.structs.replace(front, vouches=vouches))
     app[CONTEXT] = context
+    app[STREAMS] = streams
     routes = ROUTES
     if context.history is not None:
         routes += (("GET", HISTORY_PATH, past.get_history),)
     if has_seed_surface(settings):
         grenache = app[GRENACHE] = Grenache(context)
+        app[seed_events.SEED_EVENTS] = seed_events.SeedEvents(context)
         app.on_shutdown.append(grenache.server.close)
         routes += (*SEED_ROUTES, ("POST", "/", grenache.server.handle_http))
     _add_routes(app, routes)
     metrics.watch_exchange(lambda: _figures(marketdata))
+    metrics.watch_streams(streams.figures)
     return app
 
 

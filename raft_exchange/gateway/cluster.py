@@ -31,6 +31,7 @@ async def get_cluster(request: web.Request) -> web.Response:
         status = context.core.status()
     body: View = {
         "cluster": status.cluster,
+        "cluster_id": status.cluster_id,
         "node": status.node,
         "role": status.role,
         "leader": status.leader or None,
@@ -47,6 +48,7 @@ async def get_cluster(request: web.Request) -> web.Response:
         "version_newest": status.version_newest,
         "draining": status.draining,
         "read_only": status.read_only,
+        "removed": status.is_removed,
         "leader_contact_age_ms": status.leader_contact_age_ms,
         "members": [
             {
@@ -57,6 +59,7 @@ async def get_cluster(request: web.Request) -> web.Response:
                 "seen_age_ms": member.seen_age_ms,
                 "match_lag": member.match_lag,
                 "fenced": member.fenced,
+                "votes": member.votes,
             }
             for member in status.members
         ],

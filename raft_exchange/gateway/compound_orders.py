@@ -14,7 +14,14 @@ from raft_exchange.gateway.orders import is_dry_run, order_id_of, order_outcome,
 from raft_exchange.gateway.reads import market_named, read_headers
 from raft_exchange.gateway.refusals import refusal
 from raft_exchange.gateway.rehearsal import rehearse_oco, rehearse_place
-from raft_exchange.gateway.rendering import View, answer, order_view, trade_view
+from raft_exchange.gateway.rendering import (
+    OrderView,
+    TradeView,
+    View,
+    answer,
+    order_view,
+    trade_view,
+)
 from raft_exchange.gateway.schema import (
     CANCEL_AFTER_FIELDS,
     OCO_FIELDS,
@@ -82,13 +89,15 @@ def _leg_command(name: str, leg: Json, rules: MarketRules, *, account: str) -> P
         raise
 
 
-def _placed(result: Committed, rules: MarketRules, *, sent: Json) -> tuple[list[View], list[View]]:
+def _placed(
+    result: Committed, rules: MarketRules, *, sent: Json
+) -> tuple[list[OrderView], list[TradeView]]:
     """Return the orders that a command accepted, as they stand at its end, and their trades."""
     first = result.events[0]
     if isinstance(first, CommandRefused):
         raise refusal(first, result, sent=sent, rules=rules)
-    orders: list[View] = []
-    trades: list[View] = []
+    orders: list[OrderView] = []
+    trades: list[TradeView] = []
     for event in result.events:
         if isinstance(event, OrderAccepted):
             order, own = order_outcome(result, event.order)

@@ -42,12 +42,22 @@ Introduce = Callable[[str, str], bytes]
 proved with the cluster secret."""
 
 
+Vouches = Callable[..., bool]
+"""Whether a proof, the second argument, was made by a holder of the cluster secret for the purpose
+that is the first, over the bytes that are the others."""
+
+
+def _vouches_for_nobody(purpose: str, proof: bytes, *fields: bytes) -> bool:
+    return False
+
+
 class Front(msgspec.Struct, frozen=True):
     """What answers need before there is a group: `guard` and the routes of every phase use it."""
 
     metrics: Metrics
     settings: Settings
     introduce: Introduce
+    vouches: Vouches = _vouches_for_nobody
 
 
 class Context(msgspec.Struct, frozen=True):

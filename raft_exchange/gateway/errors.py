@@ -24,13 +24,16 @@ class ErrorCode(StrEnum):
     BAD_JSON = "bad_json"
     BAD_FIELD = "bad_field"
     BAD_ORIGIN = "bad_origin"
+    FORBIDDEN = "forbidden"
     UNKNOWN_MARKET = "unknown_market"
     UNKNOWN_ORDER = "unknown_order"
     UNKNOWN_ACCOUNT = "unknown_account"
+    UNKNOWN_MEMBER = "unknown_member"
     UNKNOWN_ROUTE = "unknown_route"
     METHOD_NOT_ALLOWED = "method_not_allowed"
     DUPLICATE_CLIENT_ORDER_ID = "duplicate_client_order_id"
     ALREADY_EXISTS = "already_exists"
+    MEMBER_REMOVED = "member_removed"
     BODY_TOO_LARGE = "body_too_large"
     UNSUPPORTED_MEDIA_TYPE = "unsupported_media_type"
     EXPECTATION_FAILED = "expectation_failed"
@@ -50,6 +53,7 @@ class ErrorCode(StrEnum):
     LIMIT_REACHED = "limit_reached"
     STOP_WOULD_TRIGGER = "stop_would_trigger"
     PRICE_BAND = "price_band"
+    NO_QUORUM = "no_quorum"
     INTERNAL_ERROR = "internal_error"
     NO_LEADER = "no_leader"
     OVERLOADED = "overloaded"
@@ -58,6 +62,7 @@ class ErrorCode(StrEnum):
     DRAINING = "draining"
     READ_ONLY = "read_only"
     UPGRADE_PENDING = "upgrade_pending"
+    CHANGE_PENDING = "change_pending"
     STATE_DIVERGENCE = "state_divergence"
 
 
@@ -72,13 +77,16 @@ KINDS: Final[Mapping[ErrorCode, Kind]] = {
     ErrorCode.BAD_JSON: Kind(400, "The body is not the JSON that was asked for"),
     ErrorCode.BAD_FIELD: Kind(400, "A field is missing, unknown or malformed"),
     ErrorCode.BAD_ORIGIN: Kind(403, "Requests from there are not taken here"),
+    ErrorCode.FORBIDDEN: Kind(403, "The request is not allowed to whoever sent it"),
     ErrorCode.UNKNOWN_MARKET: Kind(404, "There is no such market"),
     ErrorCode.UNKNOWN_ORDER: Kind(404, "There is no such order"),
     ErrorCode.UNKNOWN_ACCOUNT: Kind(404, "There is no such account"),
+    ErrorCode.UNKNOWN_MEMBER: Kind(404, "There is no such member"),
     ErrorCode.UNKNOWN_ROUTE: Kind(404, "There is no such route"),
     ErrorCode.METHOD_NOT_ALLOWED: Kind(405, "The route does not take this method"),
     ErrorCode.DUPLICATE_CLIENT_ORDER_ID: Kind(409, "A live order has this client_order_id"),
     ErrorCode.ALREADY_EXISTS: Kind(409, "It exists already"),
+    ErrorCode.MEMBER_REMOVED: Kind(409, "A removed member never returns"),
     ErrorCode.BODY_TOO_LARGE: Kind(413, "The body is too large"),
     ErrorCode.UNSUPPORTED_MEDIA_TYPE: Kind(415, "The body is not declared as JSON"),
     ErrorCode.EXPECTATION_FAILED: Kind(417, "The expectation cannot be met"),
@@ -98,6 +106,7 @@ KINDS: Final[Mapping[ErrorCode, Kind]] = {
     ErrorCode.LIMIT_REACHED: Kind(422, "A limit of the exchange is reached"),
     ErrorCode.STOP_WOULD_TRIGGER: Kind(422, "The stop price is passed already"),
     ErrorCode.PRICE_BAND: Kind(422, "The price is too far from the last trade"),
+    ErrorCode.NO_QUORUM: Kind(422, "Too few of the other members are in reach"),
     ErrorCode.INTERNAL_ERROR: Kind(500, "The node has a bug"),
     ErrorCode.NO_LEADER: Kind(503, "The cluster has no leader at the moment"),
     ErrorCode.OVERLOADED: Kind(503, "The node has too much to do"),
@@ -107,6 +116,7 @@ KINDS: Final[Mapping[ErrorCode, Kind]] = {
     ErrorCode.READ_ONLY: Kind(503, "The node takes no writes"),
     ErrorCode.STATE_DIVERGENCE: Kind(503, "The state of this node may differ from the others'"),
     ErrorCode.UPGRADE_PENDING: Kind(503, "Not all nodes know this yet"),
+    ErrorCode.CHANGE_PENDING: Kind(503, "Another change of the members is under way"),
 }
 
 

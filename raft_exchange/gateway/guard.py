@@ -52,10 +52,13 @@ SEED_CORS: Final = {
 CORS_PREFLIGHT: Final = {
     "Access-Control-Allow-Methods": "GET, POST, PATCH, DELETE, OPTIONS",
     "Access-Control-Allow-Headers": (
-        "Content-Type, Idempotency-Key, X-Account, X-Deadline, X-Request-Id"
+        "Content-Type, Idempotency-Key, Last-Event-ID, X-Account, X-Deadline, X-Request-Id"
     ),
     "Access-Control-Max-Age": "600",
 }
+
+CORS: Final = web.RequestKey("cors", dict[str, str])
+STREAM_OPENED: Final = web.RequestKey("stream_opened", bool)
 
 _logger = logging.getLogger(__name__)
 _request_ids = RequestIds()
@@ -72,7 +75,7 @@ async def guard(request: web.Request, handler: Handler) -> web.StreamResponse:
     context = request.app.get(CONTEXT)
     cors: dict[str, str] = {}
     try:
-        cors = _admit(request, front)
+        request[CORS] = cors = _admit(request, front)
         if context is not None:
             _refuse_divergent(request, context)
         if request.method == "OPTIONS":
@@ -82,8 +85,9 @@ async def guard(request: web.Request, handler: Handler) -> web.StreamResponse:
     except Exception as error:
         response = _problem_of(error, request).response(request_id)
     finally:
-        in_flight.dec()
-    if response.status == HTTPStatus.SWITCHING_PROTOCOLS:
+        if STREAM_OPENED not in request:
+            in_flight.dec()
+    if response.status == HTTPStatus.SWITCHING_PROTOCOLS or STREAM_OPENED in request:
         return response  # its head is long gone, and how long it was open is no duration
     if context is not None and context.core.draining:
         response.force_close()  # the next request goes to a node that stays
@@ -107,6 +111,23 @@ def _refuse_divergent(request: web.Request, context: Context) -> None:
             ErrorCode.STATE_DIVERGENCE,
             "the state of this node differs, or is being checked; ask another node",
         )
+
+
+async def open_stream(request: web.Request, response: web.StreamResponse) -> None:
+    """Send the head of an answer that may last for hours: from now on it counts as answered."""
+    metrics, started_s = request.app[FRONT].metrics, time.perf_counter()
+    response.headers["X-Request-Id"] = request[REQUEST_ID]
+    response.headers["Server"] = SERVER
+    response.headers.update(request[CORS])
+    await response.prepare(request)
+    request[STREAM_OPENED] = True
+    metrics.requests_in_flight.dec()
+    metrics.observe_request(
+        _route_of(request),
+        request.method,
+        status=response.status,
+        duration_s=time.perf_counter() - started_s,
+    )
 
 
 def _request_id(request: web.Request) -> str:
@@ -176,7 +197,7 @@ def _is_same(origin: str, host: str) -> bool:
 
 
 def _is_seed_path(path: str) -> bool:
-    return path in ("/state", "/order") or path.startswith("/order/")
+    return path in ("/state", "/order", "/events") or path.startswith("/order/")
 
 
 def _bad_origin(field: str, value: str) -> Problem:
@@ -213,7 +234,12 @@ def _problem_of(error: Exception, request: web.Request) -> Problem:
             return Problem(ErrorCode.UNKNOWN_ROUTE, "nothing is served under this path")
         case web.RequestPayloadError() | ConnectionError():
             return Problem(ErrorCode.BAD_JSON, "the body did not arrive whole")
-    _logger.error("bug while answering %s", _route_of(request), exc_info=error)
+    return internal_error(error, _route_of(request))
+
+
+def internal_error(error: Exception, route: str) -> Problem:
+    """Return the problem for what only a bug raises, and log it."""
+    _logger.error("bug while answering %s", route, exc_info=error)
     return Problem(ErrorCode.INTERNAL_ERROR, "this is a bug of the node; its log has the details")
 
 

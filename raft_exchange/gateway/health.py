@@ -55,6 +55,11 @@ def _checks(context: Context) -> list[Check]:
     return [
         Check("leader_known", bool(status.leader), f"leader: {status.leader or 'none'}"),
         Check(
+            "member",
+            not status.is_removed,
+            "removed from the cluster, for ever" if status.is_removed else "not removed",
+        ),
+        Check(
             "quorum_contact",
             age_ms is not None and age_ms <= age_ms_max,
             f"last contact: {'never' if age_ms is None else f'{age_ms} ms ago'}; "

@@ -75,10 +75,20 @@ _VIEWS: Final = (
 
 async def post_order(request: web.Request) -> web.Response:
     """Place one order."""
-    context = request.app[CONTEXT]
     envelope = envelope_of(request)
     dry_run = is_dry_run(request)
     body = await json_object(request)
+    return await place(request.app[CONTEXT], envelope, body, dry_run=dry_run)
+
+
+async def place(
+    context: Context, envelope: Envelope, body: Json, *, dry_run: bool = False
+) -> web.Response:
+    """Place the order that `body` describes, however it came.
+
+    Raises:
+        Problem: nothing was placed, or nobody knows.
+    """
     known_fields(body, ORDER_FIELDS)
     rules = (await market_named(context, body.get("market"))).rules
     command = place_order(body, rules, account=envelope.account)
@@ -91,10 +101,21 @@ async def post_order(request: web.Request) -> web.Response:
 
 async def post_batch(request: web.Request) -> web.Response:
     """Place many orders, next to each other; each is accepted or refused alone."""
-    context = request.app[CONTEXT]
     envelope = envelope_of(request)
     query_of(request)
-    items = _batch_items(await json_object(request, bytes_max=BATCH_BYTES_MAX))
+    body = await json_object(request, bytes_max=BATCH_BYTES_MAX)
+    return await place_batch(request.app[CONTEXT], envelope, body, request_id=request[REQUEST_ID])
+
+
+async def place_batch(
+    context: Context, envelope: Envelope, body: Json, *, request_id: str
+) -> web.Response:
+    """Place the orders that `body` lists, however it came.
+
+    Raises:
+        Problem: nothing was placed, or nobody knows.
+    """
+    items = _batch_items(body)
     if any(_names_unknown_market(context, item) for item in items):
         await pass_barrier(context)  # once for all: see `market_named`
     views: list[View | Problem] = []
@@ -114,7 +135,7 @@ async def post_batch(request: web.Request) -> web.Response:
             if problem.code is ErrorCode.IDEMPOTENCY_MISMATCH:
                 raise
             views[index] = problem
-    return _batch_answer(request, views, results)
+    return _batch_answer(context, views, results, request_id=request_id)
 
 
 def _batch_items(body: Json) -> list[Json]:
@@ -142,16 +163,15 @@ def _item_command(context: Context, item: object, *, account: str) -> PlaceOrder
 
 
 def _batch_answer(
-    request: web.Request, views: list[View | Problem], results: list[Committed]
+    context: Context, views: list[View | Problem], results: list[Committed], *, request_id: str
 ) -> web.Response:
-    request_id = request[REQUEST_ID]
     if results:
         sequence = results[-1].sequence
         headers = {"X-Sequence": str(sequence)}
         if all(result.replayed for result in results):
             headers["Idempotent-Replay"] = "true"
     else:
-        sequence = request.app[CONTEXT].marketdata.sequence
+        sequence = context.marketdata.sequence
         headers = {"X-Sequence": str(sequence)}
     shown: list[View] = [
         {"error": view.view(request_id)} if isinstance(view, Problem) else view for view in views
@@ -161,11 +181,21 @@ def _batch_answer(
 
 async def patch_order(request: web.Request) -> web.Response:
     """Change price, stop price or total quantity of a live order, or several of them."""
-    context = request.app[CONTEXT]
     order_id = order_id_of(request)
     envelope = envelope_of(request)
     dry_run = is_dry_run(request)
     body = await json_object(request)
+    return await amend(request.app[CONTEXT], envelope, body, order_id=order_id, dry_run=dry_run)
+
+
+async def amend(
+    context: Context, envelope: Envelope, body: Json, *, order_id: int, dry_run: bool = False
+) -> web.Response:
+    """Change a live order as `body` says, however it came.
+
+    Raises:
+        Problem: nothing was changed, or nobody knows.
+    """
     known_fields(body, AMEND_FIELDS)
     order = await own_order(context, order_id, account=envelope.account)
     if order is not None:
@@ -223,7 +253,7 @@ def _amend_again(
 async def delete_order(request: web.Request) -> web.Response:
     """Cancel one live order by its id."""
     query_of(request)
-    return await _cancel(request, order_id_of(request), "")
+    return await cancel(request.app[CONTEXT], envelope_of(request), order_id_of(request), "")
 
 
 async def delete_by_client_id(request: web.Request) -> web.Response:
@@ -233,12 +263,15 @@ async def delete_by_client_id(request: web.Request) -> web.Response:
     if not is_label(label, CLIENT_ORDER_ID_BYTES_MAX):
         allowed = f"1 to {CLIENT_ORDER_ID_BYTES_MAX} printable ASCII characters"
         raise bad_parameter("client_order_id", label, allowed)
-    return await _cancel(request, 0, label)
+    return await cancel(request.app[CONTEXT], envelope_of(request), 0, label)
 
 
-async def _cancel(request: web.Request, order_id: int, label: str) -> web.Response:
-    context = request.app[CONTEXT]
-    envelope = envelope_of(request)
+async def cancel(context: Context, envelope: Envelope, order_id: int, label: str) -> web.Response:
+    """Cancel a live order by its id, or by its label where the id is 0.
+
+    Raises:
+        Problem: nothing was canceled, or nobody knows.
+    """
     result = await submit(context, envelope, CancelOrder(envelope.account, order_id, label))
     event = result.events[0]
     if isinstance(event, CommandRefused):
@@ -341,7 +374,7 @@ def order_outcome(result: Committed, order: Order) -> tuple[Order, list[Trade]]:
 
 def rehearsed(order: Order, rules: MarketRules) -> View:
     """Return the answer to a dry run: what only sequencing can give is null."""
-    view = order_view(order, rules)
+    view: View = {**order_view(order, rules)}
     if not order.order_id:
         view |= dict.fromkeys(("order_id", "created_at", "updated_at", "sequence"))
     return {"order": view, "trades": [], "sequence": None}

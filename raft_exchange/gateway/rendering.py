@@ -6,7 +6,7 @@ never change: a repeat under the same idempotency key renders to the same bytes.
 
 from __future__ import annotations
 
-from typing import Final
+from typing import Final, TypedDict
 
 import msgspec
 from aiohttp import web
@@ -38,6 +38,48 @@ _MARKET_STATUS: Final = [status.name.lower() for status in MarketStatus]
 View = dict[str, object]
 
 
+class OrderView(TypedDict):
+    """An order as JSON shows it."""
+
+    order_id: str
+    client_order_id: str | None
+    account: str
+    market: str
+    side: str
+    type: str
+    time_in_force: str
+    price: str | None
+    stop_price: str | None
+    quantity: str
+    quote_quantity: str | None
+    filled_quantity: str
+    remaining_quantity: str
+    average_price: str | None
+    display_quantity: str | None
+    oco_order_id: str | None
+    expires_at: str | None
+    post_only: bool
+    self_trade_prevention: str
+    status: str
+    created_at: str
+    updated_at: str
+    sequence: int
+
+
+class TradeView(TypedDict):
+    """A trade as JSON shows it."""
+
+    trade_id: str
+    market: str
+    price: str
+    quantity: str
+    maker_order_id: str
+    taker_order_id: str
+    taker_side: str
+    time: str
+    sequence: int
+
+
 def format_ticks(ticks: int, tick_size_e18: int) -> str:
     """Return a price as a decimal."""
     return format_e18(ticks * tick_size_e18)
@@ -56,7 +98,7 @@ def average_price(order: Order, tick_size_e18: int) -> str | None:
     return format_e18(divide_half_even(value, order.filled_lots))
 
 
-def order_view(order: Order, rules: MarketRules) -> View:
+def order_view(order: Order, rules: MarketRules) -> OrderView:
     """Return an order as JSON shows it. `price` is null for an order without one."""
     tick, lot = rules.tick_size_e18, rules.lot_size_e18
     return {
@@ -88,7 +130,7 @@ def order_view(order: Order, rules: MarketRules) -> View:
     }
 
 
-def trade_view(trade: Trade, rules: MarketRules) -> View:
+def trade_view(trade: Trade, rules: MarketRules) -> TradeView:
     """Return a trade as JSON shows it."""
     executed = trade.executed
     return {

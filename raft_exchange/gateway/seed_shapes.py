@@ -8,7 +8,7 @@ numbers, written from exact decimals.
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from typing import Final
 
 import msgspec
@@ -39,6 +39,7 @@ from raft_exchange.matching.messages import (
 from raft_exchange.sequencer.outcome import Committed
 
 STATE_ORDERS_MAX: Final = 1_000  # a side
+STATE_TRADES: Final = 20
 SIDES: Final = {"buy": Side.BUY, "sell": Side.SELL}
 TYPES: Final = {"limit": OrderType.LIMIT, "market": OrderType.MARKET}
 STATUSES: Final = {
@@ -145,8 +146,18 @@ def placed_view(result: Committed, rules: MarketRules, *, named: Named = str) ->
 
 def snapshot_view(context: Context, market: Market, *, named: Named = str) -> View:
     """Return the book, best first."""
+    bids, asks = (
+        [seed_order(order, market.rules, named=named) for order in orders]
+        for orders in (resting_orders(context, market, side) for side in Side)
+    )
+    return snapshot_summary(context, market, bids, asks)
+
+
+def snapshot_summary(
+    context: Context, market: Market, bids: Sequence[object], asks: Sequence[object]
+) -> View:
+    """Return the book of these orders, best first, and what follows from it."""
     rules = market.rules
-    bids, asks = (_resting(context, market, side, named=named) for side in (Side.BUY, Side.SELL))
     best = [market.depth.levels(side, 1) for side in (Side.BUY, Side.SELL)]
     spread = (
         number(format_ticks(best[1][0][0] - best[0][0][0], rules.tick_size_e18))
@@ -164,13 +175,14 @@ def snapshot_view(context: Context, market: Market, *, named: Named = str) -> Vi
     }
 
 
-def _resting(context: Context, market: Market, side: Side, *, named: Named) -> list[View]:
-    views = []
+def resting_orders(context: Context, market: Market, side: Side) -> list[Order]:
+    """Return the orders of one side that a book shows, best first."""
+    found = []
     for _, _, order_id in market.depth.queue(side, STATE_ORDERS_MAX):
         order = context.marketdata.orders.live(order_id)
         assert order is not None, order_id
-        views.append(seed_order(order, market.rules, named=named))
-    return views
+        found.append(order)
+    return found
 
 
 def seed_order(order: Order, rules: MarketRules, *, named: Named = str) -> View:

@@ -6,8 +6,6 @@ working; what differs is what was wrong: a cancel reaches every node. Everybody 
 
 from __future__ import annotations
 
-from typing import Final
-
 from aiohttp import web
 
 from raft_exchange.gateway.bodies import body_bytes
@@ -18,6 +16,7 @@ from raft_exchange.gateway.reads import market_named, read_headers
 from raft_exchange.gateway.refusals import DETAILS
 from raft_exchange.gateway.rendering import View, answer
 from raft_exchange.gateway.seed_shapes import (
+    STATE_TRADES,
     BadOrder,
     place_command,
     placed_view,
@@ -28,8 +27,6 @@ from raft_exchange.gateway.seed_shapes import (
 from raft_exchange.gateway.submission import Envelope, envelope_of, submit, write_headers
 from raft_exchange.matching.limits import INT64_MAX
 from raft_exchange.matching.messages import ANONYMOUS, CancelOrder, CommandRefused, OrderEnded
-
-STATE_TRADES: Final = 20
 
 
 async def get_state(request: web.Request) -> web.Response:

@@ -66,10 +66,11 @@ class History:
         if self._shipping is not None:
             self._shipping.start()
 
-    def stop(self) -> None:
+    async def stop(self) -> None:
         """Write what waits and close everything; bounded by seconds."""
         if self._mending is not None:
             self._mending.cancel()
+            await asyncio.wait([self._mending])
         if self._shipping is not None:
             self._shipping.stop()
         self._recorder.stop()

@@ -84,6 +84,10 @@ class Depth:
         """Return the best price of one side in ticks. O(log levels)."""
         return next(self.prices(side), None)
 
+    def bests(self) -> tuple[int | None, int | None]:
+        """Return the best prices to buy and to sell, in ticks."""
+        return self.best(Side.BUY), self.best(Side.SELL)
+
     def levels(self, side: Side, count: int) -> list[tuple[int, int, int]]:
         """Return up to `count` levels, best first, as (price_ticks, lots, orders)."""
         levels = self._levels[side]

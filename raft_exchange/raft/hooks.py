@@ -8,6 +8,8 @@ from typing import NoReturn
 
 import msgspec
 
+from raft_exchange.raft.membership import Configuration
+
 
 class Timing(msgspec.Struct, frozen=True):
     """The group's clockwork, in seconds. Elections need several lost heartbeats."""
@@ -35,7 +37,8 @@ class Hooks(msgspec.Struct, frozen=True):
     does not return: the replica stops rather than diverges. `restored` says that the state has
     been replaced by a snapshot's: entries were jumped over. `has_room` tells whether the disk is
     above its reserve: a leader without room makes way for a member that has some. `standing` is
-    asked at each tick and entry.
+    asked at each tick and entry. `configured` gets every committed configuration of the members, in
+    order with what `apply` gets.
     """
 
     admit: Callable[[bytes], bytes | None]
@@ -47,3 +50,4 @@ class Hooks(msgspec.Struct, frozen=True):
     restored: Callable[[], None] = lambda: None
     has_room: Callable[[], bool] = lambda: True
     standing: Callable[[], Standing] = lambda: Standing.FULL
+    configured: Callable[[Configuration], None] = lambda configuration: None

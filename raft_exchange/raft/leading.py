@@ -7,15 +7,16 @@ count in a later one.
 from __future__ import annotations
 
 from collections import deque
-from collections.abc import Callable, Collection, Sequence
+from collections.abc import Callable, Collection
 from typing import Final
 
 from pysyncobj.node import Node
-from pysyncobj.transport import Transport
 
-from raft_exchange.raft.journal import Journal
 from raft_exchange.raft.library import NO_OP, REGULAR
+from raft_exchange.raft.membership import Configuration
+from raft_exchange.raft.outbox import Outbox
 from raft_exchange.raft.progress import Progress
+from raft_exchange.raft.seat import Seat
 from raft_exchange.raft.snapshot_sending import SnapshotSending
 from raft_exchange.raft.snapshot_store import Snapshot, SnapshotStore
 from raft_exchange.raft.wire import (
@@ -42,46 +43,65 @@ class Leadership:
 
     def __init__(
         self,
+        seat: Seat,
+        outbox: Outbox,
         *,
-        term: int,
-        others: Sequence[Node],
-        log: Journal,
-        wire: Transport,
+        configuration: Configuration,
         heartbeat_s: float,
         now_s: float,
     ) -> None:
-        self._term = term
-        self._log = log
+        self._seat = seat
+        self._term = seat.term
+        self._log = seat.log
         self._sending: dict[Node, tuple[Snapshot, SnapshotSending]] = {}
-        self._wire = wire
+        self._outbox = outbox
         self._heartbeat_s = heartbeat_s
         self._proposals: deque[bytes] = deque()
         self._transfer: tuple[Node, float] | None = None
         self._make_way_at_s = now_s + MAKE_WAY_AFTER_S
-        self.progress = {node: Progress(last_index=log.last_index, now_s=now_s) for node in others}
+        self.progress: dict[Node, Progress] = {}
+        self.reconfigure(configuration, now_s=now_s)
         # An entry of the new term, without which nothing older may commit (Raft section 8).
-        self.first_index = log.last_index + 1
-        log.add(NO_OP, self.first_index, term)
+        self.first_index = self._log.last_index + 1
+        self._log.add(NO_OP, self.first_index, self._term)
 
-    @property
-    def quorum(self) -> int:
-        """Return how many members are a majority."""
-        return (len(self.progress) + 1) // 2 + 1
+    def reconfigure(self, configuration: Configuration, *, now_s: float) -> None:
+        """Replicate to the members of this configuration, and count its voters, from now on."""
+        self._configuration = configuration
+        last_index = self._log.last_index
+        others = [Node(id_) for id_ in configuration.members if id_ != self._seat.id]
+        self.progress = {
+            node: self.progress.get(node) or Progress(last_index=last_index, now_s=now_s)
+            for node in others
+        }
+        self._sending = {node: self._sending[node] for node in others if node in self._sending}
+        if self._transfer is not None and not self._is_voter(self._transfer[0]):
+            self._transfer = None
+
+    def _is_voter(self, node: Node) -> bool:
+        return node.id in self._configuration.voters
+
+    def _of_majority(self, of_voter: Callable[[Progress], float], own: float) -> float:
+        """Return what a majority of the voters has reached; this member's is `own`.
+
+        While a leader removes itself it is no voter, and not counted.
+        """
+        reached = [of_voter(self.progress[node]) for node in self.progress if self._is_voter(node)]
+        if self._seat.id in self._configuration.voters:
+            reached.append(own)
+        reached.sort(reverse=True)
+        return reached[self._configuration.quorum - 1]
 
     def committed_index(self) -> int:
         """Return the greatest index that a majority stores, this member included.
 
         Called when this member's own log is synced.
         """
-        matches = [progress.match_index for progress in self.progress.values()]
-        matches.append(self._log.last_index)
-        matches.sort(reverse=True)
-        return matches[self.quorum - 1]
+        return int(self._of_majority(lambda one: one.match_index, self._log.last_index))
 
     def quorum_heard_at_s(self, now_s: float) -> float:
         """Return the latest time at which a majority, this member included, had been heard."""
-        heard = [progress.heard_at_s for progress in self.progress.values()]
-        return sorted([*heard, now_s], reverse=True)[self.quorum - 1]
+        return self._of_majority(lambda one: one.heard_at_s, now_s)
 
     # Proposals ----------------------------------------------------------------------------------
 
@@ -112,7 +132,7 @@ class Leadership:
         candidates = [
             (progress.has_room, progress.match_index, node.id, node)
             for node, progress in self.progress.items()
-            if node in connected
+            if node in connected and self._is_voter(node)
         ]
         if candidates and self._transfer is None:
             self._transfer = (max(candidates)[3], deadline_s)
@@ -126,7 +146,8 @@ class Leadership:
         elif now_s < self._make_way_at_s:
             return
         elif any(
-            progress.has_room and node in connected for node, progress in self.progress.items()
+            progress.has_room and node in connected and self._is_voter(node)
+            for node, progress in self.progress.items()
         ):
             self._make_way_at_s = now_s + MAKE_WAY_S
             self.hand_over(connected, deadline_s=deadline_s)
@@ -139,7 +160,15 @@ class Leadership:
         if now_s > deadline_s:
             self._transfer = None
         elif self.progress[target].match_index == self._log.last_index:
-            self._wire.send(target, TimeoutNow(self._term))
+            self._outbox.send(target, TimeoutNow(self._term))
+
+    def abdicate(self, connected: Collection[Node]) -> None:
+        """Have a voter that has everything stand at once, if there is one; for the last tick."""
+        for node, progress in self.progress.items():
+            is_level = progress.match_index == self._log.last_index
+            if node in connected and self._is_voter(node) and is_level:
+                self._outbox.send(node, TimeoutNow(self._term))
+                return
 
     # Replication --------------------------------------------------------------------------------
 
@@ -192,7 +221,7 @@ class Leadership:
         )
         entries = [Entry(command, index, term) for command, index, term in found]
         message = AppendEntries(self._term, commit_index, previous, previous_term, entries)
-        if not self._wire.send(node, message):
+        if not self._outbox.send(node, message):
             return False
         progress.sent(
             last_index=previous + len(found),
@@ -234,7 +263,7 @@ class Leadership:
             offset,
             data,
         )
-        return bool(self._wire.send(node, chunk))
+        return self._outbox.send(node, chunk)
 
     def is_sending_snapshot(self, now_s: float) -> bool:
         """Return whether a snapshot is on its way and the follower takes it."""

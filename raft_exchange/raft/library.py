@@ -23,6 +23,8 @@ REGULAR: Final = b"\x00"
 """The type byte of an ordinary entry."""
 NO_OP: Final = b"\x01"
 """The type byte, and all, of the entry that begins a term."""
+CONFIGURATION: Final = b"\x10"
+"""The type byte of an entry that says who the members are. The library's own kind is a pickle."""
 
 
 def check_library() -> None:

@@ -16,9 +16,13 @@ from zlib import crc32
 
 import msgspec
 
+from raft_exchange.raft.entries import Position
+from raft_exchange.raft.membership import Configuration
 from raft_exchange.raft.wire import SHA256_BYTES
 
-FORMAT_VERSION: Final = 1
+FORMAT_VERSION: Final = 2
+READABLE_VERSIONS: Final = (1, 2)
+"""The first knew nothing of members."""
 PIECE_BYTES_MAX: Final = 1024 * 1024
 SECTIONS_MAX: Final = 16
 
@@ -41,7 +45,10 @@ class Image(msgspec.Struct, frozen=True):
 
 
 class Header(msgspec.Struct, frozen=True, array_like=True):
-    """What a snapshot is of. `log_bytes` sums up the commands of the log up to `index`."""
+    """What a snapshot is of.
+
+    `log_bytes` sums up the commands of the log up to `index`, `configuration` is in force there.
+    """
 
     cluster: str
     index: int
@@ -51,23 +58,35 @@ class Header(msgspec.Struct, frozen=True, array_like=True):
     time_us: int
     state_hash: str
     section_bytes: list[int]
+    configuration: Configuration | None = None
 
 
 _encoder = msgspec.msgpack.Encoder()
 _decoder = msgspec.msgpack.Decoder(Header)
 
 
-def header_of(image: Image, *, cluster: str, index: int, term: int, log_bytes: int) -> Header:
-    """Return the header of a snapshot with that content."""
+def header_of(
+    image: Image,
+    *,
+    cluster: str,
+    at: Position,
+    log_bytes: int,
+    configuration: Configuration | None,
+) -> Header:
+    """Return the header of a snapshot with that content; `at` is the last entry in it.
+
+    Without a configuration it is in force what was before: the founders', in a new log.
+    """
     return Header(
         cluster,
-        index,
-        term,
+        at.index,
+        at.term,
         log_bytes,
         image.sequence,
         image.time_us,
         image.state_hash,
         [len(section) for section in image.sections],
+        configuration,
     )
 
 
@@ -129,8 +148,8 @@ def decode_header(raw: bytes) -> tuple[Header, int]:
     magic, version = _HEAD.unpack_from(raw)
     if magic != _MAGIC:
         raise SnapshotDamaged("byte 0: not a snapshot")
-    if version != FORMAT_VERSION:
-        raise SnapshotDamaged(f"format {version}; this release reads {FORMAT_VERSION}")
+    if version not in READABLE_VERSIONS:
+        raise SnapshotDamaged(f"format {version}; this release reads {READABLE_VERSIONS}")
     chunk, offset = _read_chunk(raw, _HEAD.size, len(raw))
     try:
         header = _decoder.decode(chunk)

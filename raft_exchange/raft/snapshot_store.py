@@ -24,7 +24,7 @@ from raft_exchange.raft.wire import SHA256_BYTES
 SUFFIX: Final = ".snapshot"
 UNFINISHED_SUFFIX: Final = ".unfinished"
 KEPT: Final = 2
-HEADER_BYTES_MAX: Final = 4_096
+HEADER_BYTES_MAX: Final = 64 * 1024
 
 logger = logging.getLogger(__name__)
 

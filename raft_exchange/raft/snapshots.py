@@ -6,7 +6,8 @@ Theory of operation.
   the trading. The bounds are counted along the log, shifted by the member's place in the group, so
   that members write at different indexes and seldom at the same time.
 * Compacted: once a snapshot is durable, the log forgets what the *previous* one covers. So it
-  always holds between one and two intervals, and brief laggards need no transfer.
+  always holds between one and two intervals, and brief laggards need no transfer. Where there is
+  an archive, what is forgotten is put there first; while it fails, nothing is forgotten.
 * Received: chunks are appended to an unfinished file; nothing else changes. Only when the file is
   whole, every sum holds and the state in it was decoded, it replaces what this member has: first
   durably on disk, then in the log, then in memory. A crash in between is repaired by `recover`.
@@ -22,7 +23,10 @@ from typing import Final, Protocol
 
 import msgspec
 
+from raft_exchange.raft.archive import PIECE_BYTES, PIECE_ENTRIES, Archive
+from raft_exchange.raft.entries import Position
 from raft_exchange.raft.journal import Journal
+from raft_exchange.raft.membership import Configuration
 from raft_exchange.raft.snapshot_file import Header, Image, SnapshotDamaged, encode, header_of
 from raft_exchange.raft.snapshot_receiving import RECEIVED, SnapshotReceiving
 from raft_exchange.raft.snapshot_store import SnapshotStore, SnapshotsUnusable
@@ -47,7 +51,7 @@ class Pace(msgspec.Struct, frozen=True):
     `place` counts from 0 among `members`.
     """
 
-    entries: int = 100_000
+    entries: int = 50_000
     bytes: int = 128 * 1024 * 1024
     place: int = 0
     members: int = 1
@@ -113,6 +117,7 @@ class Snapshots:
         self._retry_at_s = float("-inf")
         self._is_requested = False
         self._receiving: SnapshotReceiving | None = None
+        self._archive: Archive | None = None
         self._last = (0, 0)  # index and bytes of the log at the newest snapshot
 
     # At the start ---------------------------------------------------------------------------------
@@ -158,24 +163,37 @@ class Snapshots:
         """Return whether a snapshot is being written."""
         return self._file is not None
 
+    def set_place(self, place: int, members: int) -> None:
+        """Note this member's place among the members: they write at different indexes."""
+        self._pace = msgspec.structs.replace(self._pace, place=place, members=members)
+
     def request(self) -> None:
         """Write a snapshot soon, due or not."""
         self._is_requested = True
 
-    def tick(self, *, index: int, log_bytes: int, is_sending: bool, now_s: float) -> None:
+    def tick(
+        self,
+        *,
+        index: int,
+        log_bytes: int,
+        configuration: Configuration,
+        is_sending: bool,
+        now_s: float,
+    ) -> None:
         """Do what is due: adopt or give up the one being written, begin the next.
 
         Args:
             index: of the last applied entry, which is durable here.
             log_bytes: the sum of the commands up to it.
+            configuration: who the members are there.
             is_sending: whether the newest snapshot is on its way to a member.
             now_s: the owner's monotonic clock.
         """
         if self._file is not None:
             self._pursue_writing(now_s)
         elif index > self._last[0] and self._is_due((index, log_bytes), is_sending, now_s):
-            self._begin_writing(index, log_bytes, now_s)
-        self._compact()
+            self._begin_writing(index, log_bytes, configuration, now_s)
+        self._compact(now_s)
 
     def _is_due(self, now: tuple[int, int], is_sending: bool, now_s: float) -> bool:
         if self._is_requested:
@@ -183,7 +201,9 @@ class Snapshots:
         intervals = OVERDUE if is_sending else 1
         return now_s >= self._retry_at_s and self._pace.is_due(self._last, now, intervals=intervals)
 
-    def _begin_writing(self, index: int, log_bytes: int, now_s: float) -> None:
+    def _begin_writing(
+        self, index: int, log_bytes: int, configuration: Configuration, now_s: float
+    ) -> None:
         term = self._log.term_at(index)
         assert term is not None, f"entry {index} is applied and held"
         self._is_requested = False
@@ -193,7 +213,11 @@ class Snapshots:
         def pieces() -> Iterator[bytes]:
             image = self._machine.capture()
             header = header_of(
-                image, cluster=self.store.cluster, index=index, term=term, log_bytes=log_bytes
+                image,
+                cluster=self.store.cluster,
+                at=Position(index, term),
+                log_bytes=log_bytes,
+                configuration=configuration,
             )
             return encode(header, image.sections)
 
@@ -216,14 +240,25 @@ class Snapshots:
             self.written += 1
             logger.info("snapshot at entry %d, sequence %d", header.index, header.sequence)
 
-    def _compact(self) -> None:
+    def archive_into(self, archive: Archive) -> None:
+        """Put entries there from now on before the log forgets them."""
+        self._archive = archive
+
+    def _compact(self, now_s: float) -> None:
         """Forget some of what the previous snapshot covers: the rest at the next ticks."""
         previous, base_index = self.store.previous, self._log.base.index
-        if previous is not None and base_index < previous.index:
-            forgotten = self._log.entries_from(
-                base_index + 1, bytes_max=COMPACT_BYTES, count_max=COMPACT_ENTRIES
-            )
-            self._log.compact_to(min(previous.index, forgotten[-1][1]))
+        if previous is None or base_index >= previous.index:
+            return
+        is_archived = self._archive is not None
+        forgotten = self._log.entries_from(
+            base_index + 1,
+            bytes_max=PIECE_BYTES if is_archived else COMPACT_BYTES,
+            count_max=min(
+                PIECE_ENTRIES if is_archived else COMPACT_ENTRIES, previous.index - base_index
+            ),
+        )
+        if self._archive is None or self._archive.put(forgotten, now_s=now_s):
+            self._log.compact_to(forgotten[-1][1])
 
     def _give_up(self, why: str, now_s: float) -> None:
         logger.error("a snapshot could not be written: %s; trying again later", why)

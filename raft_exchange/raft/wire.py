@@ -13,6 +13,8 @@ from typing import Annotated, Final
 
 import msgspec
 
+from raft_exchange.raft.membership import Change, Refused
+
 ENTRY_BYTES_MAX: Final = 1024 * 1024
 """Upper bound of one entry's payload; the sequencer keeps its own far below."""
 
@@ -155,6 +157,28 @@ class Propose(msgspec.Struct, frozen=True, array_like=True, tag="propose"):
     payload: Annotated[bytes, msgspec.Meta(max_length=ENTRY_BYTES_MAX)]
 
 
+class ProposeChange(msgspec.Struct, frozen=True, array_like=True, tag="change?"):
+    """A member asks the leader for another configuration; `number` is its own, for the answer."""
+
+    number: Number
+    change: Change
+
+
+class ChangeReply(msgspec.Struct, frozen=True, array_like=True, tag="change!"):
+    """What the leader did: appended the change at `index`, or refused it."""
+
+    term: Number
+    number: Number
+    index: Number = 0
+    refused: Refused | None = None
+
+
+class Removed(msgspec.Struct, frozen=True, array_like=True, tag="removed!"):
+    """The receiver is no longer a member, and never will be again: that is committed."""
+
+    term: Number
+
+
 class ProposeRefused(msgspec.Struct, frozen=True, array_like=True, tag="propose!"):
     """The receiver of a `Propose` is not the leader and dropped it; ask again elsewhere."""
 
@@ -173,4 +197,7 @@ WireMessage = (
     | TimeoutNow
     | Propose
     | ProposeRefused
+    | ProposeChange
+    | ChangeReply
+    | Removed
 )

@@ -9,19 +9,28 @@ from __future__ import annotations
 import asyncio
 import heapq
 from collections.abc import Sequence
-from typing import Final, Protocol
+from typing import Final, Protocol, TypeVar
 
 from raft_exchange.raft.disk_reserve import DiskReserve
 from raft_exchange.raft.driver import Driver
 from raft_exchange.raft.group import Group
 from raft_exchange.raft.hooks import Standing
 from raft_exchange.raft.members import MemberAddress
+from raft_exchange.raft.membership import AddMember, Change, RemoveMember
 from raft_exchange.sequencer.applied import Applied
 from raft_exchange.sequencer.codec import Request
 from raft_exchange.sequencer.hashing import ForkedHasher, HashFailed
 from raft_exchange.sequencer.idempotency import Stored
 from raft_exchange.sequencer.notices import Digest
-from raft_exchange.sequencer.outcome import Member, Outcome, Refusal, Refused, Status
+from raft_exchange.sequencer.outcome import (
+    Member,
+    MemberRefused,
+    Members,
+    Outcome,
+    Refusal,
+    Refused,
+    Status,
+)
 from raft_exchange.sequencer.pipeline import Pipeline
 from raft_exchange.sequencer.witness import Witness
 
@@ -31,11 +40,19 @@ HASH_SHARE: Final = 5
 HASH_POLL_S: Final = 0.005
 
 
+T = TypeVar("T")
+
+
 class Membership(Protocol):
     """Which cluster this is, which of its members this node is, and where they all are."""
 
     cluster: str
     node: str
+
+    @property
+    def cluster_id(self) -> str:
+        """Return the id of the cluster that the node is bound to."""
+        ...
 
     def members(self) -> Sequence[MemberAddress]:
         """Return the members, this node included; an unknown address is empty."""
@@ -191,6 +208,21 @@ class NodeCore:
         here = member == self._membership.node and self._witness.standing is Standing.FENCED
         return here or member in self._state.selfcheck.fenced
 
+    async def add_member(
+        self, member: str, raft_address: str, http_url: str
+    ) -> Members | MemberRefused:
+        """See `outcome.Core.add_member`."""
+        return await self._change(AddMember(MemberAddress(member, raft_address, http_url)))
+
+    async def remove_member(self, member: str) -> Members | MemberRefused:
+        """See `outcome.Core.remove_member`."""
+        return await self._change(RemoveMember(member))
+
+    async def _change(self, change: Change) -> Members | MemberRefused:
+        future: asyncio.Future[Members | MemberRefused] = self._loop.create_future()
+        self._group.request_change(change, lambda outcome: _resolve(future, outcome))
+        return await future
+
     def request_snapshot(self) -> None:
         """See `outcome.Core.request_snapshot`."""
         self._group.request_snapshot()
@@ -223,6 +255,8 @@ class NodeCore:
             checkpoint_sequence=self._state.selfcheck.agreed[Digest.STATE].sequence,
             state_hash=self._state.selfcheck.agreed[Digest.STATE].value.hex(),
             event_digest=self._state.selfcheck.chain.hex(),
+            cluster_id=self._membership.cluster_id,
+            is_removed=raft.is_removed,
         )
 
     def _view(self, member: MemberAddress) -> Member:
@@ -238,10 +272,11 @@ class NodeCore:
             seen_age_ms=None if age_s is None else int(1_000 * age_s),
             match_lag=0 if raft.role == "leader" and is_own else raft.match_lag(member.id),
             fenced=self._is_fenced(member.id),
+            votes=member.id in raft.configuration.voters,
         )
 
 
-def _resolve(future: asyncio.Future[list[Outcome]] | asyncio.Future[bool], value: object) -> None:
+def _resolve(future: asyncio.Future[T], value: T) -> None:
     """Set a future's result unless its client has gone away."""
     if not future.done():
-        future.set_result(value)  # type: ignore[arg-type]
+        future.set_result(value)

@@ -14,6 +14,7 @@ from typing import Protocol
 import msgspec
 
 from raft_exchange.matching.messages import Event
+from raft_exchange.raft import members, membership
 from raft_exchange.sequencer.codec import Request
 from raft_exchange.sequencer.idempotency import Stored
 
@@ -55,13 +56,19 @@ class Unknown(msgspec.Struct, frozen=True):
 
 Outcome = Committed | Refused | Unknown
 
+Members = membership.Configuration
+MemberRefused = membership.Refused
+MemberRefusal = membership.Refusal
+MEMBER_FIELDS = members.MEMBER_FIELDS
+
 
 class Member(msgspec.Struct, frozen=True):
     """What this node knows of one member of the Raft group.
 
     `seen_age_ms` is the time since it was connected or introduced itself, None if it never did.
     `match_lag` is in entries, known on the leader only; None elsewhere. `fenced` says that its
-    state differs from the majority's, by the log or, of this node, by itself.
+    state differs from the majority's, by the log or, of this node, by itself. `votes` is False
+    while it catches up.
     """
 
     id: str
@@ -71,6 +78,7 @@ class Member(msgspec.Struct, frozen=True):
     seen_age_ms: int | None
     match_lag: int | None
     fenced: bool
+    votes: bool
 
 
 class Status(msgspec.Struct, frozen=True):
@@ -84,7 +92,7 @@ class Status(msgspec.Struct, frozen=True):
     newest that this node reads. `standing` is "full", "aside" (its state is being checked before
     it serves) or "fenced" (its state differs). `checkpoint_sequence` and `state_hash` (hex) are
     what a majority agreed on last, 0 and "" before; `event_digest` (hex) is the chained digest of
-    all events up to `sequence`.
+    all events up to `sequence`. `is_removed` says that this node is no member any more.
     """
 
     cluster: str
@@ -110,6 +118,8 @@ class Status(msgspec.Struct, frozen=True):
     checkpoint_sequence: int
     state_hash: str
     event_digest: str
+    cluster_id: str
+    is_removed: bool
 
 
 class Core(Protocol):
@@ -154,6 +164,19 @@ class Core(Protocol):
         Raises:
             HashFailed: this machine has no room for it now.
         """
+        ...
+
+    async def add_member(
+        self, member: str, raft_address: str, http_url: str
+    ) -> Members | MemberRefused:
+        """Have a node added to the group, of fields formed as `MEMBER_FIELDS` says.
+
+        Returns the members when that is committed and applied here, or why not. Bounded in time.
+        """
+        ...
+
+    async def remove_member(self, member: str) -> Members | MemberRefused:
+        """Have a member removed for ever; as `add_member`."""
         ...
 
     def request_snapshot(self) -> None:

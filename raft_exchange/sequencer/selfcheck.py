@@ -103,7 +103,9 @@ class SelfCheck:
         self.fenced = dict(record.fenced)
         self._marked_at_us = record.marked_at_us
         self._is_wanted = False  # within one entry
+        self._disputed: list[Ballot] = []  # oldest first; follows from the ballots
         self._ballots = {(b.digest, b.index): _canonical(b) for b in record.ballots}
+        self._note_disputes()
 
     @property
     def has_begun(self) -> bool:
@@ -149,9 +151,8 @@ class SelfCheck:
         if not self.has_begun:
             return
         self.chain = hashlib.blake2b(self.chain + events, digest_size=32).digest()
-        for ballot in [b for b in self._ballots.values() if b.is_disputed]:
-            if time_us > ballot.opened_us + DISPUTE_US:
-                self._split(ballot)
+        if self._disputed and time_us > self._disputed[0].opened_us + DISPUTE_US:
+            self._split(self._disputed[0])
         is_wanted = is_wanted or not self.marked[Digest.STATE]  # the first comes at once
         if is_wanted or index >= self.marked[Digest.EVENTS] + CHECKPOINT_ENTRIES:
             self._marked_at_us = time_us
@@ -189,6 +190,10 @@ class SelfCheck:
             self._decide(ballot)
         else:
             self._judge(ballot, report.node)
+        self._note_disputes()
+
+    def _note_disputes(self) -> None:
+        self._disputed = [ballot for ballot in self._ballots.values() if ballot.is_disputed]
 
     def _decide(self, ballot: Ballot) -> None:
         votes = Counter(v for node, v in ballot.votes.items() if node in self.roster)
@@ -207,6 +212,7 @@ class SelfCheck:
         ballot.is_split = True
         for node in ballot.votes:
             self._judge(ballot, node)
+        self._note_disputes()
 
     def _judge(self, ballot: Ballot, node: str) -> None:
         """Fence or free a member by what it reported to a decided ballot."""
@@ -239,6 +245,7 @@ class SelfCheck:
         """Assert every invariant."""
         assert set(self.reads) <= set(self.roster)
         assert set(self.fenced) <= set(self.roster)
+        assert self._disputed == [b for b in self._ballots.values() if b.is_disputed]
         for digest in Digest:
             ballots = [b for b in self._ballots.values() if b.digest is digest]
             assert len(ballots) <= BALLOTS_MAX + 1

@@ -36,6 +36,8 @@ from raft_exchange.sequencer.state import ReplicatedState
 RETRY_S: Final = 1.0
 CHECKPOINT_RETRY_S: Final = 10.0
 """How often a node that stands aside asks for a checkpoint: each costs all members a hash."""
+LAST_WORDS_MAX: Final = 30
+"""How often a node that was just fenced says what it differs by."""
 OWN_MAX: Final = 4 * BALLOTS_MAX
 
 
@@ -104,6 +106,7 @@ class Witness:
         self._said_at_s: dict[Notice, float] = {}
         self._own: dict[tuple[Digest, int], bytes] = {}
         self._noted: dict[str, int] = {}
+        self._last_words: tuple[Report | None, int] = (None, 0)
 
     @property
     def standing(self) -> Standing:
@@ -125,6 +128,7 @@ class Witness:
     def tick(self, *, now_s: float) -> None:
         """Compare, then propose what the log does not know yet."""
         if self._fence.is_up:
+            self._say_last_words(now_s)
             return
         if (hashed := self._hasher.poll()) is not None:
             self._keep(Digest.STATE, *hashed)
@@ -162,8 +166,21 @@ class Witness:
         self._noted = dict(check.fenced)
 
     def _differ(self, digest: Digest, index: int, how: str) -> None:
+        report = Report(self._node, digest, index, self._own[digest, index])
+        self._last_words = report, 0
+        self._said_at_s.clear()
         what = "the digest of all events" if digest is Digest.EVENTS else "the hash of the state"
         self._fence.put_up(f"{what} at entry {index}: {how}")
+
+    def _say_last_words(self, now_s: float) -> None:
+        """Tell the others what is different here; whether they heard, it does not see any more."""
+        report, times = self._last_words
+        if report is None or times >= LAST_WORDS_MAX:
+            return
+        if now_s >= self._said_at_s.get(report, float("-inf")) + RETRY_S:
+            self._said_at_s[report] = now_s
+            self._last_words = report, times + 1
+            self._group.propose(self.state.write(Batch("", 0, 0, [], (report,))))
 
     def _unsaid(self) -> Iterator[Notice]:
         check, newest = self.state.selfcheck, self.state.versions.newest

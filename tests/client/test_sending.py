@@ -6,6 +6,7 @@ import asyncio
 import re
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
+from decimal import Decimal
 from typing import Any
 
 import pytest
@@ -244,3 +245,21 @@ def test_a_key_lies_inside_the_window_in_which_it_is_remembered() -> None:
     assert re.fullmatch(r"[0-9a-f]{32}", key.name)
     assert 0 < (key.deadline - WriteKey.new().deadline).total_seconds() + 300 < 600
     assert WriteKey.new("mine").name == "mine"
+
+
+@in_loop
+async def test_balances_and_fills_are_read_as_the_interface_tells_them() -> None:
+    async with cluster(1) as (client, (node,)):
+        account = {"account": "ann", "frozen": True, "maker_fee": None, "taker_fee": "0.001"}
+        account |= {"balances": {"BTC": {"free": "1.5", "held": "0.5"}}, "limits": {}}
+        node.script.append(reply(200, account | {"sequence": 4}))
+        told = await client.get_account()
+        assert (told.balances["BTC"].held, told.frozen) == (Decimal("0.5"), True)
+        fill = {"trade_id": "1", "market": "A-B", "price": "2", "quantity": "3", "sequence": 4}
+        fill |= {"maker_order_id": "1", "taker_order_id": "2", "taker_side": "buy"}
+        fill |= {"time": "2026-01-01T00:00:00Z", "order_id": "2", "side": "buy"}
+        fill |= {"liquidity": "taker", "fee": "0.006", "fee_asset": "B"}
+        node.script.append(reply(200, {"fills": [fill], "cursor": "9", "sequence": 4}))
+        page = await client.get_fills(market="A-B", limit=1)
+        assert (page.fills[0].fee, page.fills[0].price, page.cursor) == (Decimal("0.006"), 2, "9")
+        assert node.asked[1].query == {"market": "A-B", "limit": "1"}

@@ -13,6 +13,7 @@ from aiohttp import web
 
 from raft_exchange.gateway.app import make_app
 from raft_exchange.gateway.context import Context, Settings
+from raft_exchange.gateway.streams import Streams
 from raft_exchange.history import recorder as recording
 from raft_exchange.history.backfill import NONCE_HEADER, PAGE_TYPE, PROOF_HEADER
 from raft_exchange.history.rows import PAGE_ROWS_MAX, Page, positions, rows_of
@@ -53,7 +54,9 @@ class Served:
     def __init__(self, history: History, core: FakeCore) -> None:
         context = Context(core, core.marketdata, Metrics(), Settings(node="n1"), history)
         self.history = history
-        self._runner = web.AppRunner(make_app(context, lambda nonce, host: b""))
+        self._runner = web.AppRunner(
+            make_app(context, lambda nonce, host: b"", Streams(core.marketdata))
+        )
         self.url = ""
 
     async def __aenter__(self) -> Served:
@@ -68,7 +71,7 @@ class Served:
     async def __aexit__(self, *exc: object) -> None:
         await self._session.close()
         await self._runner.cleanup()
-        self.history.stop()
+        await self.history.stop()
 
     async def get(self, path: str, **headers: str) -> tuple[int, Any]:
         sent = {name.replace("_", "-"): value for name, value in headers.items()}
@@ -237,7 +240,7 @@ async def test_holes_are_mended_from_whichever_peer_has_the_rows(tmp_path: Path)
         for entry in past.entries(10)[299:]:
             joined.applied(entry)
         await eventually(lambda: joined.figures().behind_sequences == 0)
-        joined.stop()
+        await joined.stop()
     store = Store.open_to_read(tmp_path / "joined", CLUSTER_ID)
     assert store.coverage() == [(1, 3_000)]
     found: list[tuple[int, int]] = []
@@ -262,4 +265,4 @@ async def test_rows_of_a_peer_without_the_secret_are_not_believed(tmp_path: Path
         await asyncio.sleep(0.2)  # nothing more happens: there is nothing to wait for
         assert joined.figures().behind_sequences == 90
         assert joined.figures().pages_from_peers == 0
-        joined.stop()
+        await joined.stop()

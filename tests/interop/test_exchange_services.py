@@ -11,9 +11,8 @@ from typing import Any, NamedTuple
 
 import pytest
 
-from grape.link import Link
 from tests.support.coroutines import in_loop
-from tests.support.node_modules import RealGrape, real_grapes
+from tests.support.node_modules import RealGrape, ask, real_grapes
 from tests.support.node_peer import NodeError, NodePeer, node_peer
 from tests.support.processes import Client, NodeProcess, RealCluster
 
@@ -27,18 +26,24 @@ SERVICES = ("exchange_orders", "p2p_exchange", "orderbook_service", OWN)
 
 
 @pytest.fixture
-def grapes() -> Iterator[list[RealGrape]]:
-    """Two real grapes of the test's own: the others remember the services of clusters past."""
-    with real_grapes(2) as running:
+def cluster(tmp_path: Path) -> Iterator[RealCluster]:
+    with RealCluster(tmp_path) as running:
+        yield running
+
+
+@pytest.fixture
+def grape(cluster: RealCluster) -> Iterator[RealGrape]:
+    """A real grape that joined the DHT of the nodes."""
+    addresses = tuple(f"127.0.0.1:{node.dht_port}" for node in cluster.nodes)
+    with real_grapes(1, bootstrap=addresses) as (running,):
         yield running
 
 
 class Exchange(NamedTuple):
-    """A cluster whose services are announced, and a stock client."""
+    """A cluster whose services are found at a real grape, and a stock client."""
 
     cluster: RealCluster
     client: Client
-    link: Link
     node: NodePeer
 
     async def book(self, node: NodeProcess) -> tuple[Any, Any]:
@@ -59,25 +64,30 @@ class Exchange(NamedTuple):
 
 
 @contextlib.asynccontextmanager
-async def exchange(grapes: list[RealGrape], folder: Path) -> AsyncIterator[Exchange]:
-    with RealCluster(folder) as cluster:
-        async with (
-            Client(cluster) as client,
-            Link([grapes[0].url]) as link,
-            node_peer(grapes[1].url) as node,
-        ):
-            await client.ready()
-            for name in SERVICES:
-                for each in cluster.nodes:
-                    await link.start_announcing(name, each.http_port).announced.wait()
-            yield Exchange(cluster, client, link, node)
+async def exchange(cluster: RealCluster, grape: RealGrape) -> AsyncIterator[Exchange]:
+    async with Client(cluster) as client:
+        await client.ready()
+        ports = {f"127.0.0.1:{node.http_port}" for node in cluster.nodes}
+        for name in SERVICES:
+            await found_at(grape, name, ports)
+        async with node_peer(grape.url) as node:
+            yield Exchange(cluster, client, node)
+
+
+async def found_at(grape: RealGrape, name: str, addresses: set[str]) -> None:
+    """Wait until a service is announced at exactly these addresses."""
+    found: set[str] = set()
+    async with asyncio.timeout(60):
+        while found != addresses:
+            await asyncio.sleep(0.1)
+            found = set(await asyncio.to_thread(ask, grape.url, "lookup", name))
 
 
 @in_loop
 async def test_orders_of_stock_clients_trade_whatever_service_they_use(
-    grapes: list[RealGrape], tmp_path: Path
+    cluster: RealCluster, grape: RealGrape
 ) -> None:
-    async with exchange(grapes, tmp_path) as x:
+    async with exchange(cluster, grape) as x:
         order = {"id": "k3", "side": "sell", "price": 100.25, "quantity": 0.5, "timestamp": 1}
         answer = await x.node.do(
             "request", key="exchange_orders", payload={"type": "order", "order": order}, **HTTP
@@ -103,7 +113,7 @@ async def test_orders_of_stock_clients_trade_whatever_service_they_use(
         assert answer["order"]["status"] == "filled"
 
         leader = await x.client.leader()
-        await x.link.start_announcing("createOrderRequest", leader.http_port).announced.wait()
+        await found_at(grape, "createOrderRequest", {f"127.0.0.1:{leader.http_port}"})
         order = {"asset": "BTC", "price": 100, "quantity": 5, "type": "BUY", "userId": "2"}
         answer = await x.node.do("request", key="createOrderRequest", payload=order, **SOCKET)
         assert (answer["status"], answer["matchedWith"]) == ("OPEN", [])
@@ -115,10 +125,10 @@ async def test_orders_of_stock_clients_trade_whatever_service_they_use(
 
 @in_loop
 async def test_one_order_mapped_to_every_node_is_one_order(
-    grapes: list[RealGrape], tmp_path: Path
+    cluster: RealCluster, grape: RealGrape
 ) -> None:
     """The seeds made as many copies of it as there were nodes."""
-    async with exchange(grapes, tmp_path) as x:
+    async with exchange(cluster, grape) as x:
         order = {"id": "once", "side": "sell", "price": 100, "quantity": 3, "timestamp": 1}
         message: dict[str, Any] = {"type": "order", "order": order}
         answers = await x.node.do("map", key="exchange_orders", payload=message, **HTTP)
@@ -141,9 +151,9 @@ async def test_one_order_mapped_to_every_node_is_one_order(
 
 @in_loop
 async def test_a_refused_order_is_an_error_at_a_stock_client(
-    grapes: list[RealGrape], tmp_path: Path
+    cluster: RealCluster, grape: RealGrape
 ) -> None:
-    async with exchange(grapes, tmp_path) as x:
+    async with exchange(cluster, grape) as x:
         order = {"id": "bad", "side": "sell", "price": -1, "quantity": 3}
         message = {"type": "NEW_ORDER", "order": order}
         with pytest.raises(NodeError, match=r"^Limit order must have a positive price$"):
@@ -155,16 +165,15 @@ async def test_a_refused_order_is_an_error_at_a_stock_client(
 
 @in_loop
 async def test_a_stock_subscriber_hears_of_every_order_and_trade(
-    grapes: list[RealGrape], tmp_path: Path
+    cluster: RealCluster, grape: RealGrape
 ) -> None:
-    async with exchange(grapes, tmp_path) as x:
-        first, *_, last = x.cluster.nodes
-        events = x.link.start_announcing("raft_exchange:events", last.pubsub_port)
-        await events.announced.wait()
+    async with exchange(cluster, grape) as x:
+        ports = {f"127.0.0.1:{node.pubsub_port}" for node in x.cluster.nodes}
+        await found_at(grape, "raft_exchange:events", ports)
         await x.node.do("subscribe", key="raft_exchange:events")
         assert await x.node.event() == ("connected", None)
-        await x.client.place(first, "sell", 100, 1)
-        await x.client.place(first, "buy", 100, 1)
+        await x.client.place(x.cluster.nodes[0], "sell", 100, 1)
+        await x.client.place(x.cluster.nodes[0], "buy", 100, 1)
         heard = []
         async with asyncio.timeout(30):
             while len(heard) < 5:
@@ -181,3 +190,28 @@ async def test_a_stock_subscriber_hears_of_every_order_and_trade(
         assert (heard[3]["trade"]["price"], heard[3]["trade"]["quantity"]) == ("100", "1")
         chain = [(m["previous_sequence"], m["sequence"]) for m in heard if m["index"] == 0]
         assert chain[1][0] == chain[0][1]
+
+
+@in_loop
+async def test_orders_without_an_id_go_to_the_new_leader(
+    cluster: RealCluster, grape: RealGrape
+) -> None:
+    """The former one, which is found until its announcement lapses, refuses them."""
+    async with exchange(cluster, grape) as x:
+        leader = await x.client.leader()
+        former = f"127.0.0.1:{leader.http_port}"
+        await found_at(grape, "createOrderRequest", {former})
+        x.cluster.terminate(leader)
+        new = await x.client.leader(other_than=leader)
+        x.cluster.start(leader)
+        await x.client.ready()
+        await found_at(grape, "createOrderRequest", {former, f"127.0.0.1:{new.http_port}"})
+        order = {"asset": "BTC", "price": 100, "quantity": 5, "type": "BUY", "userId": "2"}
+        call = ["r", "createOrderRequest", order]
+        status, reply = await x.client.call(leader, "POST", "/", call)
+        assert (status, reply[0]) == (200, "r")
+        assert reply[1].startswith("no_leader: ")
+        _, reply = await x.client.call(new, "POST", "/", call)
+        assert (reply[1], reply[2]["status"]) == (None, "OPEN")
+        for node in x.cluster.nodes:
+            assert await x.book(node) == ([["100", "5", 1]], [])

@@ -71,11 +71,11 @@ async def test_the_leader_ships_every_row_once_and_a_follower_none(
     assert history.figures().shipped_to == 0
     leads[0] = True
     await eventually(lambda: history.figures().shipped_to == 3_000)
-    history.stop()
+    await history.stop()
     other = history_at(tmp_path / "h", postgres.url, leads=leads)  # another leader, later
     other.start(3_000)
     await eventually(lambda: other.figures().shipped_to == 3_000)
-    other.stop()
+    await other.stop()
     trades = await rows_in(postgres, "SELECT * FROM raft_exchange_trades ORDER BY sequence, idx")
     kept = [row for row in past.rows if isinstance(row.event, TradeExecuted)]
     assert [(t["sequence"], t["idx"]) for t in trades] == [(r.sequence, r.index) for r in kept]
@@ -99,7 +99,7 @@ async def test_shipping_stops_before_a_hole_and_goes_on_when_it_is_mended(
     assert history.figures().shipped_to == 100
     store.write(Page(CLUSTER_ID, 101, 200, past.between(101, 200)))
     await eventually(lambda: history.figures().shipped_to == 300)
-    history.stop()
+    await history.stop()
     store.close()
     found = await rows_in(postgres, "SELECT sequence FROM raft_exchange_trades")
     assert len(found) == sum(isinstance(row.event, TradeExecuted) for row in past.rows)

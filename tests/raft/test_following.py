@@ -12,9 +12,12 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from raft_exchange.raft.following import HistoriesDiffer, append_missing, conflict
+from raft_exchange.raft import following
+from raft_exchange.raft.following import HistoriesDiffer, conflict
 from raft_exchange.raft.journal import Journal, LogEntry
 from raft_exchange.raft.library import NO_OP
+from raft_exchange.raft.membership import Configuration
+from raft_exchange.raft.membership import History as Configurations
 from raft_exchange.raft.progress import Progress
 from raft_exchange.raft.wire import AppendEntries, Entry
 from tests.support.disk import Disk
@@ -26,6 +29,13 @@ FIRST: LogEntry = (NO_OP, 1, 0)
 def log_of(*terms: int) -> list[LogEntry]:
     """Return the first entry, and one of each of these terms."""
     return [FIRST, *((b"%d-%d" % (i, term), i, term) for i, term in enumerate(terms, start=2))]
+
+
+def append_missing(log: Journal, commit_index: int, message: AppendEntries) -> int:
+    """Where no entry says who the members are."""
+    return following.append_missing(
+        log, commit_index, message, Configurations(Configuration(("A",)))
+    )
 
 
 def journal_of(entries: list[LogEntry]) -> Journal:

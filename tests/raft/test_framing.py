@@ -18,6 +18,7 @@ from raft_exchange.raft.framing import (
     decode_message,
     encode_message,
 )
+from raft_exchange.raft.membership import Refusal, Refused, RemoveMember
 from raft_exchange.raft.wire import (
     CHUNK_BYTES_MAX,
     ENTRIES_PER_MESSAGE_MAX,
@@ -27,10 +28,13 @@ from raft_exchange.raft.wire import (
     SNAPSHOT_BYTES_MAX,
     AppendEntries,
     AppendReply,
+    ChangeReply,
     Entry,
     PreVoteReply,
     Propose,
+    ProposeChange,
     ProposeRefused,
+    Removed,
     RequestPreVote,
     RequestVote,
     SnapshotChunk,
@@ -207,6 +211,9 @@ NUMBERED: list[WireMessage] = [
     SnapshotReply(1, 2, 3, SnapshotStatus.WANTED),
     TimeoutNow(1),
     ProposeRefused(1),
+    ProposeChange(1, RemoveMember("n1")),
+    ChangeReply(1, 2, 3, Refused(Refusal.PENDING, "ask again")),
+    Removed(1),
 ]
 
 

@@ -5,13 +5,11 @@ Each schedule runs on both; what comes out on the stock library is the defect.
 
 from __future__ import annotations
 
-from argparse import ArgumentParser
 from typing import Any
 
 import pytest
 
-from raft_exchange import config
-from raft_exchange.raft.group import Timing
+from raft_exchange.raft.hooks import Timing
 from raft_exchange.raft.wire import PreVoteReply, RequestPreVote
 from tests.support.schedule_members import Member, Ours, Stock
 from tests.support.schedules import Cluster, on
@@ -120,14 +118,13 @@ def test_b11_a_member_without_a_list_of_peers_acknowledges_alone_on_stock() -> N
         assert cluster["A"].acknowledged == [ORDER]
 
 
-@pytest.mark.parametrize("members", [[], ["--members", ""]], ids=["no list", "an empty list"])
-def test_b11_a_member_without_a_list_of_peers_does_not_start_on_ours(members: list[str]) -> None:
-    """B11. The list has no default, and a node must find itself in it."""
-    parser = ArgumentParser()
-    config.add_flags(parser)
-    given = ["--node-id", "n1", "--cluster-secret-file", "secret", "--data-dir", "data"]
-    with pytest.raises(config.ConfigError, match="members:"):
-        config.load(parser.parse_args([*given, *members]), {})
+def test_b11_a_member_without_a_list_of_peers_waits_to_be_told_on_ours() -> None:
+    """B11. Whoever did not found the group learns from its log who votes, and until then nobody."""
+    with Cluster.of(Ours, "A", founders="") as cluster:
+        cluster.run(30)
+        cluster["A"].propose(ORDER)
+        assert cluster["A"].term == 0
+        assert cluster["A"].log == []
 
 
 def test_b11_a_member_that_reaches_nobody_neither_leads_nor_acknowledges() -> None:

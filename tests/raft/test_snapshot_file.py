@@ -5,6 +5,8 @@ from __future__ import annotations
 import pytest
 
 from raft_exchange.raft import snapshot_file
+from raft_exchange.raft.entries import Position
+from raft_exchange.raft.membership import Configuration
 from raft_exchange.raft.snapshot_file import (
     FORMAT_VERSION,
     Header,
@@ -20,7 +22,10 @@ IMAGE = Image(7, 1_000, "ab" * 32, (b"the state " * 20, b"", b"its projection"))
 
 
 def header(image: Image = IMAGE) -> Header:
-    return header_of(image, cluster="c", index=9, term=3, log_bytes=1_234)
+    configuration = Configuration(("a", "b"))
+    return header_of(
+        image, cluster="c", at=Position(9, 3), log_bytes=1_234, configuration=configuration
+    )
 
 
 def written(image: Image = IMAGE) -> bytes:

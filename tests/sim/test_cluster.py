@@ -8,9 +8,14 @@ from typing import Any
 import pytest
 
 from raft_exchange.matching.messages import CreateAccount
-from raft_exchange.raft import group
+from raft_exchange.raft import following
+from raft_exchange.raft.elections import Elections
 from raft_exchange.raft.group import Group
 from raft_exchange.raft.journal import Journal
+from raft_exchange.raft.library import CANDIDATE
+from raft_exchange.raft.outbox import Outbox
+from raft_exchange.raft.records import TRUNCATE
+from raft_exchange.raft.seat import Seat, monotonic_s
 from raft_exchange.raft.wire import AppendReply
 from raft_exchange.sequencer.applied import Applied
 from raft_exchange.sequencer.outcome import Committed
@@ -175,18 +180,12 @@ def _never_sync(monkeypatch: pytest.MonkeyPatch) -> None:
 
 def _vote_for_everybody(monkeypatch: pytest.MonkeyPatch) -> None:
     """Forgets that it has voted in this term."""
-    real = Group._on_request_vote
-
-    def forgetful(self: Group, node: Any, message: Any) -> None:
-        self._SyncObj__votedForNodeId = None
-        real(self, node, message)
-
-    monkeypatch.setattr(Group, "_on_request_vote", forgetful)
+    monkeypatch.setattr(Seat, "vote", None)
 
 
 def _vote_for_shorter_logs(monkeypatch: pytest.MonkeyPatch) -> None:
     """Lets a candidate win that lacks committed entries."""
-    monkeypatch.setattr(Group, "_is_up_to_date", lambda self, term, index: True)
+    monkeypatch.setattr(Seat, "is_up_to_date", lambda self, term, index: True)
 
 
 def _commit_alone(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -196,35 +195,35 @@ def _commit_alone(monkeypatch: pytest.MonkeyPatch) -> None:
     def alone(self: Group, lead: Any) -> None:
         real(self, lead)
         if self._log.term_at(self._log.last_index) == self.term:
-            self._commit(self._log.last_index)
+            self._seat.commit(self._log.last_index)
 
     monkeypatch.setattr(Group, "_advance_commit", alone)
 
 
 def _acknowledge_what_it_lacks(monkeypatch: pytest.MonkeyPatch) -> None:
     """A follower confirms entries it was only told to exist."""
-    real = Group._send_after_sync
+    real = Outbox.send_after_sync
 
-    def boast(self: Group, node: Any, message: Any) -> None:
+    def boast(self: Outbox, node: Any, message: Any) -> None:
         if isinstance(message, AppendReply) and not message.success:
             message = AppendReply(
                 message.term, message.previous_index, True, message.previous_index
             )
         real(self, node, message)
 
-    monkeypatch.setattr(Group, "_send_after_sync", boast)
+    monkeypatch.setattr(Outbox, "send_after_sync", boast)
 
 
 def _keep_conflicting_entries(monkeypatch: pytest.MonkeyPatch) -> None:
     """Skips entries it has at that index, whatever their term."""
 
-    def lax(log: Journal, commit_index: int, message: Any) -> int:
+    def lax(log: Journal, commit_index: int, message: Any, history: Any) -> int:
         for entry in message.entries:
             if entry.index > log.last_index:
                 log.add(entry.command, entry.index, entry.term)
         return int(message.previous_index + len(message.entries))
 
-    monkeypatch.setattr(group, "append_missing", lax)
+    monkeypatch.setattr(following, "append_missing", lax)
 
 
 def _forget_sessions(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -238,6 +237,59 @@ def _lose_the_vote_on_restart(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(Journal, "getVotedForNodeId", lambda self: None)
 
 
+def _forget_truncations(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Cuts its log in memory only: after a restart the cut entries are back."""
+    real = Journal._collect
+
+    def selective(self: Journal, *parts: bytes) -> None:
+        if parts[0][0] != TRUNCATE:
+            real(self, *parts)
+
+    monkeypatch.setattr(Journal, "_collect", selective)
+
+
+def _never_truncate(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Appends behind what the leader does not have."""
+    monkeypatch.setattr(Journal, "truncate_from", lambda self, index: None)
+
+
+def _acknowledge_before_the_sync(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Lets out what speaks of entries and votes, and syncs a moment later."""
+    real = Group._sync_and_release
+
+    def hasty(self: Group) -> None:
+        self._outbox.release()
+        if monotonic_s() % 0.2 < 0.01:
+            real(self)
+
+    monkeypatch.setattr(Group, "_sync_and_release", hasty)
+
+
+def _lose_the_last_entry_on_restart(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Finds one entry less than it had synced."""
+    real = Journal._open
+
+    def forgetful(self: Journal) -> None:
+        real(self)
+        if self.last_index > max(1, self.base.index):
+            self._entries.truncate_from(self.last_index)
+            self._commit_index = min(self._commit_index, self.last_index)
+
+    monkeypatch.setattr(Journal, "_open", forgetful)
+
+
+def _lead_without_a_majority_of_votes(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Leads as soon as it stands."""
+    real = Elections.start_election
+
+    def eager(self: Elections) -> None:
+        real(self)
+        if self._seat.role == CANDIDATE:
+            self._lead()
+
+    monkeypatch.setattr(Elections, "start_election", eager)
+
+
 MUTATIONS = {  # and a seed that noticed it, to begin with
     _never_sync: 1,
     _vote_for_everybody: 1,
@@ -247,6 +299,11 @@ MUTATIONS = {  # and a seed that noticed it, to begin with
     _keep_conflicting_entries: 2,
     _forget_sessions: 1,
     _lose_the_vote_on_restart: 34,
+    _forget_truncations: 2,
+    _never_truncate: 1,
+    _acknowledge_before_the_sync: 2,
+    _lose_the_last_entry_on_restart: 1,
+    _lead_without_a_majority_of_votes: 1,
 }
 MUTATION_SEEDS_MAX = 500
 

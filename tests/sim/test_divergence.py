@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from typing import Any
 
 import pytest
 
@@ -82,6 +83,7 @@ def test_who_differs_is_fenced_by_the_next_checkpoint_and_the_others_trade_on(
         node.corrupt = once(damage)
         applied = node.group.last_applied
         assert world.run_until(lambda: node.fence.is_up, seconds=3)
+        assert node.witness.standing is Standing.FENCED
         stopped_at = node.group.last_applied
         assert stopped_at <= applied + 3 * CHECKPOINT_ENTRIES
         written = node.snapshots.written if node.snapshots else 0
@@ -247,3 +249,35 @@ def test_no_weather_makes_a_sound_replica_differ(weather: int) -> None:
         assert not check.fenced
         for digest in Digest:
             assert check.agreed[digest].index > 10 * CHECKPOINT_ENTRIES
+
+
+def test_a_node_that_hears_the_agreed_value_first_still_says_its_own() -> None:
+    """Else only it would know that it differs, and the others would count on it."""
+    world = test_snapshots.calm_world(8)
+    with world.running():
+        clients = begin(world)
+        node = leader(world)  # what it proposes as it makes way is lost
+        node.witness._hasher = _Slow(node.witness._hasher)
+        node.corrupt = once(forget_an_order)
+        assert world.run_until(lambda: node.fence.is_up, seconds=5)
+        world.run(2)
+        clients.stop()
+        assert node.id in leader(world).state.selfcheck.fenced
+
+
+class _Slow:
+    """A hasher whose answers come when the others have long agreed."""
+
+    def __init__(self, real: Any) -> None:
+        self._real = real
+        self._polls = 0
+
+    def start(self, index: int, encode: Callable[[], bytes]) -> bool:
+        return bool(self._real.start(index, encode))
+
+    def poll(self) -> tuple[int, bytes] | None:
+        self._polls += 1
+        return self._real.poll() if self._polls % 50 == 0 else None  # type: ignore[no-any-return]
+
+    def stop(self) -> None:
+        self._real.stop()

@@ -122,3 +122,29 @@ def test_who_holds_another_secret_is_named_once_and_never_joins(
     said = [line for line in caplog.messages if "does not hold this cluster's secret" in line]
     assert sum("http://127.0.0.1:8082 answers as a node" in line for line in said) == 3
     assert len(said) == 3 + 3, "each of three names it once, and it names each of them"
+
+
+def test_two_clusters_of_one_name_refuse_each_other_loudly(
+    tmp_path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    """Halves that did not see each other founded one each: they stay what they are."""
+
+    async def life() -> None:
+        world = World(tmp_path, 3, loss=0)
+        nodes = [world.add(expect=2) for _ in range(4)]
+        world.cut = {frozenset((one.url, two.url)) for one in nodes[:2] for two in nodes[2:]}
+        for node in nodes:
+            node.start()
+        await all_bound(nodes, within_s=FORMED_S_MAX)
+        bound_to = [node.identity.current.cluster_id for node in nodes]
+        assert bound_to[0] == bound_to[1] != bound_to[2] == bound_to[3]
+        assert "clusters named" not in caplog.text
+        world.cut = set()
+        await asyncio.sleep(30)
+        assert bound_to == [node.identity.current.cluster_id for node in nodes]
+        for node in world.nodes:
+            await node.stop()
+
+    run_virtually(life())
+    told = [line for line in caplog.messages if "one of them is to be ended" in line]
+    assert len(told) == 4, "each node tells it once"

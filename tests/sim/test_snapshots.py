@@ -13,7 +13,7 @@ import msgspec
 import pytest
 
 from raft_exchange.raft import snapshot_file, snapshot_sending, snapshots
-from raft_exchange.raft.group import Group
+from raft_exchange.raft.applying import Applying
 from raft_exchange.raft.journal import Journal
 from raft_exchange.raft.snapshot_store import SUFFIX, SnapshotStore
 from raft_exchange.raft.snapshots import Pace, Snapshots
@@ -313,17 +313,17 @@ def _forget_sessions(monkeypatch: pytest.MonkeyPatch) -> None:
 
 def _commit_the_tail_with_the_snapshot(monkeypatch: pytest.MonkeyPatch) -> None:
     """What the stock library does: a chunk raises the commit index over the member's own tail."""
-    real = Group._on_snapshot_chunk
+    real = Applying.receive
 
-    def commit_all(self: Group, node: Any, message: SnapshotChunk) -> None:
+    def commit_all(self: Applying, node: Any, message: SnapshotChunk) -> None:
         real(self, node, message)
-        self._commit(self._log.last_index)
+        self._seat.commit(self._seat.log.last_index)
 
-    monkeypatch.setattr(Group, "_on_snapshot_chunk", commit_all)
+    monkeypatch.setattr(Applying, "receive", commit_all)
 
 
 MUTATIONS = {  # and a seed that noticed it, to begin with
-    _install_without_looking: 3,
+    _install_without_looking: 38,
     _compact_beyond_the_snapshot: 0,
     _never_sync_a_snapshot: 1,
     _never_sync_the_name: 2,

@@ -130,9 +130,11 @@ def _within(folder: Path, step: Step) -> Step | None:
     begin = str(folder)
     if isinstance(step, Rename):
         new = None if step.new is None else os.path.relpath(step.new, begin)
-        return Rename(os.path.relpath(step.old, begin), new) if begin in step.old else None
-    if not step.path.startswith(begin) or step.path.endswith(".log"):
-        return None
+        is_ours = step.old.startswith(begin) and "history." not in step.old
+        return Rename(os.path.relpath(step.old, begin), new) if is_ours else None
+    name = step.path.removeprefix(begin).lstrip("/")
+    if not step.path.startswith(begin) or name.endswith(".log") or name.startswith("history."):
+        return None  # the history of trades is SQLite's to keep, and can be derived again
     return msgspec.structs.replace(step, path=os.path.relpath(step.path, begin))
 
 

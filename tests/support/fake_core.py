@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 
 from raft_exchange.marketdata.orders import FINISHED_ORDERS_MAX
 from raft_exchange.marketdata.view import MarketData
@@ -22,6 +22,8 @@ from raft_exchange.sequencer.idempotency import Stored
 from raft_exchange.sequencer.outcome import (
     Committed,
     Member,
+    MemberRefused,
+    Members,
     Outcome,
     Refusal,
     Refused,
@@ -42,6 +44,7 @@ class FakeCore:
             `catch_up`; as if the writes had come through another node.
         gate: while not set, submissions wait.
         submitted: every group, in order.
+        on_folded: called after each fold.
     """
 
     def __init__(self, *, finished_orders_max: int = FINISHED_ORDERS_MAX) -> None:
@@ -60,7 +63,11 @@ class FakeCore:
         self.draining = False
         self.standing = "full"
         self.read_only = False
+        self.is_removed = False
+        self.member_refused: MemberRefused | None = None
+        self.changes: list[tuple[str, ...]] = []
         self.snapshot_index = 0
+        self.on_folded: Callable[[], None] = lambda: None
         self._unfolded: list[tuple[int, int, tuple[Event, ...]]] = []
         self.folded: list[tuple[int, int, tuple[Event, ...]]] = []
         self._number = 0
@@ -103,6 +110,7 @@ class FakeCore:
             self.marketdata.apply(sequence, time_us, events)
         self.folded += self._unfolded
         self._unfolded.clear()
+        self.on_folded()
 
     @property
     def serves_state(self) -> bool:
@@ -138,6 +146,16 @@ class FakeCore:
         """See `outcome.Core.state_hash`."""
         return self.exchange.sequence, self.state.state_hash()
 
+    async def add_member(
+        self, member: str, raft_address: str, http_url: str
+    ) -> Members | MemberRefused:
+        self.changes.append(("add", member, raft_address, http_url))
+        return self.member_refused or Members(("n1",), (member,))
+
+    async def remove_member(self, member: str) -> Members | MemberRefused:
+        self.changes.append(("remove", member))
+        return self.member_refused or Members(("n1",), (), (member,))
+
     def request_snapshot(self) -> None:
         """See `outcome.Core.request_snapshot`; written at once."""
         self.snapshot_index = self.exchange.sequence
@@ -156,7 +174,9 @@ class FakeCore:
             time_us=self.exchange.time_us,
             leader_contact_age_ms=self.contact_age_ms,
             draining=self.draining,
-            members=(Member("n1", "127.0.0.1:7081", "http://127.0.0.1:8081", True, 0, 0, False),),
+            members=(
+                Member("n1", "127.0.0.1:7081", "http://127.0.0.1:8081", True, 0, 0, False, True),
+            ),
             tick_age_ms=0,
             snapshot_index=self.snapshot_index,
             read_only=self.read_only,
@@ -168,6 +188,8 @@ class FakeCore:
             checkpoint_sequence=0,
             state_hash="",
             event_digest="",
+            cluster_id="c" * 32,
+            is_removed=self.is_removed,
         )
 
     def _sequence(self, *requests: Request) -> list[Outcome]:

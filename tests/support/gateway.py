@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import functools
 import io
 import json
 from collections.abc import AsyncIterator, Mapping
@@ -15,12 +16,15 @@ from yarl import URL
 
 from raft_exchange.gateway.app import make_app
 from raft_exchange.gateway.context import Context, Settings
+from raft_exchange.gateway.streams import Streams
 from raft_exchange.marketdata.orders import FINISHED_ORDERS_MAX
 from raft_exchange.metrics import Metrics
+from raft_exchange.raft.proof import verify
 from tests.support.coroutines import eventually
 from tests.support.fake_core import FakeCore
 
 LINGERING_S = 0.2
+SECRET = b"the cluster secret of the tests"
 
 
 class Answer(NamedTuple):
@@ -38,10 +42,11 @@ class Answer(NamedTuple):
 
 
 class Gateway:
-    """`core` is behind it, `call` and `raw` are in front of it."""
+    """`core` and `streams` are behind it, `call` and `raw` are in front of it."""
 
-    def __init__(self, core: FakeCore, metrics: Metrics, port: int) -> None:
+    def __init__(self, core: FakeCore, metrics: Metrics, streams: Streams, port: int) -> None:
         self.core = core
+        self.streams = streams
         self.metrics = metrics
         self.port = port
         self._session = aiohttp.ClientSession()
@@ -104,19 +109,22 @@ async def gateway(
     core = FakeCore(finished_orders_max=finished_orders_max)
     core.open_market()
     metrics = Metrics()
+    streams = Streams(core.marketdata)
+    core.on_folded = streams.applied
     context = Context(core, core.marketdata, metrics, Settings(**({"node": "n1"} | settings)))
     runner = web.AppRunner(
-        make_app(context, introduce),
+        make_app(context, introduce, streams, functools.partial(verify, SECRET)),
         access_log=None,
         shutdown_timeout=1,
         lingering_time=LINGERING_S,
     )
     await runner.setup()
     await web.TCPSite(runner, "127.0.0.1", 0).start()
-    made = Gateway(core, metrics, runner.addresses[0][1])
+    made = Gateway(core, metrics, streams, runner.addresses[0][1])
     try:
         yield made
     finally:
+        streams.close()
         await made.close()
         await runner.cleanup()
         # The library still reads, for its lingering time, what clients left unsent.

@@ -14,12 +14,14 @@ from pathlib import Path
 
 import msgspec
 
+from raft_exchange.address_book import AddressBook
 from raft_exchange.discovery import Discovery
 from raft_exchange.forming import Forming
 from raft_exchange.introduction import Distrust, Distrusted, believe
 from raft_exchange.neighbourhood import Neighbourhood, Whereabouts
 from raft_exchange.raft.formation import Found, Join, Statement
 from raft_exchange.raft.identity import IdentityFile
+from raft_exchange.raft.membership import Configuration
 
 SECRET = b"0123456789abcdef0123456789abcdef"
 CLUSTER = "exchange"
@@ -34,6 +36,7 @@ class World:
         loss: the share of look-ups, announcements and questions that fail.
         strangers: what is at an address besides nodes: why it is not to be trusted.
         asked: how often each address was asked.
+        cut: pairs of addresses that do not reach each other.
     """
 
     def __init__(self, folder: Path, seed: int, *, loss: float = 0.1) -> None:
@@ -42,6 +45,7 @@ class World:
         self.loss = loss
         self.nodes: list[SimNode] = []
         self.strangers: dict[str, Distrust] = {}
+        self.cut: set[frozenset[str]] = set()
         self.asked: dict[str, int] = {}
         self._announced: dict[str, float] = {}
 
@@ -104,7 +108,10 @@ class SimNode:
         where = Whereabouts(
             expect=self.expect, raft_address=f"127.0.0.1:{self.port + 1_000}", http_url=self.url
         )
-        self.neighbourhood = Neighbourhood(self.identity, where, self.discovery, secret=self.secret)
+        book = AddressBook(self.world.folder / self.name)
+        self.neighbourhood = Neighbourhood(
+            self.identity, where, self.discovery, book=book, secret=self.secret
+        )
         self.forming = Forming(self.identity, self.discovery, state=self.neighbourhood.statement)
         self._tasks = [
             asyncio.create_task(self.discovery.run()),
@@ -132,7 +139,8 @@ class SimNode:
     async def _form(self) -> None:
         if not self.neighbourhood.is_bound:
             self.bound = await self.forming.run()
-        self.neighbourhood.settle(self.identity.current.founders)
+        founded = Configuration(self.identity.current.founders)
+        self.neighbourhood.settle(lambda: founded, lambda said: None)
 
     async def announce(self) -> None:
         await self.world.pass_on()
@@ -149,7 +157,7 @@ class SimNode:
         if url in world.strangers:
             raise Distrusted(world.strangers[url])
         other = world.at(url)
-        if other is None:
+        if other is None or frozenset((url, self.url)) in world.cut:
             raise ConnectionRefusedError
         nonce = f"{world.random.getrandbits(128):032x}"
         answer = other.neighbourhood.introduce(nonce, "127.0.0.1")

@@ -159,7 +159,8 @@ class StockMachine(SyncObj):  # type: ignore[misc]  # the library is untyped
 
     def __init__(self, member: Stock, conf: SyncObjConf) -> None:
         self.member = member  # set before the library's constructor: not part of the snapshot
-        others = [Node(name) for name in member.names if name != member.name]
+        names = member.founders if member.name in member.founders else member.names
+        others = [Node(name) for name in names if name != member.name]
         super().__init__(Node(member.name), others, conf, nodeClass=Node, transport=member.wire)
         self.stored: list[bytes] = []
 
@@ -181,10 +182,12 @@ class Stock(Member):
         post: Post,
         *,
         folder: Path | None = None,
+        founders: str | None = None,
         has_dump_file: bool = False,
         **conf: Any,
     ) -> None:
         super().__init__(name, names, post)
+        self.founders = names if founders is None else founders
         self.file = None if folder is None else folder / f"{name}.journal"
         self._written_back: dict[str, bytes] = {}
         self._conf = conf
@@ -290,9 +293,17 @@ class Ours(Member):
     raft: Group
 
     def __init__(
-        self, name: str, names: str, post: Post, *, folder: Path | None = None, **stock: Any
+        self,
+        name: str,
+        names: str,
+        post: Post,
+        *,
+        folder: Path | None = None,
+        founders: str | None = None,
+        **stock: Any,
     ) -> None:
         super().__init__(name, names, post)
+        self.founders = names if founders is None else founders
         self.disk = Disk()
         self.disk.random = Unlucky()
 
@@ -304,7 +315,7 @@ class Ours(Member):
         self.is_running = True
         self.raft = Group(
             self_id=self.name,
-            member_ids=list(self.names),
+            founders=self.founders if self.name in self.founders else (),
             journal=self.journal,
             transport=self.wire,
             timing=Timing(),
@@ -325,6 +336,9 @@ class Ours(Member):
             pace=Pace(),
         )
         self.raft.keep_snapshots(self.snapshots)
+        if self.name not in self.founders:  # a joiner knows whom it asks
+            for name in self.founders:
+                self.raft.know(name)
 
     def stop(self) -> None:
         self.is_running = False

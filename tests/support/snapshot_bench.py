@@ -12,6 +12,7 @@ from collections.abc import Callable
 import msgspec
 
 from raft_exchange.raft.journal import Journal
+from raft_exchange.raft.membership import Configuration
 from raft_exchange.raft.snapshot_file import Header, Image
 from raft_exchange.raft.snapshot_store import SnapshotStore
 from raft_exchange.raft.snapshots import Pace, Snapshots
@@ -99,6 +100,7 @@ class Bench:
         self.snapshots.tick(
             index=self.applied,
             log_bytes=self.log_bytes,
+            configuration=Configuration(("A", "B", "C")),
             is_sending=self.is_sending,
             now_s=self.now_s,
         )

@@ -96,7 +96,7 @@ class Trading:
             await asyncio.sleep(PAUSE_S)
 
     async def _place(self, node: NodeProcess, draw: random.Random) -> Operation:
-        label = f"order-{next(self._labels)}"
+        label = f"order-{self._seed}-{next(self._labels)}"
         order = {
             "market": "BTC-USD",
             "side": draw.choice(("buy", "sell")),

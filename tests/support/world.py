@@ -15,6 +15,7 @@ import heapq
 import random
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
+from itertools import combinations
 from types import SimpleNamespace
 from typing import Any, NoReturn
 
@@ -63,6 +64,15 @@ class SimTransport(Transport):  # type: ignore[misc]
         self._world = world
         self._id = node_id
         self.is_closed = False
+        self.named: set[str] = set()  # whom this side talks to
+
+    def addNode(self, node: Node) -> None:
+        self.named.add(node.id)
+        self._world.at(self._world.now_s + 0.001, lambda: self._world.connect(self._id, node.id))
+
+    def dropNode(self, node: Node) -> None:
+        self.named.discard(node.id)
+        self._world.disconnect(self._id, node.id, again_in_s=None)
 
     def send(self, node: Node, message: WireMessage) -> bool:
         return not self.is_closed and self._world.send(self._id, node.id, _encoder.encode(message))
@@ -118,9 +128,12 @@ class InlineHasher:
 class SimNode:
     """One node's process: what a crash loses, and `disk`, which survives it."""
 
-    def __init__(self, world: World, node_id: str, clock_skew_us: int) -> None:
+    def __init__(
+        self, world: World, node_id: str, clock_skew_us: int, *, founders: Sequence[str]
+    ) -> None:
         self.world = world
         self.id = node_id
+        self.founders = tuple(founders)
         self.clock_skew_us = clock_skew_us
         self.disk: Any = world.make_disk(node_id)
         self.boot = 0
@@ -146,7 +159,7 @@ class SimNode:
         self.journal = self.world.open_journal(self.disk)
         self.group = Group(
             self_id=self.id,
-            member_ids=self.world.ids,
+            founders=self.founders,
             journal=self.journal,
             transport=self.transport,
             timing=Timing(),
@@ -179,7 +192,10 @@ class SimNode:
             hasher=InlineHasher(),
             fence=self.fence,
         )
-        self.world.network_up(self.id)
+        if not self.founders:  # a joiner knows whom it asked to be added
+            for node_id in self.world.founders:
+                self.group.know(node_id)
+        self.group.connect_members()
         self._timer(self.boot)
 
     def crash(self) -> None:
@@ -268,11 +284,20 @@ class World:
         self.ids = [f"n{number}" for number in range(1, nodes + 1)]
         self.leaders: dict[int, str] = {}
         self.truth: dict[int, Applied] = {}
-        self.nodes = {
-            node_id: SimNode(self, node_id, self.random.randrange(-50_000, 50_000))
-            for node_id in self.ids
-        }
-        self.links = {frozenset((a, b)): Link() for a in self.ids for b in self.ids if a < b}
+        self.founders = tuple(self.ids)
+        self.nodes = {node_id: self._make(node_id, self.founders) for node_id in self.ids}
+        self.links: dict[frozenset[str], Link] = {}
+
+    def _make(self, node_id: str, founders: Sequence[str]) -> SimNode:
+        return SimNode(self, node_id, self.random.randrange(-50_000, 50_000), founders=founders)
+
+    def add_node(self) -> SimNode:
+        """Start a node without data, which is no member yet."""
+        node_id = f"n{len(self.ids) + 1}"
+        self.ids.append(node_id)
+        node = self.nodes[node_id] = self._make(node_id, ())
+        node.start()
+        return node
 
     @contextmanager
     def running(self) -> Iterator[World]:
@@ -314,7 +339,7 @@ class World:
     # Network ------------------------------------------------------------------------------------
 
     def link(self, a: str, b: str) -> Link:
-        return self.links[frozenset((a, b))]
+        return self.links.setdefault(frozenset((a, b)), Link())
 
     def send(self, sender: str, receiver: str, data: bytes) -> bool:
         link = self.link(sender, receiver)
@@ -340,13 +365,15 @@ class World:
 
     def connect(self, a: str, b: str) -> None:
         link = self.link(a, b)
-        both_run = self.nodes[a].is_running and self.nodes[b].is_running
-        if both_run and not link.is_up and not link.is_cut:
+        one, other = self.nodes[a], self.nodes[b]
+        both_run = one.is_running and other.is_running
+        both_want = both_run and b in one.transport.named and a in other.transport.named
+        if both_want and not link.is_up and not link.is_cut:
             link.is_up = True
             link.generation += 1
             link.arrives_at_s = {}
-            self.nodes[a].transport.connected(b)
-            self.nodes[b].transport.connected(a)
+            one.transport.connected(b)
+            other.transport.connected(a)
 
     def disconnect(self, a: str, b: str, *, again_in_s: float | None = 0.1) -> None:
         link = self.link(a, b)
@@ -387,14 +414,8 @@ class World:
             node.is_stopped = False
             if not node.is_running:
                 node.start()
-        for pair in self.links:
-            self.mend(*sorted(pair))
-
-    def network_up(self, node_id: str) -> None:
-        for other in self.ids:
-            if other != node_id:
-                a, b = sorted((node_id, other))
-                self.at(self.now_s + 0.001, lambda a=a, b=b: self.connect(a, b))  # type: ignore[misc]
+        for a, b in combinations(self.ids, 2):
+            self.mend(a, b)
 
     def network_down(self, node_id: str) -> None:
         for other in self.ids:

@@ -3,7 +3,9 @@
 Every few seconds a line: entries, memory and disk of each node, latencies since the line before.
 Memory and disk must stay flat. With `--resting N` the nodes begin with N resting orders, from a
 snapshot made by the state machine itself; with `--rate` the load is open-loop, so that a pause of
-the cluster shows in every order that was due meanwhile.
+the cluster shows in every order that was due meanwhile. `--orders 43200000` is a day at 500/s;
+with `--batch` so many orders go in one request. At the end: how much of a day it was, and by how
+much memory and disk grew since the first tenth of it.
 """
 
 from __future__ import annotations
@@ -31,6 +33,7 @@ from raft_exchange.matching.messages import (
     Side,
     TimeInForce,
 )
+from raft_exchange.raft.entries import Position
 from raft_exchange.raft.snapshot_file import encode, header_of
 from raft_exchange.raft.snapshot_store import SnapshotStore
 from raft_exchange.raft.storage import Directory
@@ -42,6 +45,7 @@ from tests.support.processes import Client, NodeProcess, RealCluster
 
 ACCOUNTS = 10
 ORDERS_AN_ENTRY = 100
+ORDERS_A_DAY = 24 * 60 * 60 * 500
 BUY_TICKS = range(5_000, 9_000)
 SELL_TICKS = range(11_000, 15_000)
 MARKET = MarketRules(
@@ -69,7 +73,13 @@ def write_resting(folder: Path, orders: int) -> None:
     store = SnapshotStore(Directory.ensure(folder), cluster="exchange")
     file, offset = store.create("soak"), 0
     image = replica.capture()
-    header = header_of(image, cluster="exchange", index=index, term=1, log_bytes=log_bytes)
+    header = header_of(
+        image,
+        cluster="exchange",
+        at=Position(index, 1),
+        log_bytes=log_bytes,
+        configuration=None,  # the founders'
+    )
     for piece in encode(header, image.sections):
         store.directory.write(file, piece, offset)
         offset += len(piece)
@@ -92,6 +102,8 @@ class Soak:
         self.latencies_ms: list[float] = []
         self.statuses: Counter[int] = Counter()
         self.until_s = time.monotonic() + arguments.seconds
+        self.orders = 0
+        self.costs: list[tuple[float, float]] = []  # memory and disk of all nodes at each line
         self._numbers = itertools.count()
 
     async def run(self) -> None:
@@ -100,16 +112,30 @@ class Soak:
         await load
         await printing
 
+    @property
+    def _is_over(self) -> bool:
+        is_enough = bool(self.arguments.orders) and self.orders >= self.arguments.orders
+        return is_enough or time.monotonic() >= self.until_s
+
     async def _place(self, node: NodeProcess) -> None:
-        side = "buy" if next(self._numbers) % 2 else "sell"
+        orders = [self._order() for _ in range(self.arguments.batch)]
         began_s = time.perf_counter()
-        status, _ = await self.client.place(node, side, 100, 1)
+        if len(orders) == 1:
+            status, _ = await self.client.call(node, "POST", "/v1/orders", orders[0])
+        else:
+            batch = {"orders": orders}
+            status, _ = await self.client.call(node, "POST", "/v1/orders/batch", batch)
         self.latencies_ms.append(1_000 * (time.perf_counter() - began_s))
         self.statuses[status] += 1
+        self.orders += len(orders) * (status in (200, 201))
+
+    def _order(self) -> dict[str, str]:
+        side = "buy" if next(self._numbers) % 2 else "sell"
+        return {"market": "BTC-USD", "side": side, "type": "limit", "price": "100", "quantity": "1"}
 
     async def _closed_loop(self) -> None:
         async def trader(node: NodeProcess) -> None:
-            while time.monotonic() < self.until_s:
+            while not self._is_over:
                 await self._place(node)
 
         nodes = itertools.cycle(self.client.cluster.nodes)
@@ -121,26 +147,40 @@ class Soak:
         async with asyncio.TaskGroup() as tasks:
             for number in itertools.count():
                 due_s = began_s + number / self.arguments.rate
-                if due_s > self.until_s:
+                if due_s > self.until_s or self._is_over:
                     return
                 await asyncio.sleep(max(0.0, due_s - time.monotonic()))
                 tasks.create_task(self._place(self.client.cluster.nodes[number % 3]))
 
     async def _print(self) -> None:
-        while time.monotonic() < self.until_s:
+        while not self._is_over:
             await asyncio.sleep(self.arguments.every)
+            nodes = self.client.cluster.nodes
+            self.costs.append((sum(map(memory_mib, nodes)), sum(map(disk_mib, nodes))))
             node = self.client.cluster.nodes[0]
             view = (await self.client.call(node, "GET", "/v1/cluster"))[1]
             taken, self.latencies_ms = sorted(self.latencies_ms), []
+            if not taken:
+                continue
             share = [taken[min(len(taken) - 1, int(len(taken) * s))] for s in (0.5, 0.99, 1)]
             print(
                 f"entry {view['applied_index']:>8}  snapshot {view['snapshot_index']:>8}  "
-                f"{len(taken) / self.arguments.every:6.0f}/s  "
+                f"{len(taken) * self.arguments.batch / self.arguments.every:6.0f}/s  "
                 f"p50 {share[0]:6.1f}  p99 {share[1]:6.1f}  max {share[2]:6.1f} ms  "
                 f"memory {_each(self.client.cluster, memory_mib)} MiB  "
                 f"disk {_each(self.client.cluster, disk_mib)} MiB",
                 flush=True,
             )
+
+    def report(self) -> str:
+        """Say how much of a day it was, and whether memory and disk stayed flat."""
+        share = 100 * self.orders / ORDERS_A_DAY
+        first, last = self.costs[len(self.costs) // 10], self.costs[-1]
+        return (
+            f"{self.orders:,} orders, {share:.1f} % of a day at 500/s; of all nodes together since "
+            f"the first tenth: memory {first[0]:.0f} -> {last[0]:.0f} MiB, "
+            f"disk {first[1]:.0f} -> {last[1]:.0f} MiB"
+        )
 
 
 def _each(cluster: RealCluster, measure: object) -> str:
@@ -155,8 +195,12 @@ def memory_mib(node: NodeProcess) -> float:
 
 
 def disk_mib(node: NodeProcess) -> float:
-    """What the node's folder takes, without its text log."""
-    files = [path for path in node.folder.rglob("*") if path.suffix != ".log"]
+    """What the node's folder takes, without its text log and the history of trades.
+
+    The history grows with the trades: how long they are kept is its own setting.
+    """
+    kept = (path for path in node.folder.rglob("*") if not path.name.startswith("history."))
+    files = [path for path in kept if path.suffix != ".log"]
     return sum(path.stat().st_blocks * 512 for path in files if path.is_file()) / 1024**2
 
 
@@ -174,6 +218,7 @@ async def soak(folder: Path, arguments: argparse.Namespace) -> None:
             load = Soak(client, arguments)
             with collector.at_rest():  # the measuring side pauses for nobody either
                 await load.run()
+            print(load.report())
             print(dict(load.statuses), "hashes", {v["state_hash"] for v in await client.settled()})
 
 
@@ -181,6 +226,8 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--seconds", type=float, default=60)
     parser.add_argument("--every", type=float, default=10, help="seconds between lines")
+    parser.add_argument("--orders", type=int, default=0, help="end after so many")
+    parser.add_argument("--batch", type=int, default=1, help="orders in each request")
     parser.add_argument("--clients", type=int, default=24, help="closed loop")
     parser.add_argument("--rate", type=float, default=0, help="orders a second, open loop")
     parser.add_argument("--resting", type=int, default=0, help="resting orders to begin with")

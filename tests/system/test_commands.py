@@ -100,6 +100,23 @@ def test_a_folder_in_use_and_another_size_are_refused(tmp_path: Path, ports: lis
     assert "--nodes" in other.stderr
 
 
+def test_a_folder_from_before_ids_were_minted_goes_on_as_the_cluster_it_was(
+    tmp_path: Path, ports: list[str]
+) -> None:
+    folder = tmp_path / "d"
+    members = ["n1", "n2"]
+    for node in members:
+        (folder / node).mkdir(parents=True)
+        identity = {"cluster": "exchange", "node": node, "members": members, "boot": 7}
+        (folder / node / "identity.json").write_text(json.dumps(identity))
+    before = {"nodes": 2, "host": "127.0.0.1", "http_port": 1, "raft_port": 2}
+    (folder / "cluster.json").write_text(json.dumps(before))
+    with run_cluster("--nodes", "2", "--data-dir", str(folder), *ports) as (_, lines):
+        assert "A cluster of 2 nodes is ready.\n" in lines
+        with urllib.request.urlopen(f"http://127.0.0.1:{ports[1]}/v1/cluster") as answer:
+            assert [one["id"] for one in json.loads(answer.read())["members"]] == members
+
+
 def test_nodes_do_not_outlive_the_cluster_that_started_them(
     tmp_path: Path, ports: list[str]
 ) -> None:

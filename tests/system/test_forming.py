@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import random
+import shutil
 import subprocess
 import sys
 import time
@@ -231,3 +232,63 @@ def test_a_killed_node_is_shown_as_missing_and_forgotten_by_the_dht_within_two_a
 ) -> None:
     with RealCluster(tmp_path, settings={"dht_peer_age_seconds": PEER_AGE_S}) as cluster:
         _goes_missing(cluster)
+
+
+@in_loop
+async def _joins(cluster: RealCluster) -> None:
+    first = cluster.nodes[0]
+    async with Client(cluster) as client:
+        await client.ready()
+        await trade(client, *cluster.nodes[:2])
+        fourth = cluster.add()
+        cluster.start(fourth)
+        await client.ready([fourth])
+        await trade(client, fourth, first)
+        said = [await statement(client, node) for node in cluster.nodes]
+        assert len({one["cluster_id"] for one in said}) == 1
+        ids = sorted(node.id for node in cluster.nodes)
+        await until(lambda: _has_voters(client, first, ids))
+        assert len({view["state_hash"] for view in await client.settled()}) == 1
+        # It counts: with one of the first three gone for good, and one of four away, it goes on.
+        cluster.kill(cluster.nodes[1])
+        await client.ready([first, cluster.nodes[2], fourth])
+        await trade(client, fourth, cluster.nodes[2])
+        cluster.terminate(fourth)
+        cluster.start(fourth)
+        await client.ready([fourth])
+        await trade(client, first, fourth)
+
+
+async def _has_voters(client: Client, node: NodeProcess, ids: list[str]) -> bool:
+    _, view = await client.call(node, "GET", "/v1/cluster")
+    return [member["id"] for member in view["members"]] == ids
+
+
+def test_a_fourth_node_joins_a_live_cluster_and_trades(tmp_path: Path) -> None:
+    with RealCluster(tmp_path) as cluster:
+        _joins(cluster)
+
+
+@in_loop
+async def _comes_back_empty(cluster: RealCluster) -> None:
+    first, second, wiped = cluster.nodes
+    async with Client(cluster) as client:
+        await client.ready()
+        await trade(client, first, second)
+        old = wiped.id
+        cluster.kill(wiped)
+        shutil.rmtree(wiped.folder)
+        wiped.folder.mkdir()
+        cluster.start(wiped)
+        await client.ready([wiped])
+        assert wiped.id != old
+        await trade(client, wiped, first)
+        await until(
+            lambda: _has_voters(client, first, sorted([*(n.id for n in cluster.nodes), old]))
+        )
+        assert len({view["state_hash"] for view in await client.settled()}) == 1
+
+
+def test_a_node_whose_disk_was_wiped_comes_back_as_another_id(tmp_path: Path) -> None:
+    with RealCluster(tmp_path) as cluster:
+        _comes_back_empty(cluster)

@@ -1,0 +1,27 @@
+{{- /* What all nodes share, as the file of --config. What differs by pod is in its environment. The
+number of founders is not here: it means nothing later, and must not roll the pods. */ -}}
+{{- define "raft-exchange.settings" -}}
+cluster = {{ .Values.cluster.name | quote }}
+data_dir = "/data"
+cluster_secret_file = "/run/secrets/raft-exchange/cluster-secret"
+host = "0.0.0.0"
+http_port = {{ int .Values.ports.http }}
+raft_host = "0.0.0.0"
+raft_port = {{ int .Values.ports.raft }}
+dht_host = "0.0.0.0"
+dht_port = {{ int .Values.ports.dht }}
+pubsub_port = {{ int .Values.ports.pubsub }}
+bootstrap = "{{ include "raft-exchange.headless" . }}.{{ .Release.Namespace }}.svc.{{ .Values.clusterDomain }}:{{ int .Values.ports.dht }}"
+durability = {{ .Values.exchange.durability | quote }}
+snapshot_entries = {{ int .Values.exchange.snapshotEntries }}
+snapshot_mib = {{ int .Values.exchange.snapshotMib }}
+disk_reserve_mib = {{ int .Values.exchange.diskReserveMib }}
+history = {{ .Values.history.enabled }}
+history_days = {{ int .Values.history.days }}
+allow_open_network = {{ .Values.exchange.allowOpenNetwork }}
+founding_markets = {{ join "," .Values.exchange.foundingMarkets | quote }}
+seed_services = {{ .Values.exchange.seedServices }}
+cors_origins = {{ join "," .Values.exchange.corsOrigins | quote }}
+drain_seconds = {{ int .Values.exchange.drainSeconds }}
+log_level = {{ .Values.exchange.logLevel | quote }}
+{{- end -}}

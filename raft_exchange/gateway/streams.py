@@ -1,0 +1,384 @@
+"""The hub of a node's streams: who reads what, when it is sent, and when a reader is cut off.
+
+Theory of operation. Applying an entry only wakes the hub. At most every `FLUSH_S` it turns what
+changed since its position into messages, one for each channel that has readers, encodes each once,
+frames them once for all readers of the same channels, and hands the same bytes to every socket. A
+reader's queue is its socket's write buffer: the hub never waits for one, and starts no task.
+
+Rules:
+- All readers stand at the hub's position. A new one is first brought there: what is due is sent
+  to the others, then it gets snapshots, or what it missed since the sequence it names.
+- A reader whose queue is over its bound, when something is due, is told so and cut off. If all
+  queues together are over theirs, the fullest go.
+- Readers are served a slice at a time, then the loop turns: orders do not wait for readers.
+- After a snapshot of the state, or a gap in the history, every reader is told to start over.
+"""
+
+from __future__ import annotations
+
+import asyncio
+from collections import deque
+from collections.abc import Callable, Iterable, Sequence
+from typing import Final
+
+from aiohttp import web
+
+from raft_exchange.gateway.channels import Channel
+from raft_exchange.gateway.errors import ErrorCode, Problem
+from raft_exchange.gateway.stream_messages import CutOff, GoingAway, Heartbeat, Message, Resync
+from raft_exchange.gateway.stream_rendering import (
+    Encoded,
+    StreamRendering,
+    encode,
+    touched_markets,
+)
+from raft_exchange.gateway.times import format_time_us
+from raft_exchange.marketdata.candles import MINUTE_US
+from raft_exchange.marketdata.changes import Change
+from raft_exchange.marketdata.view import MarketData
+from raft_exchange.metrics import STREAM_TRANSPORTS, StreamFigures
+
+FLUSH_S: Final = 0.02
+HEARTBEAT_S: Final = 15.0
+SWEEP_S: Final = 1.0
+SUBSCRIBERS_MAX: Final = 1_000
+QUEUE_BYTES_MAX: Final = 1024 * 1024
+"""Of one reader, on top of what it asked for at once."""
+
+ALL_QUEUES_BYTES_MAX: Final = 256 * 1024 * 1024
+RESUME_CHANGES_MAX: Final = 5_000
+"""Who missed more is sent snapshots: they cost less than going through it all."""
+
+SLICE: Final = 50
+GRACE_S: Final = 5.0
+"""What a reader that is cut off gets to read why."""
+
+NOTICES: Final = "stream"
+"""The kind of what belongs to no channel."""
+
+Framing = Callable[[Sequence[Encoded], int], bytes]
+
+
+class Subscriber:
+    """One reader: its socket, how messages are framed on it, and its channels."""
+
+    def __init__(self, transport: asyncio.Transport, framing: Framing, transport_name: str) -> None:
+        assert transport_name in STREAM_TRANSPORTS
+        self.transport_name = transport_name
+        self.framing = framing
+        self.channels: tuple[Channel, ...] = ()
+        self.ended: asyncio.Future[str] = asyncio.get_running_loop().create_future()
+        self._transport = transport
+        self._asked_bytes = 0
+
+    @property
+    def queue_bytes(self) -> int:
+        """How much it has not taken yet."""
+        return self._transport.get_write_buffer_size()
+
+    @property
+    def is_gone(self) -> bool:
+        """Whether nothing can reach it any more."""
+        return self._transport.is_closing() or self.ended.done()
+
+    @property
+    def is_slow(self) -> bool:
+        """Whether its queue is over its bound."""
+        waiting = self.queue_bytes
+        if waiting == 0:
+            self._asked_bytes = 0
+        return waiting > QUEUE_BYTES_MAX + self._asked_bytes
+
+    def write(self, data: bytes, *, asked: bool = False) -> None:
+        """Queue framed bytes; those it asked for do not count against its bound."""
+        if asked:
+            self._asked_bytes += len(data)
+        self._transport.write(data)
+
+    def end(self, reason: str) -> None:
+        """Have the handler end the stream; idempotent."""
+        if not self.ended.done():
+            self.ended.set_result(reason)
+
+    def abort(self) -> None:
+        """Drop the connection with all that is queued."""
+        self._transport.abort()
+
+
+class Streams:
+    """All readers of one node."""
+
+    def __init__(self, marketdata: MarketData) -> None:
+        self._marketdata = marketdata
+        self._rendering = StreamRendering(marketdata)
+        self._subscribers: dict[Subscriber, None] = {}
+        self._readers: dict[Channel, int] = {}
+        self._tickers: dict[Channel, tuple[object, ...]] = {}
+        self._due: deque[tuple[Subscriber, bytes]] = deque()
+        self._position = 0
+        self._minute = 0
+        self._loop = asyncio.get_running_loop()
+        self._flushed_at_s = 0.0
+        self._flush_timer: asyncio.TimerHandle | None = None
+        self._deliver_handle: asyncio.Handle | None = None
+        self._sweep_timer: asyncio.TimerHandle | None = None
+        self._heartbeat_at_s = 0.0
+        self._is_going_away = False
+        self._cut_off = 0
+
+    # What happens ---------------------------------------------------------------------------------
+
+    def applied(self) -> None:
+        """Note that something was applied: it is sent soon."""
+        if self._readers and self._flush_timer is None:
+            at_s = max(self._loop.time(), self._flushed_at_s + FLUSH_S)
+            self._flush_timer = self._loop.call_at(at_s, self._flush_due)
+
+    def going_away(self) -> None:
+        """Tell every reader to go on elsewhere, and take no new ones."""
+        self._is_going_away = True
+        self.flush()
+        self._tell_all(GoingAway("going_away", self._position))
+
+    def close(self) -> None:
+        """End every stream, and take no new ones. Idempotent."""
+        self._is_going_away = True
+        self._deliver_all()
+        self.end_all("going_away")
+
+    def end_all(self, reason: str) -> None:
+        """End every stream as it stands, without sending anything more. Idempotent."""
+        self._due.clear()
+        for subscriber in list(self._subscribers):
+            subscriber.end(reason)
+            self.drop(subscriber)
+
+    # Readers --------------------------------------------------------------------------------------
+
+    def admit(self) -> None:
+        """Say whether there is room for one more reader.
+
+        Raises:
+            Problem: `draining` or `overloaded`.
+        """
+        if self._is_going_away:
+            raise Problem(ErrorCode.DRAINING, "this node is stopping; read from another one")
+        if len(self._subscribers) >= SUBSCRIBERS_MAX:
+            raise Problem(
+                ErrorCode.OVERLOADED, f"this node streams to {SUBSCRIBERS_MAX} readers already"
+            )
+
+    def add(self, subscriber: Subscriber) -> None:
+        """Take a reader that was admitted, without channels yet."""
+        self._subscribers[subscriber] = None
+        if self._is_going_away:
+            subscriber.end("going_away")
+        if self._sweep_timer is None:
+            self._heartbeat_at_s = self._loop.time() + HEARTBEAT_S
+            self._sweep_timer = self._loop.call_later(SWEEP_S, self._sweep)
+
+    def drop(self, subscriber: Subscriber) -> None:
+        """Forget a reader. Idempotent."""
+        if subscriber in self._subscribers:
+            self.unsubscribe(subscriber, subscriber.channels)
+            del self._subscribers[subscriber]
+
+    def subscribe(
+        self, subscriber: Subscriber, channels: Iterable[Channel], *, since: int | None
+    ) -> None:
+        """Add channels to a reader and bring it to the hub's position.
+
+        Args:
+            subscriber: one that was added.
+            channels: of markets that there are; those it has already are begun anew.
+            since: the sequence it has seen everything up to; None to begin with snapshots.
+        """
+        wanted = list(channels)
+        self.flush()
+        known = dict.fromkeys(subscriber.channels)
+        for channel in wanted:
+            if channel not in known:
+                known[channel] = None
+                self._readers[channel] = self._readers.get(channel, 0) + 1
+        subscriber.channels = tuple(known)
+        messages = self._catch_up(wanted, since)
+        subscriber.write(subscriber.framing(messages, self._position), asked=True)
+
+    def unsubscribe(self, subscriber: Subscriber, channels: Iterable[Channel]) -> None:
+        """Take channels from a reader, as far as it has them."""
+        self._deliver_all()
+        gone = set(channels) & set(subscriber.channels)
+        subscriber.channels = tuple(c for c in subscriber.channels if c not in gone)
+        for channel in gone:
+            self._readers[channel] -= 1
+            if not self._readers[channel]:
+                del self._readers[channel]
+                self._tickers.pop(channel, None)
+
+    def _catch_up(self, channels: list[Channel], since: int | None) -> list[Encoded]:
+        changes = None if since is None else self._marketdata.history.since(since)
+        if since is None or changes is None or len(changes) > RESUME_CHANGES_MAX:
+            messages = [m for channel in channels for m in self._rendering.start(channel)]
+            return messages if since is None else [self._resync(channels), *messages]
+        messages = list(self._rendering.updates(channels, changes, since=since).values())
+        messages += [self._rendering.ticker(c) for c in channels if c.kind == "ticker"]
+        return messages or [self._notice(self._heartbeat())]
+
+    # Sending --------------------------------------------------------------------------------------
+
+    def flush(self) -> None:
+        """Send what changed up to now."""
+        self._deliver_all()
+        if self._flush_timer is not None:
+            self._flush_timer.cancel()
+            self._flush_timer = None
+        self._flushed_at_s = self._loop.time()
+        since, self._position = self._position, self._marketdata.sequence
+        changes = self._marketdata.history.since(since) if since <= self._position else None
+        if changes is None:
+            self._start_over()
+        elif self._readers:
+            messages = self._rendering.updates(self._readers, changes, since=since)
+            messages |= self._changed_tickers(changes)
+            self._queue(messages)
+
+    def _flush_due(self) -> None:
+        self._flush_timer = None
+        self.flush()
+
+    def _changed_tickers(self, changes: Sequence[Change]) -> dict[Channel, Encoded]:
+        """Return the tickers that differ from those sent last: by trade, best price or minute."""
+        minute = self._marketdata.time_us // MINUTE_US
+        touched = touched_markets(changes) if minute == self._minute else None
+        self._minute = minute
+        changed = {}
+        for channel in self._readers:
+            if channel.kind != "ticker" or (touched is not None and channel.name not in touched):
+                continue
+            market = self._marketdata.markets[channel.name]
+            shown = (*market.depth.bests(), *market.day.at(self._marketdata.time_us))
+            if self._tickers.get(channel) != shown:
+                self._tickers[channel] = shown
+                changed[channel] = self._rendering.ticker(channel)
+        return changed
+
+    def _queue(self, messages: dict[Channel, Encoded]) -> None:
+        if not messages:
+            return
+        framed: dict[tuple[Framing, tuple[Channel, ...]], bytes] = {}
+        for subscriber in self._subscribers:
+            key = (subscriber.framing, subscriber.channels)
+            data = framed.get(key)
+            if data is None:
+                # In the order it asked for them; the last message of a flush carries the id.
+                mine = [messages[channel] for channel in subscriber.channels if channel in messages]
+                data = framed[key] = subscriber.framing(mine, self._position) if mine else b""
+            if data:
+                self._due.append((subscriber, data))
+        self._deliver()
+
+    def _deliver(self) -> None:
+        """Serve a slice of the readers now, the others after a turn of the loop."""
+        self._serve(SLICE)
+        self._deliver_handle = self._loop.call_soon(self._deliver) if self._due else None
+
+    def _deliver_all(self) -> None:
+        self._serve(len(self._due))
+        if self._deliver_handle is not None:
+            self._deliver_handle.cancel()
+            self._deliver_handle = None
+
+    def _serve(self, count: int) -> None:
+        for _ in range(min(count, len(self._due))):
+            subscriber, data = self._due.popleft()
+            if subscriber.is_gone:
+                continue
+            if subscriber.is_slow:
+                self._cut(subscriber)
+            else:
+                subscriber.write(data)
+
+    def _start_over(self) -> None:
+        for subscriber in list(self._subscribers):
+            channels = list(subscriber.channels)
+            if channels and not subscriber.is_gone:
+                messages = self._catch_up(channels, since=-1)
+                subscriber.write(subscriber.framing(messages, self._position), asked=True)
+
+    # Notices --------------------------------------------------------------------------------------
+
+    def _notice(self, message: Message) -> Encoded:
+        return encode(NOTICES, message)
+
+    def _heartbeat(self) -> Heartbeat:
+        return Heartbeat("heartbeat", self._position, format_time_us(self._marketdata.time_us))
+
+    def _resync(self, channels: list[Channel]) -> Encoded:
+        labels = [channel.label for channel in channels]
+        return self._notice(Resync("resync", self._position, "too_old", labels))
+
+    def _tell_all(self, message: Message) -> None:
+        told = [self._notice(message)]
+        framed: dict[Framing, bytes] = {}
+        self._deliver_all()
+        for subscriber in self._subscribers:
+            data = framed.get(subscriber.framing)
+            if data is None:
+                data = framed[subscriber.framing] = subscriber.framing(told, self._position)
+            self._due.append((subscriber, data))
+        self._deliver()
+
+    def _cut(self, subscriber: Subscriber) -> None:
+        """Tell a reader that is too slow, should it ever read that far, and end its stream."""
+        self._cut_off += 1
+        reason = self._notice(CutOff("cut_off", self._position, "slow_reader"))
+        subscriber.write(subscriber.framing([reason], self._position))
+        subscriber.end("slow_reader")
+        self._loop.call_later(GRACE_S, subscriber.abort)
+
+    def _sweep(self) -> None:
+        """Forget readers that are gone, hold all queues to their bound, send the heartbeat."""
+        for subscriber in [s for s in self._subscribers if s.is_gone]:
+            subscriber.end("gone")
+            self.drop(subscriber)
+        self._shorten_queues()
+        now_s = self._loop.time()
+        if now_s >= self._heartbeat_at_s:
+            self._heartbeat_at_s = now_s + HEARTBEAT_S
+            self.flush()
+            self._tell_all(self._heartbeat())
+        self._sweep_timer = None
+        if self._subscribers:
+            self._sweep_timer = self._loop.call_later(SWEEP_S, self._sweep)
+
+    def _shorten_queues(self) -> None:
+        total = sum(subscriber.queue_bytes for subscriber in self._subscribers)
+        if total <= ALL_QUEUES_BYTES_MAX:
+            return
+        for subscriber in sorted(self._subscribers, key=lambda s: s.queue_bytes, reverse=True):
+            if total <= ALL_QUEUES_BYTES_MAX:
+                break
+            total -= subscriber.queue_bytes
+            self._cut(subscriber)
+
+    # Numbers for metrics --------------------------------------------------------------------------
+
+    def figures(self) -> StreamFigures:
+        """Return what the metrics show."""
+        subscribers = dict.fromkeys(STREAM_TRANSPORTS, 0)
+        for subscriber in self._subscribers:
+            subscribers[subscriber.transport_name] += 1
+        queues = [subscriber.queue_bytes for subscriber in self._subscribers]
+        history = self._marketdata.history
+        return StreamFigures(
+            subscribers=subscribers,
+            channels=len(self._readers),
+            cut_off=self._cut_off,
+            queued_bytes=sum(queues),
+            queue_bytes_longest=max(queues, default=0),
+            history_changes=len(history),
+            history_bytes=history.bytes,
+        )
+
+
+STREAMS: Final = web.AppKey("streams", Streams)

@@ -1,0 +1,258 @@
+"""Who leads: questions before an election, votes in it, and the lead of whoever won.
+
+Rules beside Raft's own (section 5.2, thesis 4.2.3 and 9.6).
+
+* A pre-vote comes first: nobody who hears a leader, or whose log is longer, grants it, so a node
+  back from a partition disturbs nobody.
+* Who votes is what the configuration in force says; whoever is not a voter there never stands.
+  A vote is *given* to any member that asks, because the one that asks may know a later
+  configuration; it is *counted* only if it comes from a voter.
+* Refusals carry the sender's term, so that whoever was left behind catches up.
+* Votes and requests for them leave after the sync that makes term and vote durable.
+"""
+
+from __future__ import annotations
+
+import logging
+from collections.abc import Collection
+
+from pysyncobj.node import Node
+
+from raft_exchange.raft.hooks import Hooks, Standing, Timing
+from raft_exchange.raft.leading import Leadership
+from raft_exchange.raft.library import CANDIDATE, FOLLOWER, LEADER
+from raft_exchange.raft.membership import Configuration, History
+from raft_exchange.raft.outbox import Outbox
+from raft_exchange.raft.seat import Seat, monotonic_s
+from raft_exchange.raft.wire import (
+    PreVoteReply,
+    RequestPreVote,
+    RequestVote,
+    VoteReply,
+    WireMessage,
+)
+
+logger = logging.getLogger(__name__)
+
+
+class Elections:
+    """One member's part in elections; `leadership` is what it has while it leads."""
+
+    def __init__(
+        self,
+        seat: Seat,
+        history: History,
+        outbox: Outbox,
+        *,
+        timing: Timing,
+        hooks: Hooks,
+    ) -> None:
+        self.leadership: Leadership | None = None
+        self._is_barred = False
+        self.leader_heard_at_s = float("-inf")  # for votes: forgotten when its link dies
+        self._contact_at_s = float("-inf")  # for readers: how old what they see may be
+        self._seat = seat
+        self._history = history
+        self._outbox = outbox
+        self._timing = timing
+        self._hooks = hooks
+        self._aside_in_term = -1
+        self._votes: set[str] = set()
+        self._pre_votes: set[str] = set()
+
+    @property
+    def _configuration(self) -> Configuration:
+        return self._history.current
+
+    def others(self) -> list[Node]:
+        """Return the other members in a fixed order."""
+        return [Node(id_) for id_ in self._configuration.members if id_ != self._seat.id]
+
+    def bar(self) -> None:
+        """Stand for no election from now on, whatever the log says."""
+        self._is_barred = True
+
+    @property
+    def _may_stand(self) -> bool:
+        is_voter = self._seat.id in self._configuration.voters
+        return is_voter and not self._is_barred and self._hooks.standing() is Standing.FULL
+
+    # Contact --------------------------------------------------------------------------------------
+
+    def contact_age_s(self) -> float | None:
+        """Return the seconds since the leader (on it: a quorum) was heard; None for never."""
+        now_s = monotonic_s()
+        if self.leadership is not None:
+            return now_s - self.leadership.quorum_heard_at_s(now_s)
+        if self._contact_at_s == float("-inf"):
+            return None
+        return now_s - self._contact_at_s
+
+    def note_contact(self) -> None:
+        """Note that all that the leader had committed when it was last heard is applied here."""
+        self._contact_at_s = max(self._contact_at_s, self.leader_heard_at_s)
+
+    def hear_leader(self, node: Node, term: int) -> None:
+        """Follow whoever leads this or a later term, and stand for no election meanwhile."""
+        if term > self._seat.term or self._seat.leader != node:
+            assert not (self._seat.is_leader and term == self._seat.term), "two leaders in one term"
+            self.follow(node, term=term)
+        self._pre_votes = set()
+        self.leader_heard_at_s = monotonic_s()
+        self._seat.postpone_election()
+
+    def lose_link(self, node: Node) -> None:
+        """If that was the leader, stand soon: its process died or the link is cut.
+
+        After a moment's jitter, so that others may stand as well.
+        """
+        if node == self._seat.leader:
+            self.leader_heard_at_s = float("-inf")
+            self._seat.leader = None
+            jitter_s = self._seat.draw_patience_s() - self._timing.election_s_min
+            self._seat.postpone_election(in_s=jitter_s / 5)
+
+    def check_quorum_contact(self, now_s: float) -> None:
+        """Stop leading where no majority is heard: reads would be stale."""
+        lead = self.leadership
+        assert lead is not None
+        if now_s - lead.quorum_heard_at_s(now_s) > self._timing.quorum_contact_s_max:
+            logger.warning("leader of term %d hears no majority; stepping down", self._seat.term)
+            self.follow(None)
+
+    def hand_over(self, connected: Collection[Node]) -> None:
+        """If this member leads, begin to make the most advanced voter the leader."""
+        if self.leadership is not None:
+            deadline_s = monotonic_s() + self._timing.transfer_s_max
+            self.leadership.hand_over(connected, deadline_s=deadline_s)
+            self._hooks.wake()
+
+    def stand_aside(self, connected: Collection[Node]) -> None:
+        """If this member leads, hand over once; step down when that came to nothing."""
+        lead, term = self.leadership, self._seat.term
+        if lead is None:
+            return
+        if self._aside_in_term != term:
+            logger.error("leader of term %d stands aside: its state may differ", term)
+            self._aside_in_term = term
+            self.hand_over(connected)
+        if not lead.is_handing_over:
+            self.follow(None)
+
+    # Roles ----------------------------------------------------------------------------------------
+
+    def start_pre_vote(self) -> None:
+        """Ask whether an election could be won, before disturbing anybody with a new term."""
+        self._seat.postpone_election()
+        if not self._may_stand:
+            return
+        self.follow(None)
+        self._pre_votes = {self._seat.id}
+        if self._configuration.is_majority(self._pre_votes):
+            self.start_election()
+            return
+        log = self._seat.log
+        term = self._seat.term
+        request = RequestPreVote(term, term + 1, log.last_index, self._seat.last_log_term)
+        for node in self.others():
+            self._outbox.send(node, request)
+
+    def start_election(self) -> None:
+        """Stand for election in the next term, at once."""
+        if not self._may_stand:
+            return
+        seat = self._seat
+        seat.postpone_election()
+        self._pre_votes = set()
+        self.leader_heard_at_s = float("-inf")
+        seat.leader = None
+        seat.role = CANDIDATE
+        seat.enter(seat.term + 1, seat.id)
+        self._votes = {seat.id}
+        request = RequestVote(seat.term, seat.log.last_index, seat.last_log_term)
+        for node in self.others():
+            self._outbox.send_after_sync(node, request)
+        if self._configuration.is_majority(self._votes):
+            self._lead()
+
+    def _lead(self) -> None:
+        seat = self._seat
+        logger.info("leader of term %d from index %d", seat.term, seat.log.last_index + 1)
+        seat.leader = seat.node
+        seat.role = LEADER
+        self.leadership = Leadership(
+            seat,
+            self._outbox,
+            configuration=self._configuration,
+            heartbeat_s=self._timing.heartbeat_s,
+            now_s=monotonic_s(),
+        )
+        self._hooks.wake()
+
+    def follow(self, leader: Node | None, *, term: int | None = None) -> None:
+        """Follow `leader`, if any is known, in this term or a later one; drop the lead."""
+        if term is not None and term > self._seat.term:
+            self._seat.enter(term, None)
+        if (lead := self.leadership) is not None:
+            self._seat.postpone_election()
+            now_s = monotonic_s()
+            self._contact_at_s = max(self._contact_at_s, lead.quorum_heard_at_s(now_s))
+        self._seat.leader = leader
+        self._seat.role = FOLLOWER
+        self.leadership = None
+        self._hooks.wake()
+
+    # What members say -----------------------------------------------------------------------------
+
+    def receive(self, node: Node, message: WireMessage) -> None:
+        """Take a message of an election; others are not for here."""
+        match message:
+            case RequestPreVote():
+                self._on_request_pre_vote(node, message)
+            case PreVoteReply():
+                self._on_pre_vote_reply(node, message)
+            case RequestVote():
+                self._on_request_vote(node, message)
+            case VoteReply():
+                self._on_vote_reply(node, message)
+
+    def _on_request_pre_vote(self, node: Node, message: RequestPreVote) -> None:
+        heard_s = monotonic_s() - self.leader_heard_at_s
+        granted = (
+            message.next_term > self._seat.term
+            and not self._seat.is_leader
+            and heard_s >= self._timing.election_s_min
+            and self._seat.is_up_to_date(message.last_log_term, message.last_log_index)
+        )
+        self._outbox.send(node, PreVoteReply(self._seat.term, message.next_term, granted))
+
+    def _on_pre_vote_reply(self, node: Node, message: PreVoteReply) -> None:
+        if message.term > self._seat.term:
+            self.follow(None, term=message.term)
+            self._pre_votes = set()
+        elif self._pre_votes and message.granted and message.next_term == self._seat.term + 1:
+            self._pre_votes.add(str(node.id))
+            if self._configuration.is_majority(self._pre_votes):
+                self.start_election()
+
+    def _on_request_vote(self, node: Node, message: RequestVote) -> None:
+        if message.term > self._seat.term:
+            self.follow(None, term=message.term)
+        granted = (
+            message.term == self._seat.term
+            and self._seat.is_follower
+            and self._seat.vote in (None, node.id)
+            and self._seat.is_up_to_date(message.last_log_term, message.last_log_index)
+        )
+        if granted:
+            self._seat.enter(self._seat.term, str(node.id))
+            self._seat.postpone_election()
+        self._outbox.send_after_sync(node, VoteReply(self._seat.term, granted))
+
+    def _on_vote_reply(self, node: Node, message: VoteReply) -> None:
+        if message.term > self._seat.term:
+            self.follow(None, term=message.term)
+        elif self._seat.role == CANDIDATE and message.granted and message.term == self._seat.term:
+            self._votes.add(str(node.id))
+            if self._configuration.is_majority(self._votes):
+                self._lead()

@@ -1,0 +1,82 @@
+"""Our pace and the stock library's, in turn on the same machine: `python -m tests.bench.pace`.
+
+Three processes on loopback replicate opaque commands, proposed by the leader, so many in flight.
+Stock pysyncobj writes its journal and never syncs; ours syncs with fdatasync before a command
+counts. Printed: commands committed a second in each run, the medians and their ratio.
+"""
+
+from __future__ import annotations
+
+import argparse
+import os
+import platform
+import selectors
+import statistics
+import subprocess
+import sys
+import tempfile
+from collections.abc import Sequence
+from pathlib import Path
+
+from tests.support.processes import free_ports
+
+MEMBERS = {"stock, no sync": "stock_member", "ours, fdatasync": "our_member"}
+START_S_MAX = 60.0
+
+
+def measure(module: str, arguments: argparse.Namespace) -> float:
+    """Run one group; return the commands a second of whoever led it."""
+    ports = ",".join(map(str, free_ports(3)))
+    members: list[subprocess.Popen[str]] = []
+    with tempfile.TemporaryDirectory(prefix="pace-") as folder:
+        try:
+            for place in range(3):
+                home = Path(folder, str(place))
+                home.mkdir()
+                load = [arguments.bytes, arguments.in_flight, arguments.seconds]
+                command = [sys.executable, "-m", f"tests.bench.{module}", str(place), ports]
+                command += [str(home), *map(str, load)]
+                members.append(subprocess.Popen(command, stdout=subprocess.PIPE, text=True))
+            return _first_figure(members, within_s=START_S_MAX + arguments.seconds)
+        finally:
+            for member in members:
+                member.kill()
+                member.wait()
+                assert member.stdout is not None
+                member.stdout.close()
+
+
+def _first_figure(members: Sequence[subprocess.Popen[str]], *, within_s: float) -> float:
+    with selectors.DefaultSelector() as selector:
+        for member in members:
+            assert member.stdout is not None
+            selector.register(member.stdout, selectors.EVENT_READ)
+        for key, _ in selector.select(within_s):
+            return float(key.fileobj.readline())  # type: ignore[union-attr]
+    raise AssertionError("nobody led")
+
+
+def main(given: Sequence[str] | None = None) -> float:
+    parser = argparse.ArgumentParser(prog="python -m tests.bench.pace", description=__doc__)
+    parser.add_argument("--runs", type=int, default=3, help="of each, in turn")
+    parser.add_argument("--seconds", type=float, default=5)
+    parser.add_argument("--bytes", type=int, default=120)
+    parser.add_argument("--in-flight", type=int, default=100)
+    arguments = parser.parse_args(given)
+    found: dict[str, list[float]] = {name: [] for name in MEMBERS}
+    for _ in range(arguments.runs):
+        for name, module in MEMBERS.items():
+            found[name].append(measure(module, arguments))
+            print(f"{name}: {found[name][-1]:,.0f}/s", flush=True)
+    stock, ours = (statistics.median(figures) for figures in found.values())
+    print(
+        f"medians of {arguments.runs}: stock without sync {stock:,.0f}/s, ours with fdatasync "
+        f"{ours:,.0f}/s: {ours / stock:.1f} times; {arguments.bytes}-byte commands, "
+        f"{arguments.in_flight} in flight at the leader, 3 processes, {os.cpu_count()} processors, "
+        f"load {os.getloadavg()[0]:.1f}, Python {platform.python_version()}"
+    )
+    return ours / stock
+
+
+if __name__ == "__main__":
+    main()
