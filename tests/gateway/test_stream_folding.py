@@ -100,7 +100,7 @@ class Reader:
         self.chains[f"orders {account}"] = message["sequence"]
         for order in message["orders"]:
             live.pop(order["order_id"], None)
-            if order["status"] in ("open", "partially_filled"):
+            if order["status"] in ("open", "partially_filled", "pending", "triggered"):
                 live[order["order_id"]] = order
 
 
