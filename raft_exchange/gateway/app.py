@@ -9,6 +9,7 @@ import msgspec
 from aiohttp import web
 
 from raft_exchange.gateway import (
+    asyncapi,
     cluster,
     compound_orders,
     forming,
@@ -70,6 +71,7 @@ ROUTES: Final[tuple[tuple[str, str, Handler], ...]] = (
     ("POST", members.PATH, members.post_member),
     ("DELETE", members.PATH + "/{member}", members.delete_member),
     ("GET", "/v1/node", introduction.get_node),
+    ("GET", "/asyncapi.json", asyncapi.get_asyncapi),
     ("GET", "/livez", health.get_livez),
     ("GET", "/readyz", health.get_readyz),
     ("GET", "/metrics", health.get_metrics),

@@ -4,16 +4,14 @@ A payload is `{"op": …}` and the op's fields; results and problems are those o
 
 | op | fields | result |
 |---|---|---|
-| `place` | `order`, `idempotency_key` | as `POST /v1/orders` |
-| `amend` | `order_id`, `order` (the changes), `idempotency_key` | as `PATCH /v1/orders/{id}` |
-| `cancel` | `order_id` or `client_order_id`; `idempotency_key` | as `DELETE /v1/orders/{id}` |
+| `place`, `amend`, `cancel`, `batch` | as on the WebSocket, and `account` | as there |
 | `book` | `market`, `depth` | as `GET /v1/markets/{market}/book` |
 | `best_price` | `market` | `{market, sequence, bid, ask}`: `{price, quantity}` or null |
 | `trades` | `market`, `limit` | as `GET /v1/markets/{market}/trades` |
 | `status` | | `{cluster, node, role, leader, term, sequence, markets}` |
 
-`place` must have a key, because a client may send it to every node; `market` may be left out for
-the default one. `account` says who writes (open mode), as the header `X-Account` does.
+An order must have an `idempotency_key`, because a client may send it to every node. `market` may be
+left out for the default one. `account` says who writes (open mode), as the header `X-Account` does.
 """
 
 from __future__ import annotations
@@ -21,42 +19,33 @@ from __future__ import annotations
 from collections.abc import Awaitable, Callable
 from typing import Final
 
+import msgspec
+
 from raft_exchange.gateway.bodies import whole_number
-from raft_exchange.gateway.context import Context
+from raft_exchange.gateway.context import Context, RequestIds
 from raft_exchange.gateway.errors import ErrorCode, Problem
 from raft_exchange.gateway.fields import (
     NAME_FORM,
     Json,
     bad_field,
     known_fields,
-    label,
     required_choice,
 )
 from raft_exchange.gateway.markets import BOOK_DEPTH_MAX, TRADES_MAX, book_view
-from raft_exchange.gateway.orders import order_result, own_order
 from raft_exchange.gateway.reads import market_named
-from raft_exchange.gateway.refusals import refusal
-from raft_exchange.gateway.rendering import View, format_lots, format_ticks, order_view, trade_view
-from raft_exchange.gateway.schema import AMEND_FIELDS, ORDER_FIELDS, amend_order, place_order
-from raft_exchange.gateway.submission import Envelope, submit
+from raft_exchange.gateway.rendering import View, format_lots, format_ticks, trade_view
+from raft_exchange.gateway.websocket_orders import ORDER_OPS, run_order_op
 from raft_exchange.marketdata.view import Market
 from raft_exchange.matching.filters import is_name
-from raft_exchange.matching.limits import (
-    CLIENT_ORDER_ID_BYTES_MAX,
-    IDEMPOTENCY_KEY_BYTES_MAX,
-    INT64_MAX,
-)
 from raft_exchange.matching.messages import (
     ANONYMOUS,
-    CancelOrder,
-    CommandRefused,
-    OrderEnded,
     Side,
 )
 
 BOOK_DEPTH: Final = 50
 TRADES: Final = 100
-WRITE_FIELDS: Final = ("op", "account", "idempotency_key")
+
+_request_ids: Final = RequestIds()
 
 
 async def exchange_service(context: Context, payload: object) -> object:
@@ -66,50 +55,23 @@ async def exchange_service(context: Context, payload: object) -> object:
     return await required_choice(payload, "op", OPS)(context, payload)
 
 
-async def _place(context: Context, payload: Json) -> View:
-    known_fields(payload, (*WRITE_FIELDS, "order"))
-    envelope = _envelope(payload)
-    if not envelope.idempotency_key:
+async def _write(context: Context, payload: Json) -> msgspec.Raw:
+    """Do what the same frame does on a WebSocket, for the payload's `account`."""
+    frame = {name: value for name, value in payload.items() if name != "account"}
+    account = payload.get("account", ANONYMOUS)
+    if not isinstance(account, str) or not is_name(account):
+        raise bad_field(payload, "account", NAME_FORM)
+    order = frame.get("order")
+    if frame["op"] == "place" and isinstance(order, dict):
+        frame["order"] = {"market": context.settings.default_market} | order
+    if frame["op"] in ("place", "batch") and not frame.get("idempotency_key"):
         allowed = "a key of your own for each order: it makes one order of all its copies"
         raise bad_field(payload, "idempotency_key", allowed)
-    order = _order(payload)
-    known_fields(order, ORDER_FIELDS)
-    rules = (await _market(context, order)).rules
-    command = place_order(order, rules, account=envelope.account)
-    return order_result(await submit(context, envelope, command), rules, sent=order)
-
-
-async def _amend(context: Context, payload: Json) -> View:
-    known_fields(payload, (*WRITE_FIELDS, "order", "order_id"))
-    envelope, order_id = _envelope(payload), _order_id(payload)
-    changes = _order(payload)
-    known_fields(changes, AMEND_FIELDS)
-    order = await own_order(context, order_id, account=envelope.account)
-    if order is None:
-        raise Problem(
-            ErrorCode.UNKNOWN_ORDER,
-            "the account has no such order",
-            field="order_id",
-            value=str(order_id),
-        )
-    rules = context.marketdata.markets[order.market].rules
-    command = amend_order(changes, rules, account=envelope.account, order_id=order_id)
-    result = await submit(context, envelope, command)
-    return order_result(result, rules, sent={**changes, "order_id": str(order_id)})
-
-
-async def _cancel(context: Context, payload: Json) -> View:
-    known_fields(payload, (*WRITE_FIELDS, "order_id", "client_order_id"))
-    envelope = _envelope(payload)
-    name = label(payload, "client_order_id", CLIENT_ORDER_ID_BYTES_MAX)
-    command = CancelOrder(envelope.account, 0 if name else _order_id(payload), name)
-    result = await submit(context, envelope, command)
-    event = result.events[0]
-    if isinstance(event, CommandRefused):
-        raise refusal(event, result, sent=payload)
-    assert isinstance(event, OrderEnded), event
-    rules = context.marketdata.markets[event.order.market].rules
-    return {"order": order_view(event.order, rules), "sequence": result.sequence}
+    answer = await run_order_op(
+        context, frame, account=account, size_bytes=0, request_id=_request_ids.next()
+    )
+    assert isinstance(answer.body, bytes), "what it gives is whole"
+    return msgspec.Raw(answer.body)
 
 
 async def _book(context: Context, payload: Json) -> View:
@@ -160,41 +122,13 @@ async def _status(context: Context, payload: Json) -> View:
     }
 
 
-OPS: Final[dict[str, Callable[[Context, Json], Awaitable[View]]]] = {
-    "place": _place,
-    "amend": _amend,
-    "cancel": _cancel,
+OPS: Final[dict[str, Callable[[Context, Json], Awaitable[object]]]] = {
+    **dict.fromkeys(ORDER_OPS, _write),
     "book": _book,
     "best_price": _best_price,
     "trades": _trades,
     "status": _status,
 }
-
-
-def _envelope(payload: Json) -> Envelope:
-    """Return who writes, and under which key.
-
-    Raises:
-        Problem: `bad_field`.
-    """
-    account = payload.get("account", ANONYMOUS)
-    if not isinstance(account, str) or not is_name(account):
-        raise bad_field(payload, "account", NAME_FORM)
-    return Envelope(account, label(payload, "idempotency_key", IDEMPOTENCY_KEY_BYTES_MAX), 0)
-
-
-def _order(payload: Json) -> Json:
-    order = payload.get("order")
-    if not isinstance(order, dict):
-        raise bad_field(payload, "order", "an object, as the HTTP interface takes it")
-    return order
-
-
-def _order_id(payload: Json) -> int:
-    value = payload.get("order_id")
-    if not isinstance(value, str):
-        raise bad_field(payload, "order_id", "the order's number, or client_order_id instead")
-    return whole_number("order_id", value, lowest=1, highest=INT64_MAX)
 
 
 async def _market(context: Context, named: Json) -> Market:

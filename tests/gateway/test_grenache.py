@@ -290,14 +290,17 @@ async def test_our_service_trades_and_tells() -> None:
             "bid": None,
             "ask": {"price": "100.25", "quantity": "0.5"},
         }
-        amend = {"op": "amend", "order_id": "1", "order": {"quantity": "0.4"}}
+        amend = {"op": "amend", "order": {"order_id": "1", "quantity": "0.4"}}
         assert (await call(OWN, amend))["order"]["quantity"] == "0.4"
         taker = place | {"idempotency_key": "b", "order": order | {"side": "buy", "quantity": 0.1}}
         assert len((await call(OWN, taker))["trades"]) == 1
         (trade,) = (await call(OWN, {"op": "trades", "limit": 10}))["trades"]
         assert (trade["price"], trade["quantity"]) == ("100.25", "0.1")
-        canceled = await call(OWN, {"op": "cancel", "order_id": "1"})
+        canceled = await call(OWN, {"op": "cancel", "order": {"order_id": "1"}})
         assert canceled["order"]["status"] == "canceled"
+        orders = [order | {"market": "BTC-USD", "price": n} for n in (1, 2)]
+        batch = await call(OWN, {"op": "batch", "idempotency_key": "c", "orders": orders})
+        assert [result["order"]["status"] for result in batch["results"]] == ["open", "open"]
         status = await call(OWN, {"op": "status"})
         assert (status["cluster"], status["node"], status["role"]) == ("test", "n1", "leader")
         assert status["markets"] == ["BTC-USD"]
@@ -314,9 +317,10 @@ async def test_our_service_refuses_with_the_problem_beside_the_text() -> None:
             (place | {"order": order | {"postonly": True}}, "bad_field", "postonly"),
             (place | {"order": 7}, "bad_field", "order"),
             (place | {"account": "no name"}, "bad_field", "account"),
-            ({"op": "cancel", "order_id": "9"}, "unknown_order", "order_id"),
-            ({"op": "cancel"}, "bad_field", "order_id"),
-            ({"op": "amend", "order_id": "9", "order": {"price": 1}}, "unknown_order", "order_id"),
+            ({"op": "cancel", "order": {"order_id": "9"}}, "unknown_order", "order_id"),
+            ({"op": "cancel", "order": {}}, "bad_field", "order_id"),
+            ({"op": "amend", "order": {"order_id": "9", "price": 1}}, "unknown_order", "order_id"),
+            ({"op": "batch", "orders": []}, "bad_field", "idempotency_key"),
             ({"op": "book", "market": "X-Y"}, "unknown_market", "market"),
             ({"op": "book", "depth": 0}, "bad_field", "depth"),
             ({"op": "halt"}, "bad_field", "op"),
@@ -336,7 +340,11 @@ async def test_an_account_owns_what_it_placed() -> None:
         mine = {"op": "place", "idempotency_key": "a", "order": order, "account": "ann"}
         placed = await call(OWN, mine)
         assert placed["order"]["account"] == "ann"
-        theirs = {"op": "cancel", "order_id": placed["order"]["order_id"], "account": "bob"}
+        theirs = {
+            "op": "cancel",
+            "order": {"order_id": placed["order"]["order_id"]},
+            "account": "bob",
+        }
         assert (await call.refusal(OWN, theirs)).result["code"] == "unknown_order"
 
 

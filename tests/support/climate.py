@@ -22,7 +22,7 @@ class Climate:
         self.delay_s = (0.0002, slow_s)
         self.rate_per_s = self.random.choice((20.0, 100.0, 200.0))
         self.pause_s = self.random.choice((0.3, 0.8, 2.0))
-        faults: list[Callable[[World], None]] = [
+        self.faults: list[Callable[[World], None]] = [
             self._cut,
             self._mend,
             self._crash,
@@ -33,16 +33,15 @@ class Climate:
             self._isolate_leader,
             self._crash_all,
         ]
-        self._weights = [self.random.choice((0, 1, 3)) for _ in faults]
-        self._weights[1] = self._weights[3] = 3  # what breaks is also mended
-        self._faults = faults
+        self.weights = [self.random.choice((0, 1, 3)) for _ in self.faults]
+        self.weights[1] = self.weights[3] = 3  # what breaks is also mended
 
     def run(self, world: World, *, seconds: float) -> None:
         """Let faults happen for `seconds` of virtual time."""
         end_s = world.now_s + seconds
         while world.now_s < end_s:
             world.run(self.random.uniform(0.1, 2 * self.pause_s))
-            self.random.choices(self._faults, self._weights)[0](world)
+            self.random.choices(self.faults, self.weights)[0](world)
 
     def _pair(self, world: World) -> tuple[str, str]:
         a, b = self.random.sample(world.ids, 2)
@@ -65,7 +64,7 @@ class Climate:
     def _restart(self, world: World) -> None:
         for node in world.nodes.values():
             node.is_stopped = False
-            if not node.is_running:
+            if not node.is_running and not node.is_gone:
                 node.start()
 
     def _block(self, world: World) -> None:
@@ -89,4 +88,5 @@ class Climate:
             if node.is_running:
                 node.crash()
         for node in world.nodes.values():
-            node.start()
+            if not node.is_gone:
+                node.start()

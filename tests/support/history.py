@@ -8,6 +8,7 @@ answers with the one sequence of entries that every replica must share.
 from __future__ import annotations
 
 import random
+from collections.abc import Collection
 
 from raft_exchange.matching.messages import (
     CreateMarket,
@@ -140,9 +141,9 @@ def _check_real_time(operations: list[Operation]) -> None:
         assert sequence > greatest, "an operation stands before one that had completed"
 
 
-def check_agreement(world: World) -> None:
-    """Assert that all nodes hold the same state, and that it is sound."""
-    states = {node.id: node.state for node in world.nodes.values()}
+def check_agreement(world: World, ids: Collection[str] | None = None) -> None:
+    """Assert that these nodes, or all, hold the same state, and that it is sound."""
+    states = {id_: world.nodes[id_].state for id_ in ids or world.ids}
     for state in states.values():
         state.check()
     hashes = {node_id: state.state_hash() for node_id, state in states.items()}

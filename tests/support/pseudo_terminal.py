@@ -15,7 +15,7 @@ import time
 from collections.abc import Iterator
 from typing import Final
 
-PATIENCE_S: Final = 60.0
+PATIENCE_S: Final = 120.0
 ROWS: Final = 50
 COLUMNS: Final = 160
 _CONTROL: Final = re.compile(r"\x1b\[[0-9;?]*[A-Za-z]|\x1b[=>78]")

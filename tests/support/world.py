@@ -140,6 +140,7 @@ class SimNode:
         self.versions = VERSIONS  # of the release it runs
         self.fence = SimFence()
         self.is_running = False
+        self.is_gone = False  # for ever, with its disk
         self.is_stopped = False  # SIGSTOP: runs nothing, hears nothing, keeps its memory
         self.has_room = True  # on its disk, above the reserve
         self.corrupt: Callable[[Applied, ReplicatedState], None] | None = None
@@ -192,9 +193,8 @@ class SimNode:
             hasher=InlineHasher(),
             fence=self.fence,
         )
-        if not self.founders:  # a joiner knows whom it asked to be added
-            for node_id in self.world.founders:
-                self.group.know(node_id)
+        for node_id in self.world.ids:  # nodes of one cluster find each other, members or not
+            self.group.know(node_id)
         self.group.connect_members()
         self._timer(self.boot)
 
@@ -295,9 +295,18 @@ class World:
         """Start a node without data, which is no member yet."""
         node_id = f"n{len(self.ids) + 1}"
         self.ids.append(node_id)
+        for other in self.nodes.values():
+            if other.is_running:
+                other.group.know(node_id)
         node = self.nodes[node_id] = self._make(node_id, ())
         node.start()
         return node
+
+    def wipe(self, node: SimNode) -> None:
+        """Lose a node for ever: its process and its disk."""
+        if node.is_running:
+            node.crash()
+        node.is_gone = True
 
     @contextmanager
     def running(self) -> Iterator[World]:
@@ -412,7 +421,7 @@ class World:
         """Mend every link, wake the stopped, restart the crashed."""
         for node in self.nodes.values():
             node.is_stopped = False
-            if not node.is_running:
+            if not node.is_running and not node.is_gone:
                 node.start()
         for a, b in combinations(self.ids, 2):
             self.mend(a, b)

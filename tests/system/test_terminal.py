@@ -14,7 +14,7 @@ import pytest
 from tests.support.coroutines import in_loop
 from tests.support.processes import Client, RealCluster, free_ports
 
-pytestmark = [pytest.mark.system, pytest.mark.timeout(120)]
+pytestmark = [pytest.mark.system, pytest.mark.timeout(300)]
 
 
 class Terminal:
@@ -25,7 +25,7 @@ class Terminal:
 
     def run(self, *arguments: str) -> subprocess.CompletedProcess[str]:
         command = [sys.executable, "-m", "raft_exchange", *arguments, "--url", self._url]
-        return subprocess.run(command, capture_output=True, text=True, timeout=60)
+        return subprocess.run(command, capture_output=True, text=True, timeout=120)
 
     def says(self, *arguments: str) -> str:
         done = self.run(*arguments)
@@ -81,7 +81,7 @@ def test_a_trader_trades(terminal: Terminal) -> None:
     assert canceled["status"] == "canceled"
     listed = terminal.says("order", "list", "--limit", "1")
     assert "more: --cursor" in listed
-    assert terminal.says("book") == "the book is empty\n" or "empty" in terminal.says("book")
+    assert "the book is empty" in terminal.says("book")
 
 
 def test_every_order_of_a_side_is_canceled(terminal: Terminal) -> None:
@@ -110,9 +110,7 @@ def test_a_refusal_says_what_was_wrong_and_exits_1(terminal: Terminal) -> None:
     told = json.loads(terminal.refuses("order", "cancel", "999999", "--json", exit_code=1))
     assert told["error"]["code"] == "unknown_order"
     assert "it would be taken" in terminal.says("order", "place", "buy", "1", "1", "--dry-run")
-    assert terminal.json("order", "list", "--status", "open") == terminal.json(
-        "order", "list", "--status", "open"
-    )
+    assert terminal.json("order", "list", "--status", "open")["orders"] == []
 
 
 @pytest.mark.parametrize(
