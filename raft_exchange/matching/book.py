@@ -18,6 +18,7 @@ Theory of operation:
 from __future__ import annotations
 
 from collections.abc import Iterator
+from typing import Final
 
 import msgspec
 from sortedcontainers import SortedList
@@ -25,6 +26,8 @@ from sortedcontainers import SortedList
 from raft_exchange.matching.limits import ORDERS_PER_MARKET_MAX, PRICE_TICKS_MAX
 from raft_exchange.matching.messages import OrderType, Side
 from raft_exchange.matching.orders import LiveOrder
+
+_BUY: Final = Side.BUY
 
 
 class Level(msgspec.Struct, eq=False):
@@ -147,11 +150,11 @@ class Book:
 
     def own(self, side: Side) -> BookSide:
         """Return the side on which an order of `side` rests."""
-        return self.buys if side is Side.BUY else self.sells
+        return self.buys if side is _BUY else self.sells
 
     def opposite(self, side: Side) -> BookSide:
         """Return the side which an order of `side` takes from."""
-        return self.sells if side is Side.BUY else self.buys
+        return self.sells if side is _BUY else self.buys
 
     def count(self) -> int:
         """Return how many orders rest."""
@@ -159,10 +162,10 @@ class Book:
 
     def append(self, order: LiveOrder) -> None:
         """Let `order` rest behind all others at its price. O(log levels)."""
-        order.priority = self.draw_priority()
+        self.priority = order.priority = self.priority + 1
         if order.display_lots:
             order.shown_lots = min(order.display_lots, order.quantity_lots - order.filled_lots)
-        self.own(order.side).append(order)
+        (self.buys if order.side is _BUY else self.sells).append(order)
 
     def draw_priority(self) -> int:
         """Return the next place in the queue, behind all that were given out."""

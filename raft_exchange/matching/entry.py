@@ -27,7 +27,6 @@ from raft_exchange.matching.limits import (
 from raft_exchange.matching.matcher import Match, outlook, refuse_entry
 from raft_exchange.matching.messages import (
     ANONYMOUS,
-    STOP_TYPES,
     CommandRefused,
     EndReason,
     Event,
@@ -55,8 +54,9 @@ def place(state: State, command: PlaceOrder) -> list[Event]:
     order = admitted(state, command)
     if isinstance(order, CommandRefused):
         return [order]
-    amount = entry_hold(order, state.markets[order.market])
-    if (refused := state.markets[order.market].funds.refuse_hold(order, amount)) is not None:
+    market = state.markets[order.market]
+    amount = entry_hold(order, market) if market.funds.is_on else 0
+    if amount and (refused := market.funds.refuse_hold(order, amount)) is not None:
         return [refused]
     # From here on nothing can fail.
     events: list[Event] = []
@@ -105,7 +105,7 @@ def _refuse_by_market(
     namesake = account.by_client_order_id.get(command.client_order_id)
     if namesake is not None and namesake is not leaving:
         return CommandRefused(RejectCode.DUPLICATE_CLIENT_ORDER_ID, "client_order_id")
-    if is_immediate(command.time_in_force) and command.type not in STOP_TYPES:
+    if is_immediate(command.time_in_force) and not command.stop_price_ticks:
         return None
     return _refuse_crowd(state, command, market, leaving=leaving, joining=joining)
 
@@ -115,19 +115,27 @@ def _refuse_crowd(
 ) -> CommandRefused | None:
     # Asked before matching: an order that might rest is refused even if it would trade away. A
     # stop needs the room in which it may rest one day.
-    account, room = command.account, joining
     here = leaving is not None and leaving.market == command.market
-    own = state.live.count(account, command.market) - here
-    if own + room > ORDERS_PER_ACCOUNT_MARKET_MAX:
+    own = state.live.count(command.account, command.market) - here
+    if own + joining > ORDERS_PER_ACCOUNT_MARKET_MAX:
         return CommandRefused(RejectCode.TOO_MANY_ORDERS, "")
     everybody = len(state.live.by_id) - (leaving is not None)
-    if market.count() - here + room > ORDERS_PER_MARKET_MAX or everybody + room > ORDERS_MAX:
+    if market.count() - here + joining > ORDERS_PER_MARKET_MAX or everybody + joining > ORDERS_MAX:
         return CommandRefused(RejectCode.LIMIT_REACHED, "")
-    if command.type in STOP_TYPES:
+    if command.stop_price_ticks or command.display_lots:
+        return _refuse_special(command, market, leaving=leaving if here else None)
+    return None
+
+
+def _refuse_special(
+    command: PlaceOrder, market: Market, *, leaving: LiveOrder | None
+) -> CommandRefused | None:
+    """Refuse one stop or iceberg too many; `leaving` is an order of this market, if any."""
+    if command.stop_price_ticks:
         refused = _refuse_tally(
             market.stops.tally,
             command,
-            minus=here and leaving is not None and leaving.is_pending,
+            minus=leaving is not None and leaving.is_pending,
             most=(STOPS_PER_ACCOUNT_MARKET_MAX, STOPS_PER_MARKET_MAX),
             field="stop_price_ticks",
         )
@@ -137,7 +145,7 @@ def _refuse_crowd(
         return _refuse_tally(
             market.icebergs,
             command,
-            minus=here and leaving is not None and leaving.display_lots > 0,
+            minus=leaving is not None and leaving.display_lots > 0,
             most=(ICEBERGS_PER_ACCOUNT_MARKET_MAX, ICEBERGS_PER_MARKET_MAX),
             field="display_lots",
         )
@@ -184,7 +192,7 @@ def _new_order(
     )
     if command.stop_price_ticks or command.display_lots:
         order.stop_price_ticks = command.stop_price_ticks
-        order.is_pending = command.type in STOP_TYPES
+        order.is_pending = command.stop_price_ticks > 0
         order.display_lots = command.display_lots
     elif command.quote_value:
         order.quote_value = int(command.quote_value)
@@ -216,7 +224,8 @@ def entry_hold(
 
 def accept(state: State, order: LiveOrder, amount: int, *, events: list[Event]) -> None:
     """Let an admitted order in, holding `amount`: a stop waits, any other enters the book."""
-    state.markets[order.market].funds.hold(order, amount)
+    if amount:
+        state.markets[order.market].funds.hold(order, amount)
     state.order_id = max(state.order_id, order.order_id)
     accepted = OrderAccepted(order.view())
     events.append(accepted)

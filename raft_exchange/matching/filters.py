@@ -38,7 +38,8 @@ from raft_exchange.matching.messages import (
 
 _NAME: Final = re.compile(rf"[A-Za-z0-9][A-Za-z0-9._-]{{0,{NAME_BYTES_MAX - 1}}}")
 _AMOUNT: Final = re.compile(rf"[1-9][0-9]{{0,{len(str(AMOUNT_MAX)) - 1}}}")
-_IMMEDIATE: Final = frozenset({TimeInForce.IOC, TimeInForce.FOK})
+_IOC: Final = TimeInForce.IOC
+_FOK: Final = TimeInForce.FOK
 _MILLION: Final = 1_000_000
 
 
@@ -67,7 +68,7 @@ def amount_of(text: str) -> int | None:
 
 def is_immediate(time_in_force: TimeInForce) -> bool:
     """Say whether an order of this time in force ends at once and never rests."""
-    return time_in_force in _IMMEDIATE
+    return time_in_force is _IOC or time_in_force is _FOK
 
 
 class Terms(NamedTuple):
@@ -87,14 +88,11 @@ def refuse_new_terms(
         if int(command.quote_value) < rules.notional_min:
             return CommandRefused(RejectCode.MIN_NOTIONAL, "quote_value")
         return None
-    terms = Terms(
-        command.side, command.price_ticks, command.stop_price_ticks, command.quantity_lots
-    )
-    return refuse_terms(rules, terms, last_price_ticks=last_price_ticks)
+    return refuse_terms(rules, command, last_price_ticks=last_price_ticks)
 
 
 def refuse_terms(
-    rules: MarketRules, terms: Terms, *, last_price_ticks: int
+    rules: MarketRules, terms: Terms | PlaceOrder, *, last_price_ticks: int
 ) -> CommandRefused | None:
     """Refuse terms outside a market's limits; without a price there is no notional."""
     price_ticks, stop_price_ticks = terms.price_ticks, terms.stop_price_ticks

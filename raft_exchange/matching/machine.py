@@ -107,7 +107,7 @@ class Exchange:
         """
         state = self.state
         state.sequence += 1
-        events = self._dispatch(command)
+        events = place(state, command) if type(command) is PlaceOrder else self._dispatch(command)
         if state.ledger.has_changes():
             events += state.ledger.changes()
         return events

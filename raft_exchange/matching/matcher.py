@@ -176,7 +176,10 @@ class Match:
         """
         taker = self._taker
         makers = self._book.opposite(taker.side)
-        key_limit = _key_limit(taker, self._market)
+        price_ticks = taker.price_ticks
+        key_limit = (
+            makers.key_limit(price_ticks) if price_ticks else _key_limit(taker, self._market)
+        )
         prevents = taker.self_trade_prevention is not _ALLOWED
         while (level := makers.best) is not None and level.key <= key_limit:
             maker = level.first

@@ -35,6 +35,8 @@ from raft_exchange.matching.messages import (
     TimeInForce,
 )
 
+_OPEN: Final = OrderStatus.OPEN
+_PARTIALLY_FILLED: Final = OrderStatus.PARTIALLY_FILLED
 STATUS_OF_REASON: Final = {
     EndReason.FILLED: OrderStatus.FILLED,
     EndReason.CANCELED_BY_OWNER: OrderStatus.CANCELED,
@@ -96,7 +98,10 @@ class LiveOrder(msgspec.Struct, eq=False):
     def view(self, status: OrderStatus | None = None) -> Order:
         """Return the order as it stands; without a `status` it is live, filled or not."""
         if status is None:
-            status = self._live_status()
+            if self.filled_lots:
+                status = _PARTIALLY_FILLED
+            else:
+                status = self._waiting_status() if self.stop_price_ticks else _OPEN
         return Order(
             self.order_id,
             self.client_order_id,
@@ -123,12 +128,8 @@ class LiveOrder(msgspec.Struct, eq=False):
             self.oco_order_id,
         )
 
-    def _live_status(self) -> OrderStatus:
-        if self.filled_lots:
-            return OrderStatus.PARTIALLY_FILLED
-        if self.is_pending:
-            return OrderStatus.PENDING
-        return OrderStatus.TRIGGERED if self.stop_price_ticks else OrderStatus.OPEN
+    def _waiting_status(self) -> OrderStatus:
+        return OrderStatus.PENDING if self.is_pending else OrderStatus.TRIGGERED
 
 
 class Account(msgspec.Struct, eq=False):

@@ -29,6 +29,8 @@ from raft_exchange.matching.messages import (
 
 _VALUE: Final = re.compile(r"[1-9][0-9]{0,39}", re.ASCII)
 _VALUE_MAX: Final = PRICE_TICKS_MAX * QUANTITY_LOTS_MAX
+_GTD: Final = TimeInForce.GTD
+_FIRST_STOP: Final = OrderType.STOP
 LIMIT_LEG: Final = "limit."
 STOP_LEG: Final = "stop."
 
@@ -37,20 +39,20 @@ def refuse_place_shape(command: PlaceOrder, time_us: int) -> CommandRefused | No
     """Refuse a new order that no market could take at `time_us`."""
     if not is_label(command.client_order_id):
         return CommandRefused(RejectCode.BAD_FIELD, "client_order_id")
-    return (
-        _refuse_size(command)
-        or _SHAPES[command.type](command)
-        or _refuse_stop_price(command)
-        or _refuse_display(command)
-        or _refuse_expiry(command, time_us)
-    )
+    is_sized = 0 < command.quantity_lots <= QUANTITY_LOTS_MAX and not command.quote_value
+    refused = (None if is_sized else _refuse_size(command)) or _SHAPES[command.type](command)
+    if refused is None and (command.stop_price_ticks or command.type >= _FIRST_STOP):
+        refused = _refuse_stop_price(command)
+    if refused is None and command.display_lots:
+        refused = _refuse_display(command)
+    if refused is None and (command.expires_at_us or command.time_in_force is _GTD):
+        refused = _refuse_expiry(command, time_us)
+    return refused
 
 
 def _refuse_size(command: PlaceOrder) -> CommandRefused | None:
     if not command.quote_value:
-        if not 0 < command.quantity_lots <= QUANTITY_LOTS_MAX:
-            return CommandRefused(RejectCode.OUT_OF_RANGE, "quantity_lots")
-        return None
+        return CommandRefused(RejectCode.OUT_OF_RANGE, "quantity_lots")
     if command.type is not OrderType.MARKET:
         return CommandRefused(RejectCode.INVALID_COMBINATION, "quote_value")
     if command.quantity_lots != 0:
@@ -101,26 +103,22 @@ def _refuse_stop_limit_shape(command: PlaceOrder) -> CommandRefused | None:
     return None
 
 
-_SHAPES: Final = {
-    OrderType.LIMIT: _refuse_limit_shape,
-    OrderType.MARKET: _refuse_market_shape,
-    OrderType.STOP: _refuse_stop_shape,
-    OrderType.STOP_LIMIT: _refuse_stop_limit_shape,
-}
+_SHAPES: Final = (
+    *(_refuse_limit_shape, _refuse_market_shape),
+    *(_refuse_stop_shape, _refuse_stop_limit_shape),
+)
+assert len(_SHAPES) == len(OrderType), "in the order of `OrderType`"
 
 
 def _refuse_stop_price(command: PlaceOrder) -> CommandRefused | None:
     if command.type not in STOP_TYPES:
-        if command.stop_price_ticks:
-            return CommandRefused(RejectCode.INVALID_COMBINATION, "stop_price_ticks")
-    elif not 0 < command.stop_price_ticks <= PRICE_TICKS_MAX:
+        return CommandRefused(RejectCode.INVALID_COMBINATION, "stop_price_ticks")
+    if not 0 < command.stop_price_ticks <= PRICE_TICKS_MAX:
         return CommandRefused(RejectCode.OUT_OF_RANGE, "stop_price_ticks")
     return None
 
 
 def _refuse_display(command: PlaceOrder) -> CommandRefused | None:
-    if not command.display_lots:
-        return None
     if not command.price_ticks or is_immediate(command.time_in_force):
         return CommandRefused(RejectCode.INVALID_COMBINATION, "display_lots")
     shown_lots, quantity_lots = command.display_lots, command.quantity_lots

@@ -123,7 +123,9 @@ class State:
     def rest(self, order: LiveOrder, market: Market) -> None:
         """Let `order` join the book, behind all others at its price. O(log n)."""
         market.book.append(order)
-        self.index(order, market)
+        self.live.add(order)
+        if order.display_lots:
+            market.icebergs.add(order.account)
 
     def wait(self, stop: LiveOrder, market: Market) -> None:
         """Let `stop` wait for its price, as the youngest. O(log n)."""
@@ -154,7 +156,9 @@ class State:
     def end(self, order: LiveOrder, reason: EndReason, events: list[Event]) -> None:
         """Let a live order leave for good, and the other leg of its OCO with it. O(log n)."""
         self.leave(order)
-        self.end_entering(order, reason, events)
+        self._tell_end(order, reason, events)
+        if order.oco_order_id:
+            self.end_other_leg(order, events)
 
     def end_entering(self, order: LiveOrder, reason: EndReason, events: list[Event]) -> None:
         """End an order that stands nowhere, or nowhere any more."""
@@ -171,7 +175,8 @@ class State:
 
     def _tell_end(self, order: LiveOrder, reason: EndReason, events: list[Event]) -> None:
         self.stamp(order)
-        self.markets[order.market].funds.release(order)
+        if order.held:
+            self.markets[order.market].funds.release(order)
         events.append(OrderEnded(order.view(STATUS_OF_REASON[reason]), reason))
 
     def rehold(self, order: LiveOrder) -> None:
