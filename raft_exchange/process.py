@@ -273,6 +273,7 @@ def _gateway_settings(settings: Settings, node_id: str) -> GatewaySettings:
         node=node_id,
         default_market=settings.founding_markets[0].market if settings.founding_markets else "",
         seed_services=settings.seed_services,
+        accounts=settings.accounts,
         allowed_hosts=frozenset({settings.host}),
         cors_origins=frozenset(settings.cors_origins),
     )

@@ -73,6 +73,7 @@ class Settings(msgspec.Struct, frozen=True, kw_only=True):
     auth: str
     allow_open_network: bool
     founding_markets: tuple[MarketRules, ...]
+    accounts: bool
     seed_services: bool
     cors_origins: tuple[str, ...]
     drain_seconds: int
@@ -89,6 +90,10 @@ class Option(msgspec.Struct, frozen=True):
     help: str
 
 
+ACCOUNTS: Final = (
+    "back the orders of a market that is opened through this node with balances, unless its opener "
+    "says otherwise; founding markets settle elsewhere"
+)
 SEED_SERVICES: Final = "serve the seed projects' HTTP routes, Grenache services and events as well"
 
 OPTIONS: Final = (
@@ -240,6 +245,7 @@ OPTIONS: Final = (
         "QUOTE; sizes above 0, up to 10, of up to 18 places",
         "markets that a new cluster opens by itself; the first is the seed surface's",
     ),
+    Option("accounts", parse_on_off, "off", "on | off", ACCOUNTS),
     Option("seed_services", parse_on_off, "on", "on | off", SEED_SERVICES),
     Option(
         "cors_origins",

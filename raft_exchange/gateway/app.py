@@ -9,6 +9,7 @@ import msgspec
 from aiohttp import web
 
 from raft_exchange.gateway import (
+    accounts,
     asyncapi,
     cluster,
     compound_orders,
@@ -55,6 +56,16 @@ ROUTES: Final[tuple[tuple[str, str, Handler], ...]] = (
     ("DELETE", "/v1/orders", orders.delete_orders),
     ("GET", "/v1/orders", order_queries.get_orders),
     ("GET", "/v1/orders/{order_id}", order_queries.get_order),
+    ("GET", "/v1/account", accounts.get_own_account),
+    ("GET", "/v1/fills", accounts.get_fills),
+    ("POST", "/v1/accounts", accounts.post_account),
+    ("GET", "/v1/accounts/{account}", accounts.get_account),
+    ("PATCH", "/v1/accounts/{account}", accounts.patch_account),
+    ("POST", "/v1/accounts/{account}/deposits", accounts.post_deposit),
+    ("POST", "/v1/accounts/{account}/withdrawals", accounts.post_withdrawal),
+    ("GET", "/v1/accounts/{account}/keys", accounts.get_keys),
+    ("POST", "/v1/accounts/{account}/keys", accounts.post_key),
+    ("DELETE", "/v1/accounts/{account}/keys/{key_id}", accounts.delete_key),
     ("GET", "/v1/markets", markets.get_markets),
     ("POST", "/v1/markets", markets.post_market),
     ("GET", "/v1/markets/{market}", markets.get_market),

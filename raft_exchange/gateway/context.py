@@ -20,12 +20,14 @@ class Settings(msgspec.Struct, frozen=True, kw_only=True):
     """What the gateway is told at start.
 
     `allowed_hosts` are host names (no port) under which this node may be addressed, besides the
-    loopback names; `cors_origins` are the foreign web origins that may call it.
+    loopback names; `cors_origins` are the foreign web origins that may call it. `accounts` says
+    whether a new market has balances unless its opener says otherwise.
     """
 
     node: str
     default_market: str = "BTC-USD"
     seed_services: bool = True
+    accounts: bool = False
     allowed_hosts: frozenset[str] = frozenset()
     cors_origins: frozenset[str] = frozenset()
     ready_contact_age_ms_max: int = 2_000

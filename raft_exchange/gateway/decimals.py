@@ -42,6 +42,22 @@ def parse_steps(text: str, step_e18: int) -> int:
     return steps
 
 
+def parse_e36(text: str) -> int:
+    """Return the number in `text` in units of 10^-36, exactly.
+
+    Raises:
+        NotANumber: as `parse_steps`.
+        OffGrid: more than 36 decimal places.
+    """
+    digits, places = _parse(text)
+    if places <= 36:
+        return digits * _power(36 - places)
+    units, rest = divmod(digits, _power(places - 36))
+    if rest:
+        raise OffGrid(text)
+    return units
+
+
 def parse_steps_up(text: str, step_e36: int) -> int:
     """Return the least number of steps of `step_e36` (in 10^-36) that is at least `text`.
 

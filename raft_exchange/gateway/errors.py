@@ -24,7 +24,6 @@ class ErrorCode(StrEnum):
     BAD_JSON = "bad_json"
     BAD_FIELD = "bad_field"
     BAD_ORIGIN = "bad_origin"
-    FORBIDDEN = "forbidden"
     UNKNOWN_MARKET = "unknown_market"
     UNKNOWN_ORDER = "unknown_order"
     UNKNOWN_ACCOUNT = "unknown_account"
@@ -50,6 +49,11 @@ class ErrorCode(StrEnum):
     DEADLINE_PASSED = "deadline_passed"
     TOO_MANY_ORDERS = "too_many_orders"
     INSUFFICIENT_FUNDS = "insufficient_funds"
+    RISK_LIMIT = "risk_limit"
+    ACCOUNT_FROZEN = "account_frozen"
+    UNAUTHENTICATED = "unauthenticated"
+    FORBIDDEN = "forbidden"
+    UNKNOWN_KEY = "unknown_key"
     LIMIT_REACHED = "limit_reached"
     STOP_WOULD_TRIGGER = "stop_would_trigger"
     PRICE_BAND = "price_band"
@@ -76,12 +80,15 @@ class Kind(NamedTuple):
 KINDS: Final[Mapping[ErrorCode, Kind]] = {
     ErrorCode.BAD_JSON: Kind(400, "The body is not the JSON that was asked for"),
     ErrorCode.BAD_FIELD: Kind(400, "A field is missing, unknown or malformed"),
+    ErrorCode.UNAUTHENTICATED: Kind(401, "The key is not good"),
+    ErrorCode.ACCOUNT_FROZEN: Kind(403, "The account is frozen"),
     ErrorCode.BAD_ORIGIN: Kind(403, "Requests from there are not taken here"),
     ErrorCode.FORBIDDEN: Kind(403, "The request is not allowed to whoever sent it"),
     ErrorCode.UNKNOWN_MARKET: Kind(404, "There is no such market"),
     ErrorCode.UNKNOWN_ORDER: Kind(404, "There is no such order"),
     ErrorCode.UNKNOWN_ACCOUNT: Kind(404, "There is no such account"),
     ErrorCode.UNKNOWN_MEMBER: Kind(404, "There is no such member"),
+    ErrorCode.UNKNOWN_KEY: Kind(404, "There is no such key"),
     ErrorCode.UNKNOWN_ROUTE: Kind(404, "There is no such route"),
     ErrorCode.METHOD_NOT_ALLOWED: Kind(405, "The route does not take this method"),
     ErrorCode.DUPLICATE_CLIENT_ORDER_ID: Kind(409, "A live order has this client_order_id"),
@@ -103,6 +110,7 @@ KINDS: Final[Mapping[ErrorCode, Kind]] = {
     ErrorCode.DEADLINE_PASSED: Kind(422, "The deadline passed before the request was sequenced"),
     ErrorCode.TOO_MANY_ORDERS: Kind(422, "The account has too many open orders"),
     ErrorCode.INSUFFICIENT_FUNDS: Kind(422, "The account has too little"),
+    ErrorCode.RISK_LIMIT: Kind(422, "A risk limit stands against it"),
     ErrorCode.LIMIT_REACHED: Kind(422, "A limit of the exchange is reached"),
     ErrorCode.STOP_WOULD_TRIGGER: Kind(422, "The stop price is passed already"),
     ErrorCode.PRICE_BAND: Kind(422, "The price is too far from the last trade"),

@@ -13,10 +13,18 @@ import json
 from collections.abc import Mapping
 from typing import Final, TypeVar
 
-from raft_exchange.gateway.decimals import NotANumber, OffGrid, format_e18, parse_steps
+from raft_exchange.gateway.decimals import (
+    E18,
+    NotANumber,
+    OffGrid,
+    format_e18,
+    parse_e36,
+    parse_steps,
+)
 from raft_exchange.gateway.errors import ErrorCode, Problem
 from raft_exchange.gateway.times import NotATime, parse_time_us
 from raft_exchange.matching.filters import is_name
+from raft_exchange.matching.limits import FEE_E8_MAX, INT64_MAX
 
 Json = Mapping[str, object]
 T = TypeVar("T")
@@ -205,3 +213,56 @@ def out_of_range(body: Json, field: str, allowed: str) -> Problem:
         value=body.get(field),
         allowed=allowed,
     )
+
+
+def fee_e8(body: Json, field: str) -> int | None:
+    """Return a fee, a part of the amount, in units of 10^-8; None where it is absent.
+
+    Raises:
+        Problem: `bad_field` or `out_of_range`.
+    """
+    found = steps(body, field, E18 // 10**8, ErrorCode.OUT_OF_RANGE)
+    if found is not None and not 0 <= found <= FEE_E8_MAX:
+        raise out_of_range(body, field, "0 to 0.1, a part of the amount, in 8 decimal places")
+    return found
+
+
+def amount_e36(body: Json, field: str) -> int:
+    """Return an amount of an asset in units of 10^-36.
+
+    Raises:
+        Problem: `bad_field` or `out_of_range`.
+    """
+    value = body.get(field)
+    try:
+        return parse_e36(value if isinstance(value, str) else "")
+    except NotANumber:
+        raise bad_field(body, field, NUMBER_FORM) from None
+    except OffGrid:
+        raise out_of_range(body, field, "up to 36 decimal places") from None
+
+
+def notional_max(body: Json, field: str, step_e36: int) -> int | None:
+    """Return a largest notional in steps of tick x lot, rounded down; None where it is absent.
+
+    Raises:
+        Problem: `bad_field` or `out_of_range`.
+    """
+    if body.get(field) is None:
+        return None
+    amount = amount_e36(body, field)
+    if amount and not 0 < amount // step_e36 <= INT64_MAX:
+        raise out_of_range(body, field, "0 for no limit, or tick x lot to below 2^63 times it")
+    return amount // step_e36
+
+
+def count_max(body: Json, field: str) -> int | None:
+    """Return a largest count, 0 for no limit; None where it is absent.
+
+    Raises:
+        Problem: `bad_field` or `out_of_range`.
+    """
+    found = steps(body, field, E18, ErrorCode.OUT_OF_RANGE)
+    if found is not None and not 0 <= found <= INT64_MAX:
+        raise out_of_range(body, field, "0 for no limit, or a whole number")
+    return found

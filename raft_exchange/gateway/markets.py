@@ -78,7 +78,8 @@ async def post_market(request: web.Request) -> web.Response:
     query_of(request)
     body = await json_object(request)
     known_fields(body, MARKET_FIELDS)
-    return await _administer(request, CreateMarket(market_rules(body)), sent=body, status=201)
+    rules = market_rules(body, settles=request.app[CONTEXT].settings.accounts)
+    return await _administer(request, CreateMarket(rules), sent=body, status=201)
 
 
 async def patch_market(request: web.Request) -> web.Response:

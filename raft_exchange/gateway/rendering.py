@@ -164,6 +164,11 @@ def market_view(rules: MarketRules, status: MarketStatus) -> View:
         "price_band": format_e18(rules.price_band_ppm * E18 // MILLION)
         if rules.price_band_ppm
         else None,
+        "accounts": "on" if rules.settles else "off",
+        "maker_fee": format_e18(rules.maker_fee_e8 * 10**10),
+        "taker_fee": format_e18(rules.taker_fee_e8 * 10**10),
+        "max_open_orders": rules.open_orders_max or None,
+        "max_notional": format_e36(rules.notional_max * tick * lot) if rules.notional_max else None,
         "status": _MARKET_STATUS[status],
     }
 

@@ -21,9 +21,12 @@ from raft_exchange.gateway.fields import (
     Json,
     bad_field,
     choice,
+    count_max,
+    fee_e8,
     flag,
     label,
     name,
+    notional_max,
     out_of_range,
     required_choice,
     steps,
@@ -69,10 +72,15 @@ AMEND_FIELDS: Final = ("price", "quantity", "stop_price")
 CANCEL_AFTER_FIELDS: Final = ("seconds",)
 LIMIT_FIELDS: Final = (
     *("min_price", "max_price", "min_quantity", "max_quantity", "min_notional"),
-    *("self_trade_prevention", "price_band"),
+    *("self_trade_prevention", "price_band", "maker_fee", "taker_fee"),
+    *("max_open_orders", "max_notional"),
 )
-MARKET_FIELDS: Final = ("market", "base", "quote", "tick_size", "lot_size", *LIMIT_FIELDS)
-MARKET_CHANGE_FIELDS: Final = ("status", *LIMIT_FIELDS)
+MARKET_FIELDS: Final = (
+    *("market", "base", "quote", "tick_size", "lot_size", *LIMIT_FIELDS),
+    "accounts",
+)
+MARKET_CHANGE_FIELDS: Final = ("status", *LIMIT_FIELDS, "cancel_orders")
+SETTLES: Final = {"off": False, "on": True}
 
 
 def price_range(rules: MarketRules) -> str:
@@ -253,14 +261,17 @@ def _notional_min(body: Json, tick_size_e18: int, lot_size_e18: int) -> int | No
     return notional
 
 
-def market_rules(body: Json) -> MarketRules:
+def market_rules(body: Json, *, settles: bool) -> MarketRules:
     """Return the rules of a new market; limits that are absent are the widest there are.
+
+    `settles` is what holds where `accounts` is absent.
 
     Raises:
         Problem: `bad_field`, `off_tick`, `off_lot` or `out_of_range`.
     """
     tick, lot = _size_e18(body, "tick_size"), _size_e18(body, "lot_size")
     mode = choice(body, "self_trade_prevention", SELF_TRADE_PREVENTIONS)
+    accounts = choice(body, "accounts", SETTLES)
     return MarketRules(
         name(body, "market"),
         name(body, "base"),
@@ -273,7 +284,12 @@ def market_rules(body: Json) -> MarketRules:
         _bounded_steps(body, "max_quantity", lot, steps_max=QUANTITY_LOTS_MAX) or QUANTITY_LOTS_MAX,
         _notional_min(body, tick, lot) or 0,
         SelfTradePrevention.EXPIRE_TAKER if mode is None else mode,
+        settles=settles if accounts is None else accounts,
+        maker_fee_e8=fee_e8(body, "maker_fee") or 0,
+        taker_fee_e8=fee_e8(body, "taker_fee") or 0,
         price_band_ppm=_price_band_ppm(body) or 0,
+        open_orders_max=count_max(body, "max_open_orders") or 0,
+        notional_max=notional_max(body, "max_notional", tick * lot) or 0,
     )
 
 
@@ -300,5 +316,10 @@ def change_market(body: Json, rules: MarketRules) -> ChangeMarket:
         _bounded_steps(body, "max_quantity", lot, steps_max=QUANTITY_LOTS_MAX),
         _notional_min(body, tick, lot),
         choice(body, "self_trade_prevention", SELF_TRADE_PREVENTIONS),
+        maker_fee_e8=fee_e8(body, "maker_fee"),
+        taker_fee_e8=fee_e8(body, "taker_fee"),
         price_band_ppm=_price_band_ppm(body),
+        open_orders_max=count_max(body, "max_open_orders"),
+        notional_max=notional_max(body, "max_notional", tick * lot),
+        cancel_orders=flag(body, "cancel_orders"),
     )

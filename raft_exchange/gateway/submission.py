@@ -33,11 +33,15 @@ BATCH_KEY_SEPARATOR: Final = "\x1f"
 
 
 class Envelope(NamedTuple):
-    """What a request's headers say about its commands; "" and 0 stand for none."""
+    """What a request's headers say about its commands; "" and 0 stand for none.
+
+    `key_id` names the key by which the request was let in, for the exchange to judge once more.
+    """
 
     account: str
     idempotency_key: str
     deadline_us: int
+    key_id: str = ""
 
 
 def account_of(request: web.Request) -> str:
@@ -95,7 +99,8 @@ async def submit(context: Context, envelope: Envelope, command: Command) -> Comm
     Raises:
         Problem: it never reached the log, or what became of it is unknown.
     """
-    request = Request(command, envelope.idempotency_key, envelope.deadline_us)
+    key, deadline_us = envelope.idempotency_key, envelope.deadline_us
+    request = Request(command, key, deadline_us, key_id=envelope.key_id)
     return (await submit_group(context, envelope.account, [request]))[0]
 
 
@@ -117,6 +122,7 @@ async def submit_batch(
             key and (f"{key}{BATCH_KEY_SEPARATOR}{index}" if position else key),
             deadline_us,
             0 if position else len(commands) - 1,
+            envelope.key_id,
         )
         for position, (index, command) in enumerate(commands)
     ]

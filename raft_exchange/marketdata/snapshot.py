@@ -1,9 +1,9 @@
 """The projection <-> canonical, versioned bytes: what it knows and the state machine does not.
 
 Live orders, their queues, accounts, rules and statuses stand in the machine's own snapshot and are
-taken from there; kept here are finished orders, the last trades, candles, the history of changes
-and the totals. All of it follows from the events alone, in their order, so that two nodes at one
-sequence write the same bytes.
+taken from there; kept here are finished orders, the last trades, fills, candles, the history of
+changes and the totals. All of it follows from the events alone, in their order, so that two nodes
+at one sequence write the same bytes.
 
 Format 1 had neither candles nor history: both begin anew where such a snapshot is restored.
 """
@@ -79,6 +79,8 @@ class _Projection(msgspec.Struct, array_like=True):
     finished: list[Order]  # in the order they ended
     totals: _Totals
     history: _History | None = None
+    fills: list[Trade] = []  # oldest first
+    fills_count: int = 0
 
 
 _encoder = msgspec.msgpack.Encoder()
@@ -104,6 +106,8 @@ def encode(view: MarketData) -> bytes:
                 totals.trades,
             ),
             _encoded_history(view),
+            view.fills.oldest_first(),
+            view.fills.count,
         )
     )
 
@@ -152,7 +156,11 @@ def restore(data: bytes, exchange: Exchange) -> MarketData:
         raise SnapshotError("the projection has other markets than the exchange")
     view = MarketData()
     view.sequence, view.time_us = held.sequence, held.time_us
-    view.accounts = dict.fromkeys(sorted(exchange.live.accounts))
+    accounts = exchange.live.accounts
+    view.accounts = {name: accounts[name].settings for name in sorted(accounts)}
+    for account, keys in exchange.state.keys.entries():
+        for key in keys:
+            view.keys.keep(account, key)
     for market in held.markets:
         view.markets[market.market] = _restored_market(market, exchange)
     for account, asset, balance in exchange.state.ledger.entries():
@@ -160,6 +168,7 @@ def restore(data: bytes, exchange: Exchange) -> MarketData:
         view.balances.keep(event)
     live = [order.view() for order in exchange.live.by_id.values()]
     view.orders.restore(live, held.finished, last_id=exchange.order_id)
+    view.fills.restore(held.fills, count=held.fills_count)
     _restore_totals(view.totals, held.totals)
     _restore_history(view, held.history)
     return view

@@ -23,6 +23,8 @@ from raft_exchange.marketdata.balances import Balances
 from raft_exchange.marketdata.candles import Candles
 from raft_exchange.marketdata.changes import History, Recorder
 from raft_exchange.marketdata.depth import Depth
+from raft_exchange.marketdata.fills import Fills
+from raft_exchange.marketdata.keys import KeyRegister
 from raft_exchange.marketdata.orders import (
     FINISHED_ORDERS_MAX,
     OrderRegister,
@@ -34,7 +36,9 @@ from raft_exchange.marketdata.totals import Totals
 from raft_exchange.marketdata.trades import Trade, TradeTape
 from raft_exchange.matching.messages import (
     ANONYMOUS,
+    AccountChanged,
     AccountCreated,
+    AccountSettings,
     AllCanceled,
     BalanceChanged,
     CancelAfterElapsed,
@@ -42,6 +46,7 @@ from raft_exchange.matching.messages import (
     CommandRefused,
     Event,
     HouseEvent,
+    KeyChanged,
     MarketChanged,
     MarketRules,
     MarketStatus,
@@ -89,8 +94,10 @@ class MarketData:
         self.sequence = 0
         self.time_us = 0
         self.markets: dict[str, Market] = {}
-        self.accounts: dict[str, None] = {ANONYMOUS: None}
+        self.accounts: dict[str, AccountSettings] = {ANONYMOUS: AccountSettings()}
+        self.keys = KeyRegister()
         self.balances = Balances()
+        self.fills = Fills()
         self.orders = OrderRegister(finished_max=finished_orders_max)
         self.totals = Totals()
         self.history = History()
@@ -128,13 +135,15 @@ class MarketData:
                 restored.markets[name] = held
         self.sequence, self.time_us = restored.sequence, restored.time_us
         self.markets, self.accounts = restored.markets, restored.accounts
-        self.balances = restored.balances
+        self.fills = restored.fills
+        self.balances, self.keys = restored.balances, restored.keys
         self.orders, self.totals = restored.orders, restored.totals
         self.history, self.recorder = restored.history, restored.recorder
 
     def check(self) -> None:
         """Assert every invariant. O(orders): tests call it after each step."""
         self.orders.check()
+        self.fills.check()
         self.history.check()
         resting: dict[int, int] = {}
         for market in self.markets.values():
@@ -175,9 +184,13 @@ class MarketData:
             case MarketChanged():
                 self._change_market(event)
             case AccountCreated():
-                self.accounts[event.account] = None
+                self.accounts[event.account] = AccountSettings()
             case OrderAccepted() | AllCanceled() | CommandRefused() | TimeAdvanced():
                 pass  # what follows them, or nothing, changes the view
+            case AccountChanged():
+                self.accounts[event.account] = event.settings
+            case KeyChanged():
+                self.keys.keep(event.account, event.key)
             case TransferMade():
                 pass  # the balance that follows says it
             case CancelAfterSet() | CancelAfterElapsed():
@@ -187,7 +200,9 @@ class MarketData:
 
     def _trade(self, event: TradeExecuted) -> None:
         market = self.markets[event.market]
-        market.trades.append(Trade(event, self.time_us, self.sequence))
+        trade = Trade(event, self.time_us, self.sequence)
+        market.trades.append(trade)
+        self.fills.append(trade)
         maker = self.orders.live(event.maker_order_id)
         assert maker is not None, event.maker_order_id
         market.depth.reduce(maker.order_id, maker.side, maker.price_ticks, event.quantity_lots)

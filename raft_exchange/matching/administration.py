@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from operator import attrgetter
+
 from raft_exchange.matching.accounts import FEES
 from raft_exchange.matching.filters import (
     amount_of,
@@ -13,19 +15,27 @@ from raft_exchange.matching.filters import (
 from raft_exchange.matching.limits import ACCOUNTS_MAX, AMOUNT_MAX, MARKETS_MAX
 from raft_exchange.matching.messages import (
     ANONYMOUS,
+    AccountChanged,
     AccountCreated,
+    ApiKey,
+    ChangeAccount,
     ChangeMarket,
     CommandRefused,
     CreateAccount,
+    CreateKey,
     CreateMarket,
     Deposit,
+    EndReason,
     Event,
+    KeyChanged,
     MarketChanged,
     MarketStatus,
     RejectCode,
+    RevokeKey,
     TransferMade,
     Withdraw,
 )
+from raft_exchange.matching.risk import changed_settings, refuse_settings
 from raft_exchange.matching.state import State
 from raft_exchange.matching.transfers import Transfer
 
@@ -63,7 +73,7 @@ def create_market(state: State, command: CreateMarket) -> list[Event]:
 
 
 def change_market(state: State, command: ChangeMarket) -> list[Event]:
-    """Change the status and the limits of a market."""
+    """Change the status, the limits and the fees of a market, or end all its orders."""
     market = state.markets.get(command.market)
     if market is None:
         return [CommandRefused(RejectCode.UNKNOWN_MARKET, "market")]
@@ -73,7 +83,52 @@ def change_market(state: State, command: ChangeMarket) -> list[Event]:
     market.rules = rules
     if command.status is not None:
         market.status = command.status
-    return [MarketChanged(rules, market.status)]
+    events: list[Event] = [MarketChanged(rules, market.status)]
+    if command.cancel_orders:
+        chosen = [order for order in state.live.by_id.values() if order.market == command.market]
+        chosen.sort(key=attrgetter("order_id"))
+        events += state.end_all(chosen, EndReason.CANCELED_BY_OPERATOR)
+    return events
+
+
+def change_account(state: State, command: ChangeAccount) -> list[Event]:
+    """Change an account's settings; freezing it ends all its orders."""
+    account = state.live.accounts.get(command.account)
+    if account is None:
+        return [CommandRefused(RejectCode.UNKNOWN_ACCOUNT, "account")]
+    if (refused := refuse_settings(command, state.markets)) is not None:
+        return [refused]
+    account.settings = changed_settings(account.settings, command)
+    events: list[Event] = [AccountChanged(command.account, account.settings)]
+    if account.settings.frozen:
+        orders = state.live.of_account(command.account, None, side=None)
+        events += state.end_all(orders, EndReason.CANCELED_BY_OPERATOR)
+    return events
+
+
+def create_key(state: State, command: CreateKey) -> list[Event]:
+    """Give an account a key, in place of an older one where the command says so."""
+    if command.account not in state.live.accounts:
+        return [CommandRefused(RejectCode.UNKNOWN_ACCOUNT, "account")]
+    if (refused := state.keys.refuse_new(command)) is not None:
+        return [refused]
+    key = ApiKey(command.key_id, command.key_kind, command.secret, command.scopes, state.time_us, 0)
+    events: list[Event] = []
+    if command.replaces:
+        revoked = state.keys.revoke(command.replaces, state.time_us)
+        events.append(KeyChanged(command.account, revoked))
+    state.keys.add(command.account, key)
+    events.append(KeyChanged(command.account, key))
+    return events
+
+
+def revoke_key(state: State, command: RevokeKey) -> list[Event]:
+    """Make a key worthless."""
+    if command.account not in state.live.accounts:
+        return [CommandRefused(RejectCode.UNKNOWN_ACCOUNT, "account")]
+    if state.keys.good(command.account, command.key_id) is None:
+        return [CommandRefused(RejectCode.UNKNOWN_KEY, "key_id")]
+    return [KeyChanged(command.account, state.keys.revoke(command.key_id, state.time_us))]
 
 
 def transfer(state: State, command: Deposit | Withdraw) -> list[Event]:

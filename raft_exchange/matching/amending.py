@@ -19,8 +19,9 @@ from raft_exchange.matching.messages import (
     RejectCode,
 )
 from raft_exchange.matching.orders import LiveOrder
+from raft_exchange.matching.risk import refuse_risk
 from raft_exchange.matching.shapes import refuse_amend_shape
-from raft_exchange.matching.state import Market, State
+from raft_exchange.matching.state import State
 
 
 def amend(state: State, command: AmendOrder) -> list[Event]:
@@ -34,7 +35,7 @@ def amend(state: State, command: AmendOrder) -> list[Event]:
     market = state.markets[order.market]
     old = Terms(order.side, order.price_ticks, order.stop_price_ticks, order.quantity_lots)
     new = amended(old, command)
-    if (refused := _refuse(order, market, old=old, new=new)) is not None:
+    if (refused := _refuse(state, order, old=old, new=new)) is not None:
         return [refused]
     amount = _total_hold(state, order, new)
     if (refused := market.funds.refuse_hold(order, amount)) is not None:
@@ -50,13 +51,18 @@ def amend(state: State, command: AmendOrder) -> list[Event]:
     return events
 
 
-def _refuse(order: LiveOrder, market: Market, *, old: Terms, new: Terms) -> CommandRefused | None:
+def _refuse(state: State, order: LiveOrder, *, old: Terms, new: Terms) -> CommandRefused | None:
+    market = state.markets[order.market]
     if market.status is not MarketStatus.TRADING:
         return CommandRefused(RejectCode.MARKET_HALTED, "market")
     standing = Standing(old, order.filled_lots, order.display_lots, order.is_pending)
     last_price_ticks = market.book.last_price_ticks
     refused = refuse_amended(market.rules, standing, new, last_price_ticks=last_price_ticks)
     if refused is not None or new == old or new.quantity_lots <= order.filled_lots:
+        return refused
+    value, account = new.price_ticks * new.quantity_lots, state.live.accounts[order.account]
+    refused = refuse_risk(account, market.rules, value=value, quantity_lots=new.quantity_lots)
+    if refused is not None:
         return refused
     if order.post_only and market.book.opposite(order.side).reached_by(new.price_ticks):
         return CommandRefused(RejectCode.WOULD_TAKE, "price_ticks")

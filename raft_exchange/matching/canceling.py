@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable
-
 from raft_exchange.matching.limits import CANCEL_AFTER_US_MAX, TIME_US_MAX
 from raft_exchange.matching.messages import (
     AdvanceTime,
@@ -19,7 +17,6 @@ from raft_exchange.matching.messages import (
     RejectCode,
     TimeAdvanced,
 )
-from raft_exchange.matching.orders import LiveOrder
 from raft_exchange.matching.state import State
 
 
@@ -43,7 +40,7 @@ def cancel_all(state: State, command: CancelAll) -> list[Event]:
     if command.market is not None and command.market not in state.markets:
         return [CommandRefused(RejectCode.UNKNOWN_MARKET, "market")]
     orders = state.live.of_account(command.account, command.market, side=command.side)
-    events = _end_all(state, orders, EndReason.CANCELED_BY_OWNER)
+    events = state.end_all(orders, EndReason.CANCELED_BY_OWNER)
     events.append(AllCanceled(len(events)))
     return events
 
@@ -67,18 +64,10 @@ def advance_time(state: State, command: AdvanceTime) -> list[Event]:
         return [CommandRefused(RejectCode.OUT_OF_RANGE, "time_us")]
     state.time_us = max(state.time_us, command.time_us)
     events: list[Event] = [TimeAdvanced(state.time_us)]
-    events += _end_all(state, state.live.due(state.time_us), EndReason.TIME_EXPIRED)
+    events += state.end_all(state.live.due(state.time_us), EndReason.TIME_EXPIRED)
     for _, account in state.live.switches(state.time_us):
         state.live.arm(account, 0)
         orders = state.live.of_account(account, None, side=None)
-        ends = _end_all(state, orders, EndReason.CANCEL_AFTER)
+        ends = state.end_all(orders, EndReason.CANCEL_AFTER)
         events += [*ends, CancelAfterElapsed(account, len(ends))]
-    return events
-
-
-def _end_all(state: State, orders: Iterable[LiveOrder], reason: EndReason) -> list[Event]:
-    events: list[Event] = []
-    for order in orders:
-        if order.order_id in state.live.by_id:  # else its other leg took it along
-            state.end(order, reason, events)
     return events

@@ -6,6 +6,8 @@ Frozen, integers with the unit in the name; fields are only ever appended (see `
 from __future__ import annotations
 
 from raft_exchange.matching.terms import (
+    AccountLimits,
+    KeyKind,
     MarketRules,
     MarketStatus,
     Message,
@@ -37,7 +39,8 @@ class CreateMarket(Message, frozen=True, tag="market"):
 class ChangeMarket(Message, frozen=True, tag="change_market"):
     """Change the status, the limits and the fees of a market; `None` leaves a thing as it is.
 
-    Limits bind new and amended orders, fees new ones; neither binds resting ones.
+    Limits bind new and amended orders, fees new ones; neither binds resting ones. `cancel_orders`
+    ends every live order of the market, oldest first.
     """
 
     market: str
@@ -51,6 +54,9 @@ class ChangeMarket(Message, frozen=True, tag="change_market"):
     maker_fee_e8: int | None = None
     taker_fee_e8: int | None = None
     price_band_ppm: int | None = None
+    open_orders_max: int | None = None
+    notional_max: int | None = None
+    cancel_orders: bool = False
 
 
 class PlaceOrder(Message, frozen=True, tag="place"):
@@ -150,8 +156,39 @@ class CancelAfter(Message, frozen=True, tag="cancel_after"):
     after_us: int
 
 
+class ChangeAccount(Message, frozen=True, tag="change_account"):
+    """Change what operators decide about an account; `None` leaves a thing as it is.
+
+    Freezing ends all its live orders, oldest first. A fee of -1 is the market's again. `limits`
+    replace those of the markets they name; all zeros remove them.
+    """
+
+    account: str
+    frozen: bool | None
+    maker_fee_e8: int | None
+    taker_fee_e8: int | None
+    limits: tuple[AccountLimits, ...] = ()
+
+
+class CreateKey(Message, frozen=True, tag="create_key"):
+    """Give an account a key. `replaces` names one that is revoked by the same command, or is ""."""
+
+    account: str
+    key_id: str
+    key_kind: KeyKind
+    secret: bytes
+    scopes: int
+    replaces: str
+
+
+class RevokeKey(Message, frozen=True, tag="revoke_key"):
+    """Make a key of an account worthless from here on."""
+
+    account: str
+    key_id: str
+
+
 OrderCommand = PlaceOrder | PlaceOco | ReplaceOrder | AmendOrder | CancelOrder | CancelAll
-HouseCommand = (
-    AdvanceTime | CreateAccount | CreateMarket | ChangeMarket | CancelAfter | Deposit | Withdraw
-)
+AccountCommand = CancelAfter | Deposit | Withdraw | ChangeAccount | CreateKey | RevokeKey
+HouseCommand = AdvanceTime | CreateAccount | CreateMarket | ChangeMarket | AccountCommand
 Command = OrderCommand | HouseCommand

@@ -44,6 +44,7 @@ from raft_exchange.matching.messages import (
     TradeExecuted,
 )
 from raft_exchange.matching.orders import LiveOrder
+from raft_exchange.matching.risk import fees_e8, refuse_open_orders, refuse_risk
 from raft_exchange.matching.shapes import refuse_place_shape
 from raft_exchange.matching.state import Market, State
 from raft_exchange.matching.triggers import Tally
@@ -93,13 +94,19 @@ def _refuse_by_market(
     account = state.live.accounts.get(command.account)
     if account is None:
         return CommandRefused(RejectCode.UNKNOWN_ACCOUNT, "account")
+    if account.settings.frozen:
+        return CommandRefused(RejectCode.ACCOUNT_FROZEN, "account")
     market = state.markets.get(command.market)
     if market is None:
         return CommandRefused(RejectCode.UNKNOWN_MARKET, "market")
     if market.status is not MarketStatus.TRADING:
         return CommandRefused(RejectCode.MARKET_HALTED, "market")
     last_price_ticks = market.book.last_price_ticks
-    refused = refuse_new_terms(market.rules, command, last_price_ticks=last_price_ticks)
+    refused = refuse_new_terms(
+        market.rules, command, last_price_ticks=last_price_ticks
+    ) or refuse_risk(
+        account, market.rules, value=_value(command), quantity_lots=command.quantity_lots
+    )
     if refused is not None:
         return refused
     namesake = account.by_client_order_id.get(command.client_order_id)
@@ -107,7 +114,14 @@ def _refuse_by_market(
         return CommandRefused(RejectCode.DUPLICATE_CLIENT_ORDER_ID, "client_order_id")
     if is_immediate(command.time_in_force) and not command.stop_price_ticks:
         return None
-    return _refuse_crowd(state, command, market, leaving=leaving, joining=joining)
+    more = joining - (leaving is not None and leaving.market == command.market)
+    return refuse_open_orders(account, market.rules, more=more) or _refuse_crowd(
+        state, command, market, leaving=leaving, joining=joining
+    )
+
+
+def _value(command: PlaceOrder) -> int:
+    return int(command.quote_value or 0) or command.price_ticks * command.quantity_lots
 
 
 def _refuse_crowd(
@@ -169,6 +183,7 @@ def _new_order(
     if mode is None:
         anonymous = command.account == ANONYMOUS
         mode = SelfTradePrevention.NONE if anonymous else rules.self_trade_prevention
+    maker_fee_e8, taker_fee_e8 = fees_e8(state.live.accounts[command.account].settings, rules)
     order = LiveOrder(
         order_id,
         command.client_order_id,
@@ -187,8 +202,8 @@ def _new_order(
         state.time_us,
         state.time_us,
         state.sequence,
-        maker_fee_e8=rules.maker_fee_e8,
-        taker_fee_e8=rules.taker_fee_e8,
+        maker_fee_e8=maker_fee_e8,
+        taker_fee_e8=taker_fee_e8,
     )
     if command.stop_price_ticks or command.display_lots:
         order.stop_price_ticks = command.stop_price_ticks

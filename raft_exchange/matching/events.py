@@ -6,6 +6,8 @@ Frozen, integers with the unit in the name; fields are only ever appended (see `
 from __future__ import annotations
 
 from raft_exchange.matching.terms import (
+    AccountSettings,
+    ApiKey,
     EndReason,
     MarketRules,
     MarketStatus,
@@ -143,6 +145,20 @@ class TransferMade(Message, frozen=True, tag="transfer"):
     first_time_us: int
 
 
+class AccountChanged(Message, frozen=True, tag="account_changed"):
+    """These are an account's settings from now on; the ends of its orders follow if it froze."""
+
+    account: str
+    settings: AccountSettings
+
+
+class KeyChanged(Message, frozen=True, tag="key_changed"):
+    """A key was created or revoked, and stands so from now on."""
+
+    account: str
+    key: ApiKey
+
+
 class BalanceChanged(Message, frozen=True, tag="balance"):
     """What an account has of an asset now, in units of 10^-36, as decimal text.
 
@@ -189,6 +205,8 @@ HouseEvent = (
     | OrderAccepted
     | AllCanceled
     | TransferMade
+    | AccountChanged
+    | KeyChanged
     | BalanceChanged
     | CancelAfterSet
     | CancelAfterElapsed

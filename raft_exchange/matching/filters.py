@@ -209,6 +209,8 @@ _RANGES: Final = (
     ("maker_fee_e8", 0, FEE_E8_MAX),
     ("taker_fee_e8", 0, FEE_E8_MAX),
     ("price_band_ppm", 0, PRICE_BAND_PPM_MAX),
+    ("open_orders_max", 0, INT64_MAX),
+    ("notional_max", 0, INT64_MAX),
 )
 
 
@@ -230,4 +232,6 @@ _CHANGEABLE: Final = (
     "maker_fee_e8",
     "taker_fee_e8",
     "price_band_ppm",
+    "open_orders_max",
+    "notional_max",
 )

@@ -16,7 +16,8 @@ AMOUNT_MAX: Final = 10**72  # of one asset in the whole exchange, in units of 10
 FEE_E8_MAX: Final = 10**7  # a tenth of the amount, in units of 10^-8
 
 # Names.
-NAME_BYTES_MAX: Final = 32  # markets, assets, accounts
+NAME_BYTES_MAX: Final = 32  # markets, assets, accounts, keys
+KEY_SECRET_BYTES: Final = 32  # a SHA-256, an Ed25519 public key
 CLIENT_ORDER_ID_BYTES_MAX: Final = 64
 TRANSFER_ID_BYTES_MAX: Final = 64
 IDEMPOTENCY_KEY_BYTES_MAX: Final = 64
@@ -28,6 +29,8 @@ ORDERS_PER_ACCOUNT_MARKET_MAX: Final = 200_000
 ORDERS_PER_MARKET_MAX: Final = 1_000_000
 ORDERS_MAX: Final = 2_000_000
 TRANSFERS_REMEMBERED_MAX: Final = 100_000
+KEYS_PER_ACCOUNT_MAX: Final = 32  # the revoked ones that are still remembered included
+KEYS_MAX: Final = 200_000
 
 # What one command may set off. A stop that is elected trades inside the command that elected it,
 # and each tranche of an iceberg is one more fill: both are few enough that a command's fills stay

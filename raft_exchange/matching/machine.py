@@ -19,9 +19,12 @@ from __future__ import annotations
 from typing import Final, assert_never
 
 from raft_exchange.matching.administration import (
+    change_account,
     change_market,
     create_account,
+    create_key,
     create_market,
+    revoke_key,
     transfer,
 )
 from raft_exchange.matching.amending import amend
@@ -29,14 +32,18 @@ from raft_exchange.matching.canceling import advance_time, cancel, cancel_after,
 from raft_exchange.matching.compound import place_oco, replace
 from raft_exchange.matching.entry import place
 from raft_exchange.matching.messages import (
+    AccountCommand,
     AdvanceTime,
     AmendOrder,
     CancelAfter,
     CancelAll,
     CancelOrder,
+    ChangeAccount,
     ChangeMarket,
     Command,
+    CommandRefused,
     CreateAccount,
+    CreateKey,
     CreateMarket,
     Deposit,
     Event,
@@ -44,6 +51,7 @@ from raft_exchange.matching.messages import (
     PlaceOco,
     PlaceOrder,
     ReplaceOrder,
+    RevokeKey,
     Withdraw,
 )
 from raft_exchange.matching.orders import LiveOrders
@@ -135,18 +143,34 @@ class Exchange:
         match command:
             case AdvanceTime():
                 return advance_time(state, command)
-            case CancelAfter():
-                return cancel_after(state, command)
             case CreateAccount():
                 return create_account(state, command)
             case CreateMarket():
                 return create_market(state, command)
             case ChangeMarket():
                 return change_market(state, command)
+            case _:
+                return self._keep_accounts(command)
+
+    def _keep_accounts(self, command: AccountCommand) -> list[Event]:
+        state = self.state
+        match command:
+            case CancelAfter():
+                return cancel_after(state, command)
             case Deposit() | Withdraw():
                 return transfer(state, command)
+            case ChangeAccount():
+                return change_account(state, command)
+            case CreateKey():
+                return create_key(state, command)
+            case RevokeKey():
+                return revoke_key(state, command)
             case _:
                 assert_never(command)
+
+    def refuse_key(self, key_id: str, command: Command) -> CommandRefused | None:
+        """Refuse a command that the key of this id does not authorise by now. Changes nothing."""
+        return self.state.keys.refuse(key_id, command)
 
     def count_command(self) -> None:
         """Give a command its place in the sequence and do nothing: an idempotent replay."""

@@ -26,6 +26,7 @@ from raft_exchange.matching.limits import (
     TIME_US_MAX,
 )
 from raft_exchange.matching.messages import (
+    AccountSettings,
     EndReason,
     Order,
     OrderStatus,
@@ -48,6 +49,7 @@ STATUS_OF_REASON: Final = {
     EndReason.OTHER_LEG: OrderStatus.CANCELED,
     EndReason.CANCEL_AFTER: OrderStatus.CANCELED,
     EndReason.UNFUNDED: OrderStatus.REJECTED,
+    EndReason.CANCELED_BY_OPERATOR: OrderStatus.CANCELED,
 }
 """An order *expires* by its own terms (time in force); all else that ends it early *cancels* it."""
 
@@ -135,12 +137,14 @@ class LiveOrder(msgspec.Struct, eq=False):
 class Account(msgspec.Struct, eq=False):
     """The live orders of one account: by market and id, and by the trader's own label.
 
-    `cancel_at_us` is when its dead-man switch ends them all, 0 while it is not armed.
+    `cancel_at_us` is when its dead-man switch ends them all, 0 while it is not armed. `settings`
+    are what operators decided.
     """
 
     by_market: dict[str, dict[int, LiveOrder]]
     by_client_order_id: dict[str, LiveOrder]
     cancel_at_us: int = 0
+    settings: AccountSettings = AccountSettings()
 
 
 class LiveOrders:

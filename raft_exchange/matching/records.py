@@ -9,6 +9,8 @@ from __future__ import annotations
 import msgspec
 
 from raft_exchange.matching.messages import (
+    AccountSettings,
+    ApiKey,
     MarketRules,
     MarketStatus,
     OrderType,
@@ -69,11 +71,20 @@ class BalanceRecord(msgspec.Struct, array_like=True):
     held: str
 
 
+class AccountRecord(msgspec.Struct, array_like=True):
+    """An account about which operators decided something: its settings and keys, oldest first."""
+
+    account: str
+    settings: AccountSettings
+    keys: tuple[ApiKey, ...]
+
+
 class StateRecord(msgspec.Struct, array_like=True):
     """Everything: accounts, of which `anonymous` is one, and markets sorted by name.
 
     `balances` are those that are not empty, by account and asset; `transfers` the remembered
-    ones, oldest first; `switches` the dead-man switches by time and account.
+    ones, oldest first; `switches` the dead-man switches by time and account; `decided` the
+    accounts of which there is more to say than the name.
     """
 
     sequence: int
@@ -84,3 +95,4 @@ class StateRecord(msgspec.Struct, array_like=True):
     balances: tuple[BalanceRecord, ...] = ()
     transfers: tuple[Transfer, ...] = ()
     switches: tuple[tuple[int, str], ...] = ()
+    decided: tuple[AccountRecord, ...] = ()

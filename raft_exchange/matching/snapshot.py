@@ -16,9 +16,10 @@ import msgspec
 
 from raft_exchange.matching.accounts import Balance
 from raft_exchange.matching.machine import STOPS_SINCE, Exchange
-from raft_exchange.matching.messages import ANONYMOUS
+from raft_exchange.matching.messages import ANONYMOUS, AccountSettings
 from raft_exchange.matching.orders import LiveOrder
 from raft_exchange.matching.records import (
+    AccountRecord,
     BalanceRecord,
     MarketRecord,
     OrderRecord,
@@ -47,6 +48,7 @@ def encode(exchange: Exchange, versions: Versions = VERSIONS) -> bytes:
         _balance_records(state),
         tuple(state.transfers.entries()),
         tuple(state.live.switches()),
+        _account_records(state),
     )
     return bytes([state.version]) + versions.encode(record, state.version)
 
@@ -99,7 +101,27 @@ def _restored(held: StateRecord) -> Exchange:
         if account not in state.live.accounts:
             raise ValueError("a dead-man switch belongs to no account")
         state.live.arm(account, cancel_at_us)
+    for record in held.decided:
+        _restore_account(state, record)
     return Exchange(state)
+
+
+def _restore_account(state: State, held: AccountRecord) -> None:
+    account = state.live.accounts.get(held.account)
+    if account is None:
+        raise ValueError(f"settings of no account: {held.account!r}")
+    account.settings = held.settings
+    for key in held.keys:
+        state.keys.add(held.account, key)
+
+
+def _account_records(state: State) -> tuple[AccountRecord, ...]:
+    keys = dict(state.keys.entries())
+    return tuple(
+        AccountRecord(name, account.settings, tuple(keys.get(name, ())))
+        for name, account in sorted(state.live.accounts.items())
+        if name in keys or account.settings != AccountSettings()
+    )
 
 
 def _market_record(market: Market, version: int) -> MarketRecord:

@@ -11,11 +11,14 @@ Rules of this file:
 
 from __future__ import annotations
 
+from collections.abc import Iterable
+
 import msgspec
 
 from raft_exchange.matching.accounts import Funds, Ledger
 from raft_exchange.matching.book import Book
 from raft_exchange.matching.filters import is_immediate, is_label, is_name, refuse_rules
+from raft_exchange.matching.keys import Keys
 from raft_exchange.matching.limits import (
     ICEBERG_TRANCHES_MAX,
     ICEBERGS_PER_MARKET_MAX,
@@ -69,11 +72,12 @@ class State:
         live: every account and every live order.
         ledger: every balance.
         transfers: the last deposits and withdrawals.
+        keys: the keys of every account.
         version: the active one (`versions.py`); moved by the sequencer, between two commands.
     """
 
     __slots__ = (
-        *("ledger", "live", "markets", "order_id", "sequence", "time_us", "transfers"),
+        *("keys", "ledger", "live", "markets", "order_id", "sequence", "time_us", "transfers"),
         "version",
     )
 
@@ -87,6 +91,7 @@ class State:
         self.live.open_account(ANONYMOUS)
         self.ledger = Ledger()
         self.transfers = Transfers()
+        self.keys = Keys()
 
     def open_market(self, rules: MarketRules, status: MarketStatus) -> Market:
         """Open a market that does not exist yet, with an empty book."""
@@ -160,6 +165,14 @@ class State:
         if order.oco_order_id:
             self.end_other_leg(order, events)
 
+    def end_all(self, orders: Iterable[LiveOrder], reason: EndReason) -> list[Event]:
+        """End live orders, in this order, and return what happened. O(n log n)."""
+        events: list[Event] = []
+        for order in orders:
+            if order.order_id in self.live.by_id:  # else its other leg took it along
+                self.end(order, reason, events)
+        return events
+
     def end_entering(self, order: LiveOrder, reason: EndReason, events: list[Event]) -> None:
         """End an order that stands nowhere, or nowhere any more."""
         self._tell_end(order, reason, events)
@@ -228,7 +241,14 @@ class State:
 
     def _check_funds(self) -> None:
         self.transfers.check()
+        self.keys.check()
         accounts = self.live.accounts
+        assert all(account in accounts for account, _ in self.keys.entries())
+        for account in accounts.values():
+            assert not (account.settings.frozen and account.by_market), "a frozen one has no orders"
+            markets = [limits.market for limits in account.settings.limits]
+            assert markets == sorted(set(markets))
+            assert all(market in self.markets for market in markets)
         assert all(made.account in accounts for made in self.transfers.entries())
         assert all(made.sequence <= self.sequence for made in self.transfers.entries())
         assert all(account in accounts for account, _, _ in self.ledger.entries())

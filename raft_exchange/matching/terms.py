@@ -9,7 +9,7 @@ decimal text (`filled_value`).
 
 from __future__ import annotations
 
-from enum import IntEnum, StrEnum
+from enum import IntEnum, IntFlag, StrEnum
 from typing import Final
 
 import msgspec
@@ -95,6 +95,7 @@ class EndReason(IntEnum):
     OTHER_LEG = 7  # OCO: the other leg traded, ended or was elected
     CANCEL_AFTER = 8  # the owner's dead-man switch
     UNFUNDED = 9  # a stop that its owner could not pay for when it was elected
+    CANCELED_BY_OPERATOR = 10  # the kill switch of the account or the market
 
 
 class RejectCode(StrEnum):
@@ -117,6 +118,11 @@ class RejectCode(StrEnum):
     DEADLINE_PASSED = "deadline_passed"
     TOO_MANY_ORDERS = "too_many_orders"
     INSUFFICIENT_FUNDS = "insufficient_funds"
+    RISK_LIMIT = "risk_limit"
+    ACCOUNT_FROZEN = "account_frozen"
+    UNAUTHENTICATED = "unauthenticated"
+    FORBIDDEN = "forbidden"
+    UNKNOWN_KEY = "unknown_key"
     LIMIT_REACHED = "limit_reached"
     STOP_WOULD_TRIGGER = "stop_would_trigger"
     PRICE_BAND = "price_band"
@@ -168,7 +174,9 @@ class MarketRules(msgspec.Struct, frozen=True, array_like=True, forbid_unknown_f
     `notional_min` counts price_ticks x quantity_lots; bounds are inclusive. Where `settles` is
     True, orders are backed by balances and trades move them; it never changes. Fees are parts of
     the quote amount, in units of 10^-8. `price_band_ppm` is how far from the last trade an order
-    may be priced, in millionths of it; 0 for any distance.
+    may be priced, in millionths of it; 0 for any distance. `open_orders_max` and `notional_max`
+    bind each account's live orders here and each order's price_ticks x quantity_lots; 0 for no
+    limit.
     """
 
     market: str
@@ -186,6 +194,61 @@ class MarketRules(msgspec.Struct, frozen=True, array_like=True, forbid_unknown_f
     maker_fee_e8: int = 0
     taker_fee_e8: int = 0
     price_band_ppm: int = 0
+    open_orders_max: int = 0
+    notional_max: int = 0
+
+
+class AccountLimits(msgspec.Struct, frozen=True, array_like=True, forbid_unknown_fields=True):
+    """What one account may do in one market, in place of the market's own limits.
+
+    0 leaves the market's; `quantity_lots_max` is in addition to it.
+    """
+
+    market: str
+    open_orders_max: int
+    quantity_lots_max: int
+    notional_max: int
+
+
+class AccountSettings(msgspec.Struct, frozen=True, array_like=True, forbid_unknown_fields=True):
+    """What operators decided about an account; a fee of -1 is the market's.
+
+    A frozen account places and amends nothing.
+    """
+
+    frozen: bool = False
+    maker_fee_e8: int = -1
+    taker_fee_e8: int = -1
+    limits: tuple[AccountLimits, ...] = ()  # sorted by market
+
+
+class KeyKind(IntEnum):
+    """How whoever holds a key proves it."""
+
+    BEARER = 0  # `secret` is the SHA-256 of it
+    ED25519 = 1  # `secret` is the public key
+
+
+class Scope(IntFlag):
+    """What a key is good for."""
+
+    READ = 1
+    TRADE = 2
+    ADMIN = 4
+
+
+class ApiKey(msgspec.Struct, frozen=True, array_like=True, forbid_unknown_fields=True):
+    """A key of an account: 32 bytes that prove it, never the key itself.
+
+    `scopes` is a sum of `Scope`s. `revoked_at_us` is 0 while the key is good.
+    """
+
+    key_id: str
+    kind: KeyKind
+    secret: bytes
+    scopes: int
+    created_at_us: int
+    revoked_at_us: int
 
 
 class Message(

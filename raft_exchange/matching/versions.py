@@ -22,14 +22,18 @@ import msgspec
 from raft_exchange.matching.messages import (
     AmendOrder,
     CancelAfter,
+    ChangeAccount,
     ChangeMarket,
+    CreateKey,
     Deposit,
+    EndReason,
     MarketRules,
     Order,
     OrderType,
     PlaceOco,
     PlaceOrder,
     ReplaceOrder,
+    RevokeKey,
     TradeExecuted,
     Withdraw,
 )
@@ -119,6 +123,14 @@ def _fields(kind: type[msgspec.Struct]) -> list[tuple[str, object]]:
 
 _SINCE: Final[dict[object, int]] = {
     CancelAfter: 2,
+    ChangeAccount: 2,
+    CreateKey: 2,
+    RevokeKey: 2,
+    **{(MarketRules, field): 2 for field in ("open_orders_max", "notional_max")},
+    **{(ChangeMarket, field): 2 for field in ("open_orders_max", "notional_max")},
+    (ChangeMarket, "cancel_orders"): 2,
+    (EndReason, "CANCELED_BY_OPERATOR"): 2,
+    (StateRecord, "decided"): 2,
     Deposit: 2,
     PlaceOco: 2,
     ReplaceOrder: 2,

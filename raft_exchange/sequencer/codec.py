@@ -32,6 +32,8 @@ class Request(msgspec.Struct, frozen=True, array_like=True, forbid_unknown_field
 
     `idempotency_key` is "" for none and belongs to the command's account. `deadline_us` is 0 for
     none; the request is refused with `deadline_passed` when the logged clock is beyond it.
+    `key_id` names the key that authorised it, "" where none is asked for: the request is refused if
+    that key is not good for it by then.
     `followers` counts the next requests that belong to the same idempotent batch: they are
     refused with it when its key is known for something else.
     """
@@ -40,6 +42,11 @@ class Request(msgspec.Struct, frozen=True, array_like=True, forbid_unknown_field
     idempotency_key: str = ""
     deadline_us: int = 0
     followers: int = 0
+    key_id: str = ""
+
+
+RELEASE: Final = Versions(VERSIONS.newest, {**VERSIONS.since, (Request, "key_id"): 2})
+"""What this release knows, of the exchange and of how it is asked."""
 
 
 class Batch(msgspec.Struct, frozen=True, array_like=True, forbid_unknown_fields=True):
@@ -62,7 +69,7 @@ _decoder: Final = msgspec.msgpack.Decoder(Batch)
 
 
 def encode_batch(
-    batch: Batch, *, time_us: int = 0, version: int = VERSIONS.newest, versions: Versions = VERSIONS
+    batch: Batch, *, time_us: int = 0, version: int = RELEASE.newest, versions: Versions = RELEASE
 ) -> bytes:
     """Return the bytes of an entry, as of `version`. O(requests).
 
@@ -98,7 +105,7 @@ def time_of(data: bytes) -> int:
     return int(_HEADER.unpack_from(data)[1])
 
 
-def decode_batch(data: bytes, versions: Versions = VERSIONS) -> tuple[int, Batch]:
+def decode_batch(data: bytes, versions: Versions = RELEASE) -> tuple[int, Batch]:
     """Return the logged time in microseconds and the batch.
 
     Raises:

@@ -23,9 +23,9 @@ from raft_exchange.matching import snapshot
 from raft_exchange.matching.limits import SESSIONS_MAX
 from raft_exchange.matching.machine import Exchange
 from raft_exchange.matching.messages import AdvanceTime, Command, CommandRefused, Event, RejectCode
-from raft_exchange.matching.versions import VERSIONS, Versions, refuse_newer
+from raft_exchange.matching.versions import Versions, refuse_newer
 from raft_exchange.sequencer.applied import Applied, Result
-from raft_exchange.sequencer.codec import Batch, Request, encode_batch
+from raft_exchange.sequencer.codec import RELEASE, Batch, Request, encode_batch
 from raft_exchange.sequencer.idempotency import (
     IdempotencyWindow,
     Stored,
@@ -70,7 +70,7 @@ class ReplicatedState:
     `versions` is what this release knows; `version` the active one, at most its newest.
     """
 
-    def __init__(self, versions: Versions = VERSIONS) -> None:
+    def __init__(self, versions: Versions = RELEASE) -> None:
         self.versions = versions
         self.exchange = Exchange()
         self.selfcheck = SelfCheck()
@@ -173,6 +173,12 @@ class ReplicatedState:
 
     def _answer(self, request: Request) -> Result:
         account = getattr(request.command, "account", "")
+        if request.key_id:
+            # Before the window: a revoked key reads no earlier results, and stores none.
+            refused = self.exchange.refuse_key(request.key_id, request.command)
+            if refused is not None:
+                self.exchange.count_command()
+                return Result(self.exchange.sequence, (refused,), 0, 0)
         if request.idempotency_key:
             stored = self._window.get(account, request.idempotency_key)
             if stored is not None:
@@ -231,7 +237,7 @@ class ReplicatedState:
         )
 
     @classmethod
-    def decode(cls, data: bytes, versions: Versions = VERSIONS) -> ReplicatedState:
+    def decode(cls, data: bytes, versions: Versions = RELEASE) -> ReplicatedState:
         """Return the state that `encode` wrote.
 
         Raises:

@@ -9,6 +9,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from raft_exchange.gateway.account_schema import change_account, new_key, transfer
 from raft_exchange.gateway.errors import Problem
 from raft_exchange.gateway.fields import decode_object, known_fields
 from raft_exchange.gateway.schema import (
@@ -246,7 +247,10 @@ def test_any_json_object_is_a_command_or_a_problem(body: dict[str, object]) -> N
         lambda: known_fields(decoded, ORDER_FIELDS),
         lambda: place_order(decoded, market, account="ann"),
         lambda: amend_order(decoded, market, account="ann", order_id=1),
-        lambda: market_rules(decoded),
+        lambda: market_rules(decoded, settles=False),
+        lambda: transfer(decoded, account="ann", is_deposit=True),
+        lambda: change_account(decoded, {}, account="ann"),
+        lambda: new_key(decoded, account="ann"),
         lambda: change_market(decoded, market),
     ):
         try:

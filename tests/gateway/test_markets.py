@@ -26,6 +26,11 @@ async def test_a_market_with_no_limits_takes_everything_on_its_grid() -> None:
             "min_notional": "0",
             "self_trade_prevention": "expire_taker",
             "price_band": None,
+            "accounts": "off",
+            "maker_fee": "0",
+            "taker_fee": "0",
+            "max_open_orders": None,
+            "max_notional": None,
             "status": "trading",
             "sequence": 4,
         }
@@ -72,7 +77,10 @@ WRONG_MARKETS = [
     ({"min_notional": "-1"}, 422, "out_of_range", "min_notional"),
     ({"min_notional": []}, 400, "bad_field", "min_notional"),
     ({"min_notional": "1e60"}, 422, "out_of_range", "min_notional"),
-    ({"maker_fee": "0"}, 400, "bad_field", "maker_fee"),
+    ({"makers_fee": "0"}, 400, "bad_field", "makers_fee"),
+    ({"maker_fee": "0.2"}, 422, "out_of_range", "maker_fee"),
+    ({"taker_fee": "-0.001"}, 422, "out_of_range", "taker_fee"),
+    ({"accounts": True}, 400, "bad_field", "accounts"),
     ({"self_trade_prevention": "x"}, 400, "bad_field", "self_trade_prevention"),
 ]
 

@@ -78,7 +78,7 @@ def test_no_item_weighs_less_than_its_bytes() -> None:
     )
     trade = TradeExecuted(
         *(NAME, INT64_MAX, PRICE_TICKS_MAX, QUANTITY_LOTS_MAX, Side.SELL, INT64_MAX, INT64_MAX),
-        *(NAME, NAME),
+        *(NAME, NAME, "9" * 73, "9" * 73),
     )
     wide = Change(
         INT64_MAX,

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable, Iterator
 from enum import Enum
 from types import NoneType
-from typing import Any, get_args
+from typing import Any, get_args, get_origin
 
 import msgspec
 import pytest
@@ -39,11 +39,14 @@ from raft_exchange.matching.messages import (
 from tests.support.workload import commands, new_exchange, rules
 
 INTEGERS = st.integers(-(2**63), 2**64 - 1) | st.integers(-2, 120)
+BYTES = st.binary(max_size=40) | st.binary(min_size=32, max_size=32)
 TEXTS = st.text(max_size=80) | st.sampled_from(["ann", "bob", "anonymous", "BTC-USD", "ETH-USD"])
 
 
 def anything(kind: Any) -> st.SearchStrategy[Any]:
     """Return whatever a field of this type can hold after an entry of the log is decoded."""
+    if get_origin(kind) is tuple:
+        return st.lists(anything(get_args(kind)[0]), max_size=3).map(tuple)
     if get_args(kind):  # a union: `X | None`, or all the commands
         return st.one_of([anything(member) for member in get_args(kind)])
     if kind is NoneType:
@@ -53,7 +56,7 @@ def anything(kind: Any) -> st.SearchStrategy[Any]:
         return st.builds(kind, **{field.name: anything(field.type) for field in fields})
     if issubclass(kind, Enum):
         return st.sampled_from(kind)
-    return {bool: st.booleans(), int: INTEGERS, str: TEXTS}[kind]
+    return {bool: st.booleans(), int: INTEGERS, str: TEXTS, bytes: BYTES}[kind]
 
 
 def grown(seed: int, count: int) -> Exchange:

@@ -26,7 +26,7 @@ def grown(seed: int, count: int) -> Exchange:
 
 
 SMALL = snapshot.encode(grown(1, 40))
-BUSY = snapshot.encode(grown(1, 600))
+BUSY = snapshot.encode(grown(7, 600))
 
 
 @pytest.mark.parametrize("seed", range(5))

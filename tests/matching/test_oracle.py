@@ -68,6 +68,7 @@ def test_the_stream_reaches_every_answer() -> None:
     limits_and_sequencer = {
         RejectCode.TOO_MANY_ORDERS,
         RejectCode.DEADLINE_PASSED,
+        *(RejectCode.UNAUTHENTICATED, RejectCode.FORBIDDEN),
     }
     assert set(codes) == set(RejectCode) - limits_and_sequencer
 

@@ -10,10 +10,14 @@ from raft_exchange.matching.messages import (
     CancelAll,
     CommandRefused,
     CreateAccount,
+    CreateKey,
+    KeyKind,
     RejectCode,
+    RevokeKey,
+    Scope,
     TimeAdvanced,
 )
-from raft_exchange.matching.versions import NewerVersion
+from raft_exchange.matching.versions import VERSIONS, NewerVersion
 from raft_exchange.sequencer.applied import Applied
 from raft_exchange.sequencer.codec import Batch, Request
 from raft_exchange.sequencer.state import MISMATCH, ReplicatedState, SnapshotError
@@ -48,6 +52,23 @@ def test_an_entry_begins_with_the_time_advance() -> None:
     assert applied.results[0].events == (TimeAdvanced(1_000),)
     assert applied.results[1].events == (AccountCreated("a"),)
     assert [result.sequence for result in applied.results] == [1, 2]
+
+
+def test_a_revoked_key_is_worth_nothing_from_its_revocation_on() -> None:
+    """It is not even told the earlier result of its own request, and stores none itself."""
+    log = Log()
+    log.state.exchange.version = VERSIONS.newest
+    bearer = CreateKey("ann", "k1", KeyKind.BEARER, bytes(32), int(Scope.TRADE), "")
+    cancel = Request(CancelAll("ann", None, None), "key", key_id="k1")
+    log.append(create("ann"), Request(bearer), cancel, number=1)
+    assert log.append(cancel, number=2).results[1].replayed_sequence
+    both = [Request(RevokeKey("ann", "k1")), cancel]
+    refused = CommandRefused(RejectCode.UNAUTHENTICATED, "key_id")
+    assert log.append(*both, number=3).results[2].events == (refused,)
+    later = Request(CancelAll("ann", None, None), "other", key_id="k1")
+    log.append(later, number=4)
+    assert log.state.stored("ann", "other") is None
+    log.state.check()
 
 
 def test_the_logged_clock_never_goes_back() -> None:

@@ -52,9 +52,11 @@ from raft_exchange.matching.messages import (
     TradeExecuted,
     TransferMade,
 )
+from tests.support.oracle_desk import Desk
 from tests.support.oracle_funds import Balances, Purse, goods, money
 from tests.support.oracle_guards import (
     NEVER_RESTS,
+    STATUS,
     STOPS,
     Refused,
     either,
@@ -67,19 +69,6 @@ from tests.support.oracle_guards import (
     require_terms,
 )
 from tests.support.oracle_house import HOUSE
-
-_STATUS = {
-    "FILLED": OrderStatus.FILLED,
-    "CANCELED_BY_OWNER": OrderStatus.CANCELED,
-    "REMAINDER_EXPIRED": OrderStatus.EXPIRED,
-    "TIME_EXPIRED": OrderStatus.EXPIRED,
-    "SELF_TRADE": OrderStatus.CANCELED,
-    "AMENDED_DOWN": OrderStatus.CANCELED,
-    "REPLACED": OrderStatus.CANCELED,
-    "OTHER_LEG": OrderStatus.CANCELED,
-    "CANCEL_AFTER": OrderStatus.CANCELED,
-    "UNFUNDED": OrderStatus.REJECTED,
-}
 
 
 def _rest(order: Order) -> int:
@@ -104,6 +93,7 @@ class Oracle:
         self.place: dict[int, int] = {}
         self.switches: dict[str, int] = {}
         self.purse = Purse()
+        self.desk = Desk()
         self.told: Balances = {}
         self.transfers: list[TransferMade] = []
 
@@ -204,16 +194,20 @@ class Oracle:
         """The order that would be, `besides` so many others of the same command."""
         require_sane(c, self.time_us)
         require(c.account in self.accounts, "unknown_account", "account")
+        require(not self.desk.of(c.account).frozen, "account_frozen", "account")
         require(c.market in self.rules, "unknown_market", "market")
         rules, mode = self.rules[c.market], c.self_trade_prevention
         require(self.status[c.market] == MarketStatus.TRADING, "market_halted", "market")
         require_terms(rules, c, self.last_price[c.market])
+        value = int(c.quote_value) if c.quote_value else c.price_ticks * c.quantity_lots
+        self.desk.require_low_risk(c.account, rules, value, c.quantity_lots)
         if c.client_order_id:
             taken = (c.account, c.client_order_id) in [
                 (order.account, order.client_order_id) for order in self.live.values()
             ]
             require(not taken, "duplicate_client_order_id", "client_order_id")
         if c.time_in_force not in NEVER_RESTS or c.type in STOPS:
+            self.desk.require_few(c.account, rules, self.live.values(), besides)
             require_room(self.live.values(), c, besides)
         if mode is None:
             mode = rules.self_trade_prevention
@@ -242,7 +236,7 @@ class Oracle:
             display_lots=c.display_lots,
             quote_value=c.quote_value,
         )
-        self.purse.note_rates(order.order_id, rules)
+        self.purse.rates[order.order_id] = self.desk.fees(c.account, rules)
         require(not (c.post_only and self._makers(order)), "would_take", "price_ticks")
         if c.time_in_force == TimeInForce.FOK:
             require(self._would_fill(order), "unfillable", "quantity_lots")
@@ -337,11 +331,13 @@ class Oracle:
         if old.display_lots:
             most = old.display_lots * limits.ICEBERG_TRANCHES_MAX
             require_in(1, new.quantity_lots, most, "quantity_lots")
+        value = new.price_ticks * new.quantity_lots
+        rules = self.rules[old.market]
+        self.desk.require_low_risk(old.account, rules, value, new.quantity_lots)
         require(not (old.post_only and self._makers(new)), "would_take", "price_ticks")
         # As if it had the new terms already: nobody may owe more than he has.
         after = self._copy()
         after.live[old.order_id] = new
-        rules = self.rules[old.market]
         asset = rules.quote if old.side == Side.BUY else rules.base
         require(after.free(old.account, asset) >= 0, "insufficient_funds", "quantity_lots")
 
@@ -585,7 +581,7 @@ class Oracle:
     def _gone(self, order: Order, reason: EndReason) -> OrderEnded:
         self.live.pop(order.order_id, None)
         self.place.pop(order.order_id, None)
-        ended = replace(self._touched(order), status=_STATUS[reason.name], shown_lots=0)
+        ended = replace(self._touched(order), status=STATUS[reason.name], shown_lots=0)
         return OrderEnded(ended, reason)
 
     def _end_all(self, orders: list[Order], reason: EndReason) -> list[Event]:

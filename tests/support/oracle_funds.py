@@ -32,7 +32,7 @@ class Purse:
 
     def __init__(self) -> None:
         self.owned: dict[tuple[str, str], int] = {}
-        self.rates: dict[int, tuple[int, int]] = {}
+        self.rates: dict[int, tuple[int, int]] = {}  # maker's and taker's, of each order
         self.inside: dict[str, int] = {}
 
     def copy(self) -> Purse:
@@ -47,9 +47,6 @@ class Purse:
             self.inside[asset] = self.inside.get(asset, 0) - amount
         else:
             self.owned[account, asset] = self.owned.get((account, asset), 0) + amount
-
-    def note_rates(self, order_id: int, rules: MarketRules) -> None:
-        self.rates[order_id] = rules.maker_fee_e8, rules.taker_fee_e8
 
     def fees(self, rules: MarketRules, trade: TradeExecuted) -> tuple[int, int]:
         """Return what maker and taker owe for a trade."""

@@ -23,6 +23,21 @@ NEVER_RESTS = (TimeInForce.IOC, TimeInForce.FOK)
 STOPS = (OrderType.STOP, OrderType.STOP_LIMIT)
 
 
+STATUS = {
+    "FILLED": OrderStatus.FILLED,
+    "CANCELED_BY_OWNER": OrderStatus.CANCELED,
+    "REMAINDER_EXPIRED": OrderStatus.EXPIRED,
+    "TIME_EXPIRED": OrderStatus.EXPIRED,
+    "SELF_TRADE": OrderStatus.CANCELED,
+    "AMENDED_DOWN": OrderStatus.CANCELED,
+    "REPLACED": OrderStatus.CANCELED,
+    "OTHER_LEG": OrderStatus.CANCELED,
+    "CANCEL_AFTER": OrderStatus.CANCELED,
+    "UNFUNDED": OrderStatus.REJECTED,
+    "CANCELED_BY_OPERATOR": OrderStatus.CANCELED,
+}
+
+
 class Refused(Exception):
     def __init__(self, code: str, field: str) -> None:
         super().__init__(code, field)
@@ -62,6 +77,8 @@ def require_rules(rules: MarketRules) -> None:
     for field in ("maker_fee_e8", "taker_fee_e8"):
         require_in(0, getattr(rules, field), 10**7, field)
     require_in(0, rules.price_band_ppm, 10_000_000, "price_band_ppm")
+    for field in ("open_orders_max", "notional_max"):
+        require_in(0, getattr(rules, field), 2**63 - 1, field)
     for noun in ("price_ticks", "quantity_lots"):
         ordered = getattr(rules, noun + "_min") <= getattr(rules, noun + "_max")
         require(ordered, "invalid_combination", noun + "_max")

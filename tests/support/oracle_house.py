@@ -13,14 +13,21 @@ from msgspec.structs import replace
 from raft_exchange.matching import limits
 from raft_exchange.matching.messages import (
     ANONYMOUS,
+    AccountChanged,
     AccountCreated,
+    ApiKey,
+    ChangeAccount,
     ChangeMarket,
     CreateAccount,
+    CreateKey,
     CreateMarket,
     Deposit,
+    EndReason,
     Event,
+    KeyChanged,
     MarketChanged,
     MarketStatus,
+    RevokeKey,
     TransferMade,
     Withdraw,
 )
@@ -65,12 +72,46 @@ def change(oracle: Any, c: ChangeMarket) -> list[Event]:
         maker_fee_e8=either(c.maker_fee_e8, old.maker_fee_e8),
         taker_fee_e8=either(c.taker_fee_e8, old.taker_fee_e8),
         price_band_ppm=either(c.price_band_ppm, old.price_band_ppm),
+        open_orders_max=either(c.open_orders_max, old.open_orders_max),
+        notional_max=either(c.notional_max, old.notional_max),
     )
     require_rules(new)
     oracle.rules[c.market] = new
     if c.status is not None:
         oracle.status[c.market] = c.status
-    return [MarketChanged(new, oracle.status[c.market])]
+    ends = []
+    if c.cancel_orders:
+        chosen = [o for _, o in sorted(oracle.live.items()) if o.market == c.market]
+        ends = oracle._end_all(chosen, EndReason.CANCELED_BY_OPERATOR)
+    return [MarketChanged(new, oracle.status[c.market]), *ends]
+
+
+def change_account(oracle: Any, c: ChangeAccount) -> list[Event]:
+    require(c.account in oracle.accounts, "unknown_account", "account")
+    fault = oracle.desk.fault(c, list(oracle.rules))
+    require(fault is None, *(fault or ("", "")))
+    settings = oracle.desk.change(c)
+    chosen = [o for _, o in sorted(oracle.live.items()) if o.account == c.account]
+    ends = oracle._end_all(chosen, EndReason.CANCELED_BY_OPERATOR) if settings.frozen else []
+    return [AccountChanged(c.account, settings), *ends]
+
+
+def create_key(oracle: Any, c: CreateKey) -> list[Event]:
+    require(c.account in oracle.accounts, "unknown_account", "account")
+    fault = oracle.desk.key_fault(c, is_name(c.key_id))
+    require(fault is None, *(fault or ("", "")))
+    events: list[Event] = []
+    if c.replaces:
+        events.append(KeyChanged(c.account, oracle.desk.revoke(c.replaces, oracle.time_us)))
+    key = ApiKey(c.key_id, c.key_kind, c.secret, c.scopes, oracle.time_us, 0)
+    oracle.desk.add(c.account, key)
+    return [*events, KeyChanged(c.account, key)]
+
+
+def revoke_key(oracle: Any, c: RevokeKey) -> list[Event]:
+    require(c.account in oracle.accounts, "unknown_account", "account")
+    require(oracle.desk.good(c.account, c.key_id), "unknown_key", "key_id")
+    return [KeyChanged(c.account, oracle.desk.revoke(c.key_id, oracle.time_us))]
 
 
 def transfer(oracle: Any, c: Deposit | Withdraw) -> list[Event]:
@@ -109,4 +150,7 @@ HOUSE: dict[type, Any] = {
     ChangeMarket: change,
     Deposit: transfer,
     Withdraw: transfer,
+    ChangeAccount: change_account,
+    CreateKey: create_key,
+    RevokeKey: revoke_key,
 }

@@ -6,6 +6,10 @@ Times are microseconds, prices ticks, quantities lots; `#3` is order 3. Commands
     account NAME...
     market NAME [limits]
     deposit|withdraw ACCOUNT AMOUNT ASSET TRANSFER
+    operate ACCOUNT [freeze|thaw] [maker_fee=] [taker_fee=] [limits]
+    key ACCOUNT KEY SCOPES [replaces=KEY]
+    revoke ACCOUNT KEY
+    with KEY COMMAND
     change NAME [status=STATUS] [limits]
     buy|sell ACCOUNT LOTS [@ PRICE] [gtc|ioc|fok] [gtd=TIME] [post] [stp=MODE] [id=LABEL]
                           [stop=PRICE] [show=LOTS]
@@ -20,8 +24,8 @@ Times are microseconds, prices ticks, quantities lots; `#3` is order 3. Commands
     book [NAME]
     stops [NAME]
 
-Limits are min_price= max_price= min_quantity= max_quantity= min_notional= stp= band= (a band in
-percent). The market is
+Limits are min_price= max_price= min_quantity= max_quantity= min_notional= max_notional=
+max_orders= stp= band= (a band in percent); of an account the last maxima, on=MARKET. The market is
 BTC-USD unless `on=MARKET` says otherwise. A market that `settles` has a tick and a lot of 1; fees
 (maker_fee= taker_fee=) are in percent, amounts in whole units of the asset. An order without a
 price is a market order, `ioc` unless told, or with `stop=` a stop. `book` prints the ladder, worst
@@ -40,7 +44,9 @@ from typing import Final
 from raft_exchange.matching.book import BookSide
 from raft_exchange.matching.machine import Exchange
 from raft_exchange.matching.messages import (
+    AccountChanged,
     AccountCreated,
+    AccountLimits,
     AdvanceTime,
     AllCanceled,
     AmendOrder,
@@ -50,13 +56,17 @@ from raft_exchange.matching.messages import (
     CancelAfterSet,
     CancelAll,
     CancelOrder,
+    ChangeAccount,
     ChangeMarket,
     Command,
     CommandRefused,
     CreateAccount,
+    CreateKey,
     CreateMarket,
     Deposit,
     Event,
+    KeyChanged,
+    KeyKind,
     MarketChanged,
     MarketRules,
     MarketStatus,
@@ -72,6 +82,8 @@ from raft_exchange.matching.messages import (
     PlaceOco,
     PlaceOrder,
     ReplaceOrder,
+    RevokeKey,
+    Scope,
     SelfTradePrevention,
     Side,
     StopElected,
@@ -92,7 +104,10 @@ LIMITS: Final = {
     "min_quantity": "quantity_lots_min",
     "max_quantity": "quantity_lots_max",
     "min_notional": "notional_min",
+    "max_notional": "notional_max",
+    "max_orders": "open_orders_max",
 }
+ACCOUNT_LIMITS: Final = ("max_orders", "max_quantity", "max_notional")
 FEES: Final = ("maker_fee_e8", "taker_fee_e8")
 
 
@@ -137,8 +152,13 @@ def answer(exchange: Exchange, line: str) -> list[str]:
     if words[0] == "stops":
         return waiting(exchange, words[1] if len(words) > 1 else DEFAULT_MARKET)
     lines = []
+    key_id = ""
+    if words[0] == "with":
+        _, key_id, *words = words
     for command in read(words):
-        lines += [write(event) for event in exchange.apply(command)]
+        refused = exchange.refuse_key(key_id, command) if key_id else None
+        events = exchange.apply(command) if refused is None else [refused]
+        lines += [write(event) for event in events]
         exchange.check()
     return lines
 
@@ -164,9 +184,12 @@ def read(words: list[str]) -> list[Command]:
         "cancel-all": lambda: _cancel_all(plain, options),
         "time": lambda: AdvanceTime(int(plain[0])),
         "market": lambda: CreateMarket(_rules(plain, options)),
+        "operate": lambda: _operate(plain, options),
+        "key": lambda: _key(plain, options),
+        "revoke": lambda: RevokeKey(plain[0], plain[1]),
         "deposit": lambda: _transfer(Deposit, plain),
         "withdraw": lambda: _transfer(Withdraw, plain),
-        "change": lambda: _change(plain[0], options),
+        "change": lambda: _change(plain, options),
     }
     return [readers[verb]()]
 
@@ -245,12 +268,33 @@ def _rules(plain: list[str], options: dict[str, str]) -> MarketRules:
     return rules(name, **(whole if "settles" in words else {}), **_limits(options))
 
 
+def _operate(plain: list[str], options: dict[str, str]) -> ChangeAccount:
+    named = {word: int(options.get(word, 0)) for word in ACCOUNT_LIMITS}
+    limits = AccountLimits(options.get("on", DEFAULT_MARKET), *named.values())
+    fees = _limits({word: fee for word, fee in options.items() if word.endswith("fee")})
+    return ChangeAccount(
+        plain[0],
+        {"freeze": True, "thaw": False}.get(plain[-1]),
+        fees.get(FEES[0]),
+        fees.get(FEES[1]),
+        (limits,) if options.keys() & named.keys() else (),
+    )
+
+
+def _key(plain: list[str], options: dict[str, str]) -> CreateKey:
+    account, key_id, *scopes = plain
+    secret = key_id.encode().ljust(32)
+    total = sum(Scope[scope.upper()] for scope in scopes)
+    return CreateKey(account, key_id, KeyKind.BEARER, secret, total, options.get("replaces", ""))
+
+
 def _transfer(kind: type[Deposit | Withdraw], plain: list[str]) -> Deposit | Withdraw:
     account, amount, asset, transfer_id = plain
     return kind(account, asset, str(int(Decimal(amount) * 10**36)), transfer_id)
 
 
-def _change(market: str, options: dict[str, str]) -> ChangeMarket:
+def _change(plain: list[str], options: dict[str, str]) -> ChangeMarket:
+    market = plain[0]
     status = options.get("status")
     changes = dict.fromkeys(
         (*LIMITS.values(), "self_trade_prevention", *FEES, "price_band_ppm"),
@@ -258,6 +302,7 @@ def _change(market: str, options: dict[str, str]) -> ChangeMarket:
     return ChangeMarket(
         market=market,
         status=None if status is None else MarketStatus[status.upper()],
+        cancel_orders="cancel-orders" in plain,
         **changes,
     )
 
@@ -307,6 +352,8 @@ def write(event: Event) -> str:
             | BalanceChanged()
             | CancelAfterSet()
             | CancelAfterElapsed()
+            | AccountChanged()
+            | KeyChanged()
         ):
             return _write_account_event(event)
         case _:
@@ -319,9 +366,17 @@ def _write_account_event(
     | TransferMade
     | BalanceChanged
     | CancelAfterSet
-    | CancelAfterElapsed,
+    | CancelAfterElapsed
+    | AccountChanged
+    | KeyChanged,
 ) -> str:
     match event:
+        case AccountChanged():
+            return f"{event.account} {'frozen' if event.settings.frozen else 'not frozen'}"
+        case KeyChanged():
+            revoked_at = event.key.revoked_at_us
+            standing = f"revoked at {revoked_at}" if revoked_at else "good"
+            return f"key {event.key.key_id} of {event.account}: {standing}"
         case AccountCreated():
             return f"account {event.account}"
         case MarketChanged():

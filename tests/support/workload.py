@@ -16,22 +16,27 @@ from raft_exchange.matching.machine import Exchange
 from raft_exchange.matching.messages import (
     ANONYMOUS,
     STOP_TYPES,
+    AccountLimits,
     AdvanceTime,
     AmendOrder,
     CancelAfter,
     CancelAll,
     CancelOrder,
+    ChangeAccount,
     ChangeMarket,
     Command,
     CreateAccount,
+    CreateKey,
     CreateMarket,
     Deposit,
+    KeyKind,
     MarketRules,
     MarketStatus,
     OrderType,
     PlaceOco,
     PlaceOrder,
     ReplaceOrder,
+    RevokeKey,
     SelfTradePrevention,
     Side,
     TimeInForce,
@@ -55,7 +60,7 @@ ABSURD_STRINGS: Final = (
 )
 
 WEIGHTS: Final = {
-    "place": 600,
+    "place": 680,
     "cancel": 90,
     "amend": 160,
     "oco": 30,
@@ -66,6 +71,7 @@ WEIGHTS: Final = {
     "change_market": 15,
     "create": 5,
     "transfer": 30,
+    "operate": 25,
     "absurd": 40,
 }
 """How often each kind of command comes in `commands`, out of their sum."""
@@ -110,6 +116,7 @@ def commands(seed: int, count: int) -> Iterator[Command]:
         "change_market": trader.change_market,
         "create": trader.create,
         "transfer": trader.transfer,
+        "operate": trader.operate,
         "absurd": trader.absurd,
     }
     kinds = trader.random.choices(list(WEIGHTS), list(WEIGHTS.values()), k=count)
@@ -256,6 +263,37 @@ class _Trader:
             maker_fee_e8=rng.choice((None, None, 0, 150_000)),
             taker_fee_e8=rng.choice((None, None, 0, 100_000)),
             price_band_ppm=rng.choice((None, 0, 0, 0, 60_000)),
+            open_orders_max=rng.choice((None, 0, 0, 0, 40)),
+            notional_max=rng.choice((None, 0, 0, 0, 1_900)),
+            cancel_orders=rng.random() < 0.03,
+        )
+
+    def operate(self) -> Command:
+        rng = self.random
+        account = rng.choice(ACCOUNTS)
+        kind = rng.random()
+        key_ids = [f"key{number}" for number in range(60)]
+        if kind < 0.25:
+            return RevokeKey(account, rng.choice(key_ids))
+        if kind < 0.6:
+            secret = rng.randbytes(rng.choice((32, 32, 32, 31)))
+            replaces = rng.choice(("", "", rng.choice(key_ids)))
+            return CreateKey(
+                *(account, rng.choice(key_ids), rng.choice(list(KeyKind)), secret),
+                *(rng.randint(0, 8), replaces),
+            )
+        limits = AccountLimits(
+            rng.choice((*MARKETS, "XXX-YYY")),
+            rng.choice((0, 0, 30)),
+            rng.choice((0, 0, 0, 18)),
+            rng.choice((0, 0, 0, 1_800, -1)),
+        )
+        return ChangeAccount(
+            account,
+            rng.choices((None, False, True), (30, 80, 4))[0],
+            rng.choice((None, None, -1, 0, 50_000, -2)),
+            rng.choice((None, None, -1, 0, 50_000, 10**7 + 1)),
+            rng.choice(((), (limits,))),
         )
 
     def transfer(self) -> Command:
@@ -298,8 +336,9 @@ class _Trader:
     def _absurd_transfer(self) -> Command:
         rng, text = self.random, self._text
         amount = rng.choice(("0", "-1", "1", "1e3", "9" * 73, "9" * 72, "1" * 5_000, text()))
-        transfer_id, account = rng.choice(("x", text())), rng.choice((*ACCOUNTS, text()))
-        return rng.choice((Deposit, Withdraw))(account, "USD", amount, transfer_id)
+        transfer_id = rng.choice(("x", str(rng.random())))
+        account = rng.choice((*ACCOUNTS, text()))
+        return rng.choice((Deposit, Deposit, Withdraw))(account, "USD", amount, transfer_id)
 
     def _absurd_order(self) -> PlaceOrder:
         integer, text, rng = self._integer, self._text, self.random

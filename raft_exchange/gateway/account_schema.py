@@ -1,0 +1,194 @@
+"""Bodies -> the commands of operators about accounts, transfers and keys."""
+
+from __future__ import annotations
+
+import base64
+import binascii
+import hashlib
+import secrets
+from collections.abc import Mapping
+from typing import Final, NamedTuple
+
+from raft_exchange.gateway.errors import ErrorCode, Problem
+from raft_exchange.gateway.fields import (
+    Json,
+    amount_e36,
+    bad_field,
+    count_max,
+    fee_e8,
+    known_fields,
+    label,
+    name,
+    notional_max,
+    out_of_range,
+    steps,
+)
+from raft_exchange.marketdata.view import Market
+from raft_exchange.matching.limits import (
+    AMOUNT_MAX,
+    INT64_MAX,
+    KEY_SECRET_BYTES,
+    TRANSFER_ID_BYTES_MAX,
+)
+from raft_exchange.matching.messages import (
+    AccountLimits,
+    ChangeAccount,
+    CreateKey,
+    Deposit,
+    KeyKind,
+    Scope,
+    Withdraw,
+)
+
+TRANSFER_FIELDS: Final = ("id", "asset", "amount")
+ACCOUNT_CHANGE_FIELDS: Final = ("frozen", "maker_fee", "taker_fee", "limits")
+LIMIT_FIELDS: Final = ("max_open_orders", "max_quantity", "max_notional")
+KEY_FIELDS: Final = ("id", "scopes", "public_key", "replaces")
+SCOPES: Final = {scope.name.lower(): scope for scope in Scope if scope.name is not None}
+MARKETS_FEE: Final = "market"
+"""What a fee says that is the market's again."""
+
+
+def transfer(body: Json, *, account: str, is_deposit: bool) -> Deposit | Withdraw:
+    """Return the command of a deposit or a withdrawal.
+
+    Raises:
+        Problem: `bad_field` or `out_of_range`.
+    """
+    known_fields(body, TRANSFER_FIELDS)
+    transfer_id = label(body, "id", TRANSFER_ID_BYTES_MAX)
+    if not transfer_id:
+        raise bad_field(body, "id", f"1 to {TRANSFER_ID_BYTES_MAX} printable ASCII characters")
+    asset = name(body, "asset")
+    amount = amount_e36(body, "amount")
+    if not 0 < amount <= AMOUNT_MAX:
+        raise out_of_range(body, "amount", "above 0, up to 10^36")
+    command = Deposit if is_deposit else Withdraw
+    return command(account, asset, str(amount), transfer_id)
+
+
+def change_account(body: Json, markets: Mapping[str, Market], *, account: str) -> ChangeAccount:
+    """Return the command that changes an account; what is absent stays.
+
+    Raises:
+        Problem: `bad_field`, `out_of_range`, `unknown_market`.
+    """
+    known_fields(body, ACCOUNT_CHANGE_FIELDS)
+    if all(value is None for value in body.values()):
+        raise Problem(
+            ErrorCode.BAD_FIELD,
+            "nothing to change was given",
+            field="frozen",
+            allowed=list(ACCOUNT_CHANGE_FIELDS),
+        )
+    frozen = body.get("frozen")
+    if frozen is not None and type(frozen) is not bool:
+        raise bad_field(body, "frozen", ["true", "false"])
+    return ChangeAccount(
+        account,
+        frozen,
+        _own_fee_e8(body, "maker_fee"),
+        _own_fee_e8(body, "taker_fee"),
+        _limits(body, markets),
+    )
+
+
+def _own_fee_e8(body: Json, field: str) -> int | None:
+    return -1 if body.get(field) == MARKETS_FEE else fee_e8(body, field)
+
+
+def _limits(body: Json, markets: Mapping[str, Market]) -> tuple[AccountLimits, ...]:
+    value = body.get("limits")
+    if value is None:
+        return ()
+    if not isinstance(value, dict):
+        raise bad_field(body, "limits", "an object of limits by market")
+    limits = []
+    for market, own in value.items():
+        if market not in markets:
+            raise Problem(
+                ErrorCode.UNKNOWN_MARKET, "no market has this name", field="limits", value=market
+            )
+        if own is not None and not isinstance(own, dict):
+            raise bad_field(value, market, f"an object of {', '.join(LIMIT_FIELDS)}, or null")
+        limits.append(_market_limits(own or {}, markets[market]))
+    return tuple(limits)
+
+
+def _market_limits(own: Json, market: Market) -> AccountLimits:
+    known_fields(own, LIMIT_FIELDS)
+    rules = market.rules
+    lots = steps(own, "max_quantity", rules.lot_size_e18, ErrorCode.OFF_LOT)
+    if lots is not None and not 0 <= lots <= INT64_MAX:
+        raise out_of_range(own, "max_quantity", "0 for no limit, or below 2^63 lots")
+    return AccountLimits(
+        rules.market,
+        count_max(own, "max_open_orders") or 0,
+        lots or 0,
+        notional_max(own, "max_notional", rules.tick_size_e18 * rules.lot_size_e18) or 0,
+    )
+
+
+class NewKey(NamedTuple):
+    """The command that creates a key, and what its holder is told once; "" for a public key."""
+
+    command: CreateKey
+    shown: str
+
+
+def new_key(body: Json, *, account: str) -> NewKey:
+    """Return a new key for an account: of 256 random bits, or a public key that was sent.
+
+    Raises:
+        Problem: `bad_field`.
+    """
+    known_fields(body, KEY_FIELDS)
+    scopes = _scopes(body)
+    given = body.get("public_key")
+    shown = "" if given is not None else f"rx_{secrets.token_urlsafe(32)}"
+    secret = hashlib.sha256(shown.encode()).digest() if shown else _public_key(body)
+    key_id = name(body, "id") if body.get("id") is not None else f"key-{secrets.token_hex(8)}"
+    replaces = name(body, "replaces") if body.get("replaces") is not None else ""
+    kind = KeyKind.BEARER if shown else KeyKind.ED25519
+    return NewKey(CreateKey(account, key_id, kind, secret, scopes, replaces), shown)
+
+
+def _scopes(body: Json) -> int:
+    value = body.get("scopes")
+    if not isinstance(value, list) or not value:
+        raise bad_field(body, "scopes", list(SCOPES))
+    total = Scope(0)
+    for word in value:
+        if type(word) is not str or word not in SCOPES:
+            raise bad_field(body, "scopes", list(SCOPES))
+        total |= SCOPES[word]
+    return int(total)
+
+
+def _public_key(body: Json) -> bytes:
+    value = body.get("public_key")
+    try:
+        key = base64.b64decode(value if isinstance(value, str) else "", validate=True)
+    except (binascii.Error, ValueError):
+        key = b""
+    if len(key) != KEY_SECRET_BYTES:
+        raise bad_field(body, "public_key", "the 32 bytes of an Ed25519 public key in base64")
+    return key
+
+
+def key_id_of(text: str) -> str:
+    """Return the key id in a path.
+
+    Raises:
+        Problem: `bad_field`.
+    """
+    return name({"id": text}, "id")
+
+
+def account_named(text: str) -> str:
+    """Return the account in a path.
+
+    Raises:
+        Problem: `bad_field`.
+    """
+    return name({"account": text}, "account")

@@ -1,0 +1,218 @@
+"""Accounts: balances, fills, transfers, keys, and what operators decide about them."""
+
+from __future__ import annotations
+
+from typing import Final
+
+from aiohttp import web
+
+from raft_exchange.gateway.account_schema import (
+    account_named,
+    change_account,
+    key_id_of,
+    new_key,
+    transfer,
+)
+from raft_exchange.gateway.account_views import (
+    account_view,
+    balances_view,
+    fill_view,
+    key_view,
+    transfer_view,
+)
+from raft_exchange.gateway.bodies import json_object, query_of, whole_number
+from raft_exchange.gateway.context import CONTEXT, Context
+from raft_exchange.gateway.errors import ErrorCode, Problem
+from raft_exchange.gateway.fields import Json, known_fields
+from raft_exchange.gateway.reads import (
+    FRESHNESS,
+    freshen,
+    market_named,
+    pass_barrier,
+    read_headers,
+)
+from raft_exchange.gateway.refusals import refusal
+from raft_exchange.gateway.rendering import View, answer
+from raft_exchange.gateway.submission import account_of, envelope_of, submit, write_headers
+from raft_exchange.matching.messages import (
+    AccountChanged,
+    AccountCreated,
+    AccountSettings,
+    Command,
+    CommandRefused,
+    CreateAccount,
+    KeyChanged,
+    OrderEnded,
+    RevokeKey,
+    TransferMade,
+)
+from raft_exchange.sequencer.outcome import Committed
+
+FILLS: Final = 100
+FILLS_MAX: Final = 1_000
+
+
+async def post_account(request: web.Request) -> web.Response:
+    """Open an account."""
+    query_of(request)
+    body = await json_object(request)
+    known_fields(body, ("account",))
+    account = account_named(str(body.get("account") or ""))
+    result = await _administer(request, CreateAccount(account), sent=body)
+    event = result.events[0]
+    assert isinstance(event, AccountCreated), event
+    view = account_view(event.account, AccountSettings(), {}) | {"balances": {}}
+    return _written(view, result, status=201)
+
+
+async def patch_account(request: web.Request) -> web.Response:
+    """Change an account's fees and limits, freeze or thaw it; say which orders that ended."""
+    query_of(request)
+    markets = request.app[CONTEXT].marketdata.markets
+    body = await json_object(request)
+    account = account_named(request.match_info["account"])
+    command = change_account(body, markets, account=account)
+    result = await _administer(request, command, sent=body)
+    event = result.events[0]
+    assert isinstance(event, AccountChanged), event
+    rules = {name: market.rules for name, market in markets.items()}
+    ended = [e.order.order_id for e in result.events if isinstance(e, OrderEnded)]
+    view = account_view(account, event.settings, rules)
+    return _written(view | {"canceled": [str(order_id) for order_id in ended]}, result)
+
+
+async def get_account(request: web.Request) -> web.Response:
+    """Answer with one account: its settings and balances."""
+    return await _account(request, account_named(request.match_info["account"]))
+
+
+async def get_own_account(request: web.Request) -> web.Response:
+    """Answer with the caller's account."""
+    return await _account(request, account_of(request))
+
+
+async def _account(request: web.Request, account: str) -> web.Response:
+    context = request.app[CONTEXT]
+    await freshen(context, query_of(request, FRESHNESS))
+    settings = await _settings(context, account)
+    marketdata = context.marketdata
+    rules = {name: market.rules for name, market in marketdata.markets.items()}
+    view = account_view(account, settings, rules)
+    view |= {"balances": balances_view(marketdata.balances.of(account))}
+    return answer(view | {"sequence": marketdata.sequence}, headers=read_headers(context))
+
+
+async def _settings(context: Context, account: str) -> AccountSettings:
+    """Return an account's settings; an account that is not known here, after a barrier.
+
+    Raises:
+        Problem: `unknown_account`, or this node cannot catch up.
+    """
+    accounts = context.marketdata.accounts
+    if account not in accounts:  # maybe opened through another node: see `market_named`
+        await pass_barrier(context)
+        accounts = context.marketdata.accounts
+    if account not in accounts:
+        detail = "no account has this name"
+        raise Problem(ErrorCode.UNKNOWN_ACCOUNT, detail, field="account", value=account)
+    return accounts[account]
+
+
+async def post_deposit(request: web.Request) -> web.Response:
+    """Bring money in, once for each id."""
+    return await _transfer(request, is_deposit=True)
+
+
+async def post_withdrawal(request: web.Request) -> web.Response:
+    """Take money out, once for each id."""
+    return await _transfer(request, is_deposit=False)
+
+
+async def _transfer(request: web.Request, *, is_deposit: bool) -> web.Response:
+    query_of(request)
+    account = account_named(request.match_info["account"])
+    body = await json_object(request)
+    command = transfer(body, account=account, is_deposit=is_deposit)
+    result = await _administer(request, command, sent=body)
+    event = result.events[0]
+    assert isinstance(event, TransferMade), event
+    repeated = event.first_sequence != result.sequence
+    view: View = {"transfer": transfer_view(event), "repeated": repeated}
+    return _written(view, result, status=200 if repeated else 201)
+
+
+async def post_key(request: web.Request) -> web.Response:
+    """Create a key; this answer is the only one that shows a bearer key."""
+    query_of(request)
+    account = account_named(request.match_info["account"])
+    body = await json_object(request)
+    command, shown = new_key(body, account=account)
+    result = await _administer(request, command, sent=body)
+    event = result.events[-1]
+    assert isinstance(event, KeyChanged), event
+    view: View = {"key": key_view(account, event.key)}
+    return _written(view | ({"bearer": shown} if shown else {}), result, status=201)
+
+
+async def delete_key(request: web.Request) -> web.Response:
+    """Revoke a key: worthless on every node from this answer on."""
+    query_of(request)
+    account = account_named(request.match_info["account"])
+    key_id = key_id_of(request.match_info["key_id"])
+    sent = {"account": account, "id": key_id}
+    result = await _administer(request, RevokeKey(account, key_id), sent=sent)
+    event = result.events[0]
+    assert isinstance(event, KeyChanged), event
+    return _written({"key": key_view(account, event.key)}, result)
+
+
+async def get_keys(request: web.Request) -> web.Response:
+    """Answer with the keys of an account, oldest first; never with what would prove them."""
+    context = request.app[CONTEXT]
+    account = account_named(request.match_info["account"])
+    await freshen(context, query_of(request, FRESHNESS))
+    await _settings(context, account)
+    marketdata = context.marketdata
+    views = [key_view(account, key) for key in marketdata.keys.of(account)]
+    body: View = {"keys": views, "sequence": marketdata.sequence}
+    return answer(body, headers=read_headers(context))
+
+
+async def get_fills(request: web.Request) -> web.Response:
+    """Answer with a page of the account's own trades, newest first."""
+    context = request.app[CONTEXT]
+    query = query_of(request, ("market", "limit", "cursor", *FRESHNESS))
+    account = account_of(request)
+    limit = whole_number("limit", query.get("limit", str(FILLS)), lowest=1, highest=FILLS_MAX)
+    before = whole_number("cursor", query["cursor"]) if "cursor" in query else None
+    await freshen(context, query)
+    market = (
+        (await market_named(context, query["market"])).rules.market if "market" in query else None
+    )
+    marketdata = context.marketdata
+    page, cursor = marketdata.fills.page(account, limit=limit, before=before, market=market)
+    views = [
+        view
+        for _, trade in page
+        for view in fill_view(trade, marketdata.markets[trade.executed.market].rules, account)
+    ]
+    body: View = {
+        "fills": views,
+        "cursor": None if cursor is None else str(cursor),
+        "sequence": marketdata.sequence,
+    }
+    return answer(body, headers=read_headers(context))
+
+
+async def _administer(request: web.Request, command: Command, *, sent: Json) -> Committed:
+    result = await submit(request.app[CONTEXT], envelope_of(request), command)
+    event = result.events[0]
+    if isinstance(event, CommandRefused):
+        account = request.match_info.get("account")
+        raise refusal(event, result, sent={"account": account, **sent})
+    return result
+
+
+def _written(view: View, result: Committed, *, status: int = 200) -> web.Response:
+    body = view | {"sequence": result.sequence}
+    return answer(body, status=status, headers=write_headers(result))

@@ -1,0 +1,41 @@
+"""Every key that may be asked for, as the last event about it said: by id, by proof, by account."""
+
+from __future__ import annotations
+
+from typing import NamedTuple
+
+from raft_exchange.matching.limits import KEYS_PER_ACCOUNT_MAX
+from raft_exchange.matching.messages import ApiKey
+
+
+class OwnedKey(NamedTuple):
+    """A key and whose it is."""
+
+    account: str
+    key: ApiKey
+
+
+class KeyRegister:
+    """The keys of all accounts; bounded as they are in the exchange."""
+
+    def __init__(self) -> None:
+        self._by_account: dict[str, dict[str, ApiKey]] = {}
+        self._by_secret: dict[bytes, OwnedKey] = {}
+
+    def keep(self, account: str, key: ApiKey) -> None:
+        """Take over how a key stands now; an old revoked one makes room. O(keys of the account)."""
+        keys = self._by_account.setdefault(account, {})
+        if key.key_id not in keys and len(keys) >= KEYS_PER_ACCOUNT_MAX:
+            oldest = next(one for one in keys.values() if one.revoked_at_us)
+            del keys[oldest.key_id]
+            del self._by_secret[oldest.secret]
+        keys[key.key_id] = key
+        self._by_secret[key.secret] = OwnedKey(account, key)
+
+    def of(self, account: str) -> list[ApiKey]:
+        """Return the keys of an account, oldest first."""
+        return list(self._by_account.get(account, {}).values())
+
+    def by_secret(self, secret: bytes) -> OwnedKey | None:
+        """Return the key that these 32 bytes prove, good or revoked. O(1)."""
+        return self._by_secret.get(secret)
