@@ -17,7 +17,7 @@ from raft_exchange.gateway.reads import FRESHNESS, freshen, market_named, read_h
 from raft_exchange.gateway.rendering import answer, order_view
 from raft_exchange.gateway.submission import account_of
 from raft_exchange.matching.limits import CLIENT_ORDER_ID_BYTES_MAX
-from raft_exchange.matching.messages import Order, OrderStatus
+from raft_exchange.matching.messages import FINAL_STATUSES, Order, OrderStatus
 
 PAGE_ORDERS: Final = 100
 PAGE_ORDERS_MAX: Final = 1_000
@@ -79,7 +79,7 @@ async def get_orders(request: web.Request) -> web.Response:
         )
 
     orders, cursor = page
-    if statuses is None or any(status >= OrderStatus.FILLED for status in statuses):
+    if statuses is None or statuses & FINAL_STATUSES:
         orders, cursor = await with_older_orders(
             context, account, page, before=before, limit=limit, wanted=wanted
         )

@@ -37,6 +37,7 @@ from raft_exchange.marketdata.changes import Change, OrdersChanged, TradesMade
 from raft_exchange.marketdata.trades import Trade
 from raft_exchange.marketdata.view import Market
 from raft_exchange.matching.messages import (
+    FINAL_STATUSES,
     MarketRules,
     Order,
     OrderStatus,
@@ -101,6 +102,9 @@ class Book:
         raw = msgspec.Raw(msgspec.json.encode(seed_order(order, self._market.rules)))
         self._held[order.order_id] = order, raw
         return raw
+
+
+_RESTING: Final = frozenset(OrderStatus) - FINAL_STATUSES - {OrderStatus.PENDING}
 
 
 class SeedEvents:
@@ -173,11 +177,11 @@ def told_of(rules: MarketRules, changes: Sequence[Change]) -> list[tuple[str, Vi
         ]
         makers = {trade.executed.maker_order_id for trade in trades}
         for order in orders:
-            if order.status >= OrderStatus.FILLED and _has_rested(order, makers, change):
+            if order.status in FINAL_STATUSES and _has_rested(order, makers, change):
                 told.append(("order_removed", seed_order(order, rules)))
         told += (("trade", seed_trade(trade, rules)) for trade in trades)
         for order in orders:
-            if order.status < OrderStatus.FILLED and order.order_id not in makers:
+            if order.status in _RESTING and order.order_id not in makers:
                 told.append(("order_added", seed_order(order, rules)))
     return told
 

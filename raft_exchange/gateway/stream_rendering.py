@@ -29,7 +29,7 @@ from raft_exchange.gateway.times import format_time_us
 from raft_exchange.marketdata.changes import BookChanged, Change, OrdersChanged, TradesMade
 from raft_exchange.marketdata.trades import Trade
 from raft_exchange.marketdata.view import Market, MarketData
-from raft_exchange.matching.messages import MarketRules, Order, OrderStatus, Side
+from raft_exchange.matching.messages import FINAL_STATUSES, MarketRules, Order, OrderStatus, Side
 
 SNAPSHOT_LEVELS_MAX: Final = 5_000  # a side
 SNAPSHOT_TRADES: Final = 50
@@ -38,7 +38,7 @@ SNAPSHOT_ORDERS_MAX: Final = 1_000
 SNAPSHOT_REUSE_CHANGES_MAX: Final = 500
 """A book's snapshot is sent again, with a delta behind it, until this much has changed."""
 
-LIVE: Final = frozenset(status for status in OrderStatus if status < OrderStatus.FILLED)
+LIVE: Final = frozenset(OrderStatus) - FINAL_STATUSES
 _TOPICS: Final = {
     "book": BookChanged,
     "trades": TradesMade,
