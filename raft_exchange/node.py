@@ -35,6 +35,7 @@ from raft_exchange.raft.group import Group
 from raft_exchange.raft.hooks import Hooks, Timing
 from raft_exchange.raft.identity import Identity
 from raft_exchange.raft.journal import Journal
+from raft_exchange.raft.membership import Configuration
 from raft_exchange.raft.snapshot_store import SnapshotStore
 from raft_exchange.raft.snapshot_writer import ForkedWriter
 from raft_exchange.raft.snapshots import Pace, Snapshots
@@ -88,7 +89,7 @@ class Node:
         self._welcome = Welcome(self._group)
         neighbourhood.settle(lambda: self._group.configuration, self._on_fellow)
         self._archive = self._open_archive()
-        self._snapshots = self._restore()
+        self._restore()
         self._pipeline = Pipeline(
             node=identity.node,
             boot=identity.boot,
@@ -140,11 +141,17 @@ class Node:
             restored=self._restored,
             has_room=lambda: self._reserve.has_room,
             standing=lambda: self._witness.standing,
+            configured=self._configured,
         )
 
-    def _restore(self) -> Snapshots:
+    def _configured(self, configuration: Configuration) -> None:
+        ids = configuration.members
+        if self._identity.node in ids:
+            self._snapshots.set_place(ids.index(self._identity.node), len(ids))
+
+    def _restore(self) -> None:
         """Put the newest snapshot in place."""
-        settings, ids = self._settings, self._identity.founders or (self._identity.node,)
+        settings = self._settings
         snapshots = Snapshots(
             SnapshotStore(
                 Directory.ensure(settings.data_dir / "snapshots"), cluster=settings.cluster
@@ -152,18 +159,14 @@ class Node:
             log=self._journal,
             machine=self._replica,
             writer=ForkedWriter(),
-            pace=Pace(
-                settings.snapshot_entries,
-                settings.snapshot_mib * 1024 * 1024,
-                ids.index(self._identity.node),
-                len(ids),
-            ),
+            pace=Pace(settings.snapshot_entries, settings.snapshot_mib * 1024 * 1024),
         )
         if self._archive is not None:
             snapshots.archive_into(self._archive)
         with collector.at_rest():
             self._group.keep_snapshots(snapshots)
-        return snapshots
+        self._snapshots = snapshots
+        self._configured(self._group.configuration)
 
     def _open_archive(self) -> Archive | None:
         if (folder := self._settings.archive_dir) is None:

@@ -314,3 +314,16 @@ def test_the_log_is_forgotten_a_little_at_a_time(monkeypatch: pytest.MonkeyPatch
     assert bench.store.previous is not None
     assert bases[-1] == bench.store.previous.index
     assert max(after - before for before, after in itertools.pairwise([0, *bases])) == 3
+
+
+def test_members_that_take_their_places_write_at_different_indexes() -> None:
+    """Also who joined later: places are counted anew when the members change."""
+    written = []
+    for place in range(2):
+        bench = Bench(Disk(), entries=ENTRIES)
+        bench.snapshots.set_place(place, 2)
+        while bench.snapshots.store.newest is None:
+            bench.apply(b"x")
+            bench.finish_writing()
+        written.append(bench.snapshots.store.newest.index)
+    assert abs(written[0] - written[1]) == ENTRIES // 2

@@ -1,47 +1,76 @@
 """A process that reads streams: `python -m tests.system.stream_readers PORT PATH COUNT`.
 
 Prints `reading` once every reader has its first bytes; at the end of its input, one JSON line:
-bytes read by all, and how many streams ended by themselves.
+bytes read by all, and how many streams ended by themselves. It shares the machine with what is
+measured, and so does as little as a reader can.
 """
 
 from __future__ import annotations
 
 import asyncio
 import json
-import socket
 import sys
+from typing import Any
 
-RECEIVE_BYTES = 4_096
+import uvloop
+
+BUFFER_BYTES = 256 * 1024
+READY_S_MAX = 30.0
 
 
-async def read(port: int, path: str, ready: asyncio.Semaphore, totals: list[int]) -> None:
-    connection = socket.socket()
-    connection.setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, RECEIVE_BYTES)
-    connection.setblocking(False)
-    await asyncio.get_running_loop().sock_connect(connection, ("127.0.0.1", port))
-    reader, writer = await asyncio.open_connection(sock=connection)
-    writer.write(f"GET {path} HTTP/1.1\r\nHost: 127.0.0.1:{port}\r\n\r\n".encode())
-    head = await reader.readuntil(b"\r\n\r\n")
-    assert b" 200 " in head, head
-    ready.release()
-    while data := await reader.read(65_536):
-        totals[0] += len(data)
-    totals[1] += 1
+class Readers:
+    """What all of them have read, into one buffer that nobody looks at."""
+
+    def __init__(self, count: int) -> None:
+        self.buffer = bytearray(BUFFER_BYTES)
+        self.waited_for = count
+        self.ready = asyncio.Event()
+        self.bytes = 0
+        self.ended = 0
+        self.faults: list[str] = []
+
+
+class Reader(asyncio.BufferedProtocol):
+    def __init__(self, all_readers: Readers, request: bytes) -> None:
+        self._all = all_readers
+        self._request = request
+        self._is_new = True
+
+    def connection_made(self, transport: Any) -> None:
+        transport.write(self._request)
+
+    def get_buffer(self, sizehint: int) -> bytearray:
+        return self._all.buffer
+
+    def buffer_updated(self, size: int) -> None:
+        readers = self._all
+        readers.bytes += size
+        if self._is_new:
+            self._is_new = False
+            if not readers.buffer.startswith(b"HTTP/1.1 200 "):
+                readers.faults.append(bytes(readers.buffer[:size]).decode())
+            readers.waited_for -= 1
+            if not readers.waited_for:
+                readers.ready.set()
+
+    def connection_lost(self, error: Exception | None) -> None:
+        self._all.ended += 1
 
 
 async def main(port: int, path: str, count: int) -> None:
-    ready, totals = asyncio.Semaphore(0), [0, 0]
-    readers = [asyncio.create_task(read(port, path, ready, totals)) for _ in range(count)]
+    readers = Readers(count)
+    request = f"GET {path} HTTP/1.1\r\nHost: 127.0.0.1:{port}\r\n\r\n".encode()
+    loop = asyncio.get_running_loop()
     for _ in range(count):
-        await ready.acquire()
+        await loop.create_connection(lambda: Reader(readers, request), "127.0.0.1", port)
+    async with asyncio.timeout(READY_S_MAX):
+        await readers.ready.wait()
     print("reading", flush=True)
     await asyncio.to_thread(sys.stdin.read)
-    for reader in readers:
-        reader.cancel()
-    results = await asyncio.gather(*readers, return_exceptions=True)
-    faults = [repr(r) for r in results if isinstance(r, Exception)]
-    print(json.dumps({"bytes": totals[0], "ended": totals[1], "faults": faults}), flush=True)
+    found = {"bytes": readers.bytes, "ended": readers.ended, "faults": readers.faults}
+    print(json.dumps(found), flush=True)
 
 
 if __name__ == "__main__":
-    asyncio.run(main(int(sys.argv[1]), sys.argv[2], int(sys.argv[3])))
+    with asyncio.Runner(loop_factory=uvloop.new_event_loop) as runner:
+        runner.run(main(int(sys.argv[1]), sys.argv[2], int(sys.argv[3])))
