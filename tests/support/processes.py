@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import json
+import os
 import signal
 import socket
 import subprocess
@@ -55,6 +56,7 @@ class NodeProcess:
         self.host = "127.0.0.1"  # where it is reached by the other nodes
         self.http_host = "127.0.0.1"
         self.launcher: list[str] = []  # what the node's command is given to
+        self.release: Path | None = None  # a folder with another release, instead of this one
         self.process: subprocess.Popen[bytes] | None = None
 
     def move(self, host: str) -> None:
@@ -151,8 +153,11 @@ class RealCluster:
         }
         program = [sys.executable, "-m", "raft_exchange", "node"]
         command = [*node.launcher, *self._limit, *program, *node_arguments(flags)]
+        where: dict[str, Any] = {}
+        if node.release is not None:  # before the working folder and before what is installed
+            where = {"cwd": node.folder, "env": os.environ | {"PYTHONPATH": str(node.release)}}
         with (node.folder / "node.log").open("ab") as log:
-            node.process = subprocess.Popen(command, stdout=log, stderr=log)
+            node.process = subprocess.Popen(command, stdout=log, stderr=log, **where)
 
     def connector(self) -> aiohttp.TCPConnector:
         """Return how clients reach the nodes."""
