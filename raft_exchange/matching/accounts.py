@@ -55,13 +55,14 @@ class Ledger:
     Attributes:
         totals: what is inside the exchange of each asset, kept as it enters and leaves: O(1) to
             read, and equal to the sum of all balances.
+        touched: the balances that the present command looked at to change them.
     """
 
-    __slots__ = ("_balances", "_touched", "totals")
+    __slots__ = ("_balances", "totals", "touched")
 
     def __init__(self) -> None:
         self._balances: dict[str, dict[str, Balance]] = {}
-        self._touched: dict[tuple[str, str], Balance] = {}
+        self.touched: dict[tuple[str, str], Balance] = {}
         self.totals: dict[str, int] = {}
 
     def balance(self, account: str, asset: str) -> Balance:
@@ -72,7 +73,7 @@ class Ledger:
         balance = balances.get(asset)
         if balance is None:
             balance = balances[asset] = Balance()
-        self._touched[account, asset] = balance
+        self.touched[account, asset] = balance
         return balance
 
     def free(self, account: str, asset: str) -> int:
@@ -108,14 +109,10 @@ class Ledger:
         """Return the balances touched since the last call, first touched first, and forget them."""
         events: list[Event] = [
             BalanceChanged(account, asset, str(balance.free), str(balance.held))
-            for (account, asset), balance in self._touched.items()
+            for (account, asset), balance in self.touched.items()
         ]
-        self._touched.clear()
+        self.touched.clear()
         return events
-
-    def has_changes(self) -> bool:
-        """Say whether a balance was touched since `changes` was asked last."""
-        return bool(self._touched)
 
     def entries(self) -> list[tuple[str, str, Balance]]:
         """Return every balance that is not empty, by account and asset: canonical. O(n log n)."""
@@ -137,7 +134,7 @@ class Ledger:
         Args:
             orders: every live order and the asset in which it holds.
         """
-        assert not self._touched, "every change was told"
+        assert not self.touched, "every change was told"
         held: dict[tuple[str, str], int] = {}
         for asset, order in orders:
             assert order.held >= 0

@@ -44,7 +44,7 @@ from raft_exchange.matching.messages import (
     TradeExecuted,
 )
 from raft_exchange.matching.orders import LiveOrder
-from raft_exchange.matching.risk import fees_e8, refuse_open_orders, refuse_risk
+from raft_exchange.matching.risk import fees_e8, has_limits, refuse_open_orders, refuse_risk
 from raft_exchange.matching.shapes import refuse_place_shape
 from raft_exchange.matching.state import Market, State
 from raft_exchange.matching.triggers import Tally
@@ -102,11 +102,12 @@ def _refuse_by_market(
     if market.status is not MarketStatus.TRADING:
         return CommandRefused(RejectCode.MARKET_HALTED, "market")
     last_price_ticks = market.book.last_price_ticks
-    refused = refuse_new_terms(
-        market.rules, command, last_price_ticks=last_price_ticks
-    ) or refuse_risk(
-        account, market.rules, value=_value(command), quantity_lots=command.quantity_lots
-    )
+    refused = refuse_new_terms(market.rules, command, last_price_ticks=last_price_ticks)
+    is_limited = has_limits(account.settings, market.rules)
+    if refused is None and is_limited:
+        refused = refuse_risk(
+            account, market.rules, value=_value(command), quantity_lots=command.quantity_lots
+        )
     if refused is not None:
         return refused
     namesake = account.by_client_order_id.get(command.client_order_id)
@@ -115,8 +116,8 @@ def _refuse_by_market(
     if is_immediate(command.time_in_force) and not command.stop_price_ticks:
         return None
     more = joining - (leaving is not None and leaving.market == command.market)
-    return refuse_open_orders(account, market.rules, more=more) or _refuse_crowd(
-        state, command, market, leaving=leaving, joining=joining
+    return (refuse_open_orders(account, market.rules, more=more) if is_limited else None) or (
+        _refuse_crowd(state, command, market, leaving=leaving, joining=joining)
     )
 
 

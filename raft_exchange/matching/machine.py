@@ -116,7 +116,7 @@ class Exchange:
         state = self.state
         state.sequence += 1
         events = place(state, command) if type(command) is PlaceOrder else self._dispatch(command)
-        if state.ledger.has_changes():
+        if state.ledger.touched:
             events += state.ledger.changes()
         return events
 

@@ -34,6 +34,11 @@ def fees_e8(settings: AccountSettings, rules: MarketRules) -> tuple[int, int]:
     )
 
 
+def has_limits(settings: AccountSettings, rules: MarketRules) -> bool:
+    """Say whether any limit of this file could bind an account in this market."""
+    return bool(settings.limits or rules.notional_max or rules.open_orders_max)
+
+
 def refuse_risk(
     account: Account, rules: MarketRules, *, value: int, quantity_lots: int
 ) -> CommandRefused | None:
