@@ -284,8 +284,8 @@ class _StreamCollector(Collector):
             ("stream_channels", "Channels that have readers", figures.channels),
             ("stream_queued_bytes", "What readers have not taken yet", figures.queued_bytes),
             ("stream_queue_longest_bytes", "The longest queue", figures.queue_bytes_longest),
-            ("history_changes", "Changes kept for resuming", figures.history_changes),
-            ("history_bytes", "What they count for", figures.history_bytes),
+            ("stream_history_changes", "Changes kept for resuming", figures.history_changes),
+            ("stream_history_bytes", "What they count for", figures.history_bytes),
         ):
             yield GaugeMetricFamily(f"raft_exchange_{name}", text, value=value)
         yield CounterMetricFamily(
