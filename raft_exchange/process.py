@@ -282,6 +282,6 @@ def _gateway_settings(settings: Settings, node_id: str) -> GatewaySettings:
         node=node_id,
         default_market=settings.founding_markets[0].market if settings.founding_markets else "",
         seed_services=settings.seed_services,
-        allowed_hosts=frozenset({settings.host}),
+        allowed_hosts=frozenset({settings.host, url_endpoint(_http_url(settings))[0].lower()}),
         cors_origins=frozenset(settings.cors_origins),
     )

@@ -154,6 +154,7 @@ def market_view(rules: MarketRules, status: MarketStatus) -> View:
         "max_quantity": format_lots(rules.quantity_lots_max, lot),
         "min_notional": format_e36(rules.notional_min * tick * lot),
         "self_trade_prevention": _SELF_TRADE_PREVENTION[rules.self_trade_prevention],
+        "order_types": _TYPE,
         "status": _MARKET_STATUS[status],
     }
 

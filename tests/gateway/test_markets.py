@@ -25,6 +25,7 @@ async def test_a_market_with_no_limits_takes_everything_on_its_grid() -> None:
             "max_quantity": "1000000000000000",
             "min_notional": "0",
             "self_trade_prevention": "expire_taker",
+            "order_types": ["limit", "market"],
             "status": "trading",
             "sequence": 4,
         }
