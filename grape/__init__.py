@@ -20,7 +20,7 @@ import msgspec
 from grape.api import Api
 from grape.bencode import Value
 from grape.contact import PORT_MAX, Address, Contact
-from grape.dht import DhtSettings
+from grape.dht import DhtSettings, Traffic
 from grape.endpoint import ANY_HOST, LOOPBACK, Endpoint, GrapeBusyError, GrapeError
 from grape.events import Event, Found, NodeAdded, PeerFound, Ready, ServiceStored
 from grape.items import Item, sign_item
@@ -121,6 +121,11 @@ class Grape:
     def contacts(self) -> list[Contact]:
         """The nodes that the started grape knows: each has answered it."""
         return list(self._endpoint.node.table)
+
+    @property
+    def traffic(self) -> Traffic:
+        """What the started grape sent, read and waits for."""
+        return self._endpoint.node.traffic
 
     @property
     def is_api_bound(self) -> bool:

@@ -64,6 +64,16 @@ class DhtSettings(msgspec.Struct, frozen=True, kw_only=True):
     datagrams_per_source_s: float = 2_000.0
 
 
+class Traffic(msgspec.Struct):
+    """What passed since the start: `datagrams_in` are those read, those throttled included."""
+
+    datagrams_in: int = 0
+    datagrams_out: int = 0
+    throttled: int = 0
+    timeouts: int = 0
+    queries_waiting: int = 0
+
+
 class DhtNode:
     """A node of the DHT, driven by its caller."""
 
@@ -103,6 +113,7 @@ class DhtNode:
         self._ready_by_s: float | None = None
         self._maintenance_s: float | None = None
         self._refresh_s = 0.0
+        self._traffic = Traffic()
         self._outbox: list[tuple[bytes, Address]] = []
         self._events: deque[Event] = deque()
         self._conductor = Conductor(
@@ -113,6 +124,12 @@ class DhtNode:
             events=self._events,
             tables_max=settings.tables_max,
         )
+
+    @property
+    def traffic(self) -> Traffic:
+        """What passed since the start."""
+        self._traffic.queries_waiting = len(self._transactions)
+        return self._traffic
 
     @property
     def is_busy(self) -> bool:
@@ -164,9 +181,11 @@ class DhtNode:
 
     def receive_datagram(self, data: bytes, address: Address, *, now_s: float) -> None:
         """Take in a datagram from `address`."""
+        self._traffic.datagrams_in += 1
         # Answers that we wait for are not counted: a flood does not drown them.
         is_expected = self._transactions.waits_for(address)
         if not is_expected and not self._throttle.allows(address[0], now_s=now_s):
+            self._traffic.throttled += 1
             return
         try:
             message = decode_message(data)
@@ -274,6 +293,7 @@ class DhtNode:
             case Moment.STALLED:
                 self._conductor.stalled(pending, now_s=now_s)
             case Moment.TIMEOUT:
+                self._traffic.timeouts += 1
                 self.table.remove(pending.contact)
                 self._bootstrap.lost(address, now_s=now_s)
                 self._shunned.add(address, now_s=now_s)
@@ -290,6 +310,7 @@ class DhtNode:
         return True
 
     def _send(self, datagram: bytes, address: Address) -> None:
+        self._traffic.datagrams_out += 1
         self._outbox.append((datagram, address))
 
     # The node's own upkeep.

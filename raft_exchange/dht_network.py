@@ -20,6 +20,7 @@ from raft_exchange.introduction import (
     Distrusted,
     believe,
 )
+from raft_exchange.metrics import DhtFigures
 from raft_exchange.raft.formation import Statement
 
 ASK_S_MAX: Final = 1.0
@@ -60,6 +61,17 @@ class DhtNetwork:
     def is_api_bound(self) -> bool:
         """Whether the grape has its TCP port: what `start` could not bind is then the UDP port."""
         return self._grape.is_api_bound
+
+    def figures(self) -> DhtFigures:
+        """Return what the started grape counts."""
+        traffic = self._grape.traffic
+        return DhtFigures(
+            contacts=len(self._grape.contacts),
+            queries_waiting=traffic.queries_waiting,
+            datagrams={"in": traffic.datagrams_in, "out": traffic.datagrams_out},
+            throttled=traffic.throttled,
+            timeouts=traffic.timeouts,
+        )
 
     async def start(self) -> None:
         """Open the grape's ports.

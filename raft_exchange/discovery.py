@@ -19,7 +19,7 @@ from typing import Final, NamedTuple, Protocol
 
 from raft_exchange.candidates import Candidates, Sighting
 from raft_exchange.introduction import Distrust, Distrusted
-from raft_exchange.metrics import DiscoveryFigures
+from raft_exchange.metrics import DiscoveryFigures, Durations
 from raft_exchange.raft.admission import BoundedLog
 from raft_exchange.raft.formation import Statement
 
@@ -89,6 +89,8 @@ class Discovery:
         self._answers: Counter[str] = Counter()
         self._announced = 0
         self._announce_failures = 0
+        self._lookups = {"done": 0, "failed": 0}
+        self._durations = {"announce": Durations(), "lookup": Durations()}
         self._is_announcing = True
 
     def add_listener(self, listener: Callable[[Sighting], None]) -> None:
@@ -123,6 +125,8 @@ class Discovery:
             addresses=len(self._candidates),
             answers={"trusted": 0, **dict.fromkeys(map(str, Distrust), 0), **self._answers},
             announcements={"stored": self._announced, "failed": self._announce_failures},
+            lookups=self._lookups,
+            durations=self._durations,
         )
 
     async def run(self) -> None:
@@ -141,7 +145,9 @@ class Discovery:
             pause_s = self._pace.announce_s
             try:
                 async with asyncio.timeout(LOOKUP_S_MAX):
+                    started_s = self._loop.time()
                     await self._network.announce()
+                self._durations["announce"].observe(self._loop.time() - started_s)
                 self._announced += 1
                 self._tell_announcing(None)
             except OSError as error:  # a timeout is one
@@ -162,8 +168,12 @@ class Discovery:
         while True:
             try:
                 async with asyncio.timeout(LOOKUP_S_MAX):
+                    started_s = self._loop.time()
                     self.suggest(await self._network.lookup())
+                self._durations["lookup"].observe(self._loop.time() - started_s)
+                self._lookups["done"] += 1
             except OSError as error:
+                self._lookups["failed"] += 1
                 logger.debug("looking up the cluster's nodes failed: %s", error)
             await asyncio.sleep(self._jittered(self._pace.lookup_s))
 

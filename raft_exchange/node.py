@@ -299,6 +299,7 @@ class Node:
 
     def _figures(self) -> NodeFigures:
         status, stats = self._core.status(), self._transport.stats
+        tallies, snapshot = self._pipeline.tallies, self._snapshots.store.newest
         return NodeFigures(
             role=status.role,
             has_leader=bool(status.leader),
@@ -326,10 +327,20 @@ class Node:
             commands_queued=self._pipeline.commands_queued,
             batches_in_flight=self._pipeline.batches_in_flight,
             ticks=self._driver.ticks,
-            loop_lag_s=self._driver.loop_lag_s,
             connections_refused=sum(stats.refused.values()),
             frames={"in": stats.frames_in, "out": stats.frames_out},
             bytes={"in": stats.bytes_in, "out": stats.bytes_out},
+            snapshot_bytes=snapshot.size_bytes if snapshot else 0,
+            snapshot_time_us=snapshot.header.time_us if snapshot else 0,
+            outcomes=tallies.outcomes,
+            durations={
+                "order_ack_duration": tallies.acks,
+                "commit_duration": tallies.commits,
+                "match_duration": self._replica.match_durations,
+                "apply_duration": self._replica.apply_durations,
+                "journal_sync_duration": self._journal.sync_durations,
+                "loop_lag": self._driver.lags,
+            },
         )
 
     def _on_propose_refused(self) -> None:

@@ -116,12 +116,14 @@ async def _serve(settings: Settings, secret: bytes, lifeline: int | None) -> Non
         journal, identity = _open_folder(settings)
         stack.callback(journal.close)
         probe_tcp(settings.raft_host, settings.raft_port)
-        discovery, neighbourhood = await _look_around(settings, identity, secret, stack)
+        metrics = Metrics()
+        discovery, neighbourhood = await _look_around(
+            settings, identity, secret, stack=stack, metrics=metrics
+        )
         forming = Forming(identity, discovery, state=neighbourhood.statement)
         about = _gateway_settings(settings, identity.current.node)
         vouches = functools.partial(verify, secret)
-        front = Front(Metrics(), about, neighbourhood.introduce, vouches)
-        front.metrics.watch_discovery(discovery.figures)
+        front = Front(metrics, about, neighbourhood.introduce, vouches)
         listener = Listener(
             make_forming_app(front, reason=lambda: forming.reason),
             front.metrics,
@@ -179,7 +181,12 @@ def _open_folder(settings: Settings) -> tuple[Journal, IdentityFile]:
 
 
 async def _look_around(
-    settings: Settings, identity: IdentityFile, secret: bytes, stack: AsyncExitStack
+    settings: Settings,
+    identity: IdentityFile,
+    secret: bytes,
+    *,
+    stack: AsyncExitStack,
+    metrics: Metrics,
 ) -> tuple[Discovery, Neighbourhood]:
     """Open the grape's ports and begin to look for the other nodes."""
     http_url = _http_url(settings)
@@ -206,6 +213,8 @@ async def _look_around(
     discovery = Discovery(
         network, own_id=identity.current.node, peer_age_s=settings.dht_peer_age_seconds
     )
+    metrics.watch_dht(network.figures)
+    metrics.watch_discovery(discovery.figures)
     looking = asyncio.create_task(_guarded(discovery.run()), name="discovery")
     stack.push_async_callback(_end, looking)
     where = Whereabouts(expect=settings.expect, raft_address=raft_address, http_url=http_url)
@@ -274,6 +283,6 @@ def _gateway_settings(settings: Settings, node_id: str) -> GatewaySettings:
         default_market=settings.founding_markets[0].market if settings.founding_markets else "",
         seed_services=settings.seed_services,
         accounts=settings.accounts,
-        allowed_hosts=frozenset({settings.host}),
+        allowed_hosts=frozenset({settings.host, url_endpoint(_http_url(settings))[0].lower()}),
         cors_origins=frozenset(settings.cors_origins),
     )

@@ -20,6 +20,7 @@ from raft_exchange.gateway import (
     members,
     order_queries,
     orders,
+    page,
     past,
     prices,
     seed_events,
@@ -37,12 +38,11 @@ from raft_exchange.gateway.context import (
     Vouches,
     has_seed_surface,
 )
+from raft_exchange.gateway.figures import exchange_figures
 from raft_exchange.gateway.grenache import GRENACHE, Grenache
 from raft_exchange.gateway.guard import Handler, guard, refuse_expectation
 from raft_exchange.gateway.streams import STREAMS, Streams
 from raft_exchange.history.backfill import PATH as HISTORY_PATH
-from raft_exchange.marketdata.view import MarketData
-from raft_exchange.metrics import ExchangeFigures
 
 ROUTES: Final[tuple[tuple[str, str, Handler], ...]] = (
     ("POST", "/v1/orders", orders.post_order),
@@ -82,6 +82,9 @@ ROUTES: Final[tuple[tuple[str, str, Handler], ...]] = (
     ("POST", members.PATH, members.post_member),
     ("DELETE", members.PATH + "/{member}", members.delete_member),
     ("GET", "/v1/node", introduction.get_node),
+    ("GET", "/", page.get_page),
+    ("GET", "/index.html", page.get_page),
+    ("GET", "/web/{digest}/{file:.+}", page.get_file),
     ("GET", "/asyncapi.json", asyncapi.get_asyncapi),
     ("GET", "/livez", health.get_livez),
     ("GET", "/readyz", health.get_readyz),
@@ -116,7 +119,7 @@ def make_app(
         app.on_shutdown.append(grenache.server.close)
         routes += (*SEED_ROUTES, ("POST", "/", grenache.server.handle_http))
     _add_routes(app, routes)
-    metrics.watch_exchange(lambda: _figures(marketdata))
+    metrics.watch_exchange(lambda: exchange_figures(marketdata))
     metrics.watch_streams(streams.figures)
     return app
 
@@ -145,20 +148,3 @@ def _add_routes(app: web.Application, routes: Sequence[tuple[str, str, Handler]]
         assert route.resource is not None
         declared = ["GET", "HEAD"] if method == "GET" else [method]
         metrics.declare_route(route.resource.canonical, [*declared, "OPTIONS"])
-
-
-def _figures(marketdata: MarketData) -> ExchangeFigures:
-    totals = marketdata.totals
-    return ExchangeFigures(
-        sequence=marketdata.sequence,
-        time_us=marketdata.time_us,
-        markets=len(marketdata.markets),
-        accounts=len(marketdata.accounts),
-        live_orders=len(marketdata.orders.live_orders()),
-        trades=totals.trades,
-        orders={
-            (side.name.lower(), type_.name.lower()): count
-            for (side, type_), count in totals.orders_accepted.items()
-        },
-        refusals={code.value: count for code, count in totals.commands_refused.items()},
-    )

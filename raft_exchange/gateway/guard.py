@@ -5,6 +5,7 @@ Rules:
   ours (DNS rebinding), is refused before the handler runs. The address at which we were reached is
   ours. Health, metrics and introductions carry nothing of value and are asked for by address, so
   any Host may.
+- The pages of fellow members are ours too: a page whose node stopped goes on at another one.
 - The seed routes are open to every origin; they have no accounts to lose.
 - Every answer names its request; every error is a problem, whoever raised it.
 - An exception that is not a `Problem` is a bug of ours: logged with its traceback, answered 500.
@@ -32,12 +33,12 @@ from raft_exchange.gateway.context import (
 )
 from raft_exchange.gateway.errors import ErrorCode, Problem
 from raft_exchange.gateway.grenache import GRENACHE
+from raft_exchange.gateway.origins import LOOPBACK_HOSTS, is_member_origin
 from raft_exchange.metrics import UNKNOWN_ROUTE
 
 Handler = Callable[[web.Request], Awaitable[web.StreamResponse]]
 
 SOCKET_PATH: Final = "/v1/ws"
-LOOPBACK_HOSTS: Final = frozenset({"localhost", "127.0.0.1", "[::1]"})
 ANY_HOST_PATHS: Final = frozenset({"/livez", "/readyz", "/metrics", "/v1/node"})
 STATELESS_PATHS: Final = ANY_HOST_PATHS | {"/v1/cluster"}
 """What a node answers whose state may differ from the others'."""
@@ -171,7 +172,9 @@ def _admit(request: web.Request, front: Front) -> dict[str, str]:
     origin = request.headers.get("Origin")
     if origin is None or _is_same(origin, host):
         return {}
-    if origin not in settings.cors_origins:
+    context = request.app.get(CONTEXT)
+    is_fellow = context is not None and is_member_origin(context, origin)
+    if origin not in settings.cors_origins and not is_fellow:
         raise _bad_origin("Origin", origin)
     return {
         "Access-Control-Allow-Origin": origin,

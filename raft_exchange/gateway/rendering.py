@@ -169,6 +169,7 @@ def market_view(rules: MarketRules, status: MarketStatus) -> View:
         "taker_fee": format_e18(rules.taker_fee_e8 * 10**10),
         "max_open_orders": rules.open_orders_max or None,
         "max_notional": format_e36(rules.notional_max * tick * lot) if rules.notional_max else None,
+        "order_types": _TYPE,
         "status": _MARKET_STATUS[status],
     }
 

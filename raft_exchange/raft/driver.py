@@ -12,11 +12,13 @@ import asyncio
 from collections.abc import Callable
 from typing import Final
 
+from raft_exchange.metrics.durations import Durations
+
 TICK_S: Final = 0.01
 
 
 class Driver:
-    """Calls `tick` on the running loop; `loop_lag_s` is how late the last timer was."""
+    """Calls `tick` on the running loop; `lags` is how late the timers were."""
 
     def __init__(self) -> None:
         self._tick: Callable[[], None] = _nothing
@@ -26,7 +28,7 @@ class Driver:
         self._is_stopped = True
         self._ticked_at_s = self._loop.time()
         self.ticks = 0
-        self.loop_lag_s = 0.0
+        self.lags = Durations()
 
     @property
     def tick_age_s(self) -> float:
@@ -56,7 +58,7 @@ class Driver:
         self._timer = self._loop.call_at(due_s, self._on_timer, due_s)
 
     def _on_timer(self, due_s: float) -> None:
-        self.loop_lag_s = max(0.0, self._loop.time() - due_s)
+        self.lags.observe(max(0.0, self._loop.time() - due_s))
         self._arm()
         self.wake()
 

@@ -27,12 +27,14 @@ from __future__ import annotations
 
 import logging
 import os
+import time
 from collections.abc import Iterator
 from contextlib import contextmanager
 from typing import Final, Literal, overload
 
 from pysyncobj.journal import Journal as LibraryJournal
 
+from raft_exchange.metrics.durations import Durations
 from raft_exchange.raft.entries import Entries, Position
 from raft_exchange.raft.records import (
     COMPACT,
@@ -99,6 +101,7 @@ class Journal(LibraryJournal):  # type: ignore[misc]  # the library is untyped
         self._writer = SegmentWriter(
             directory, segment_bytes=segment_bytes, is_synced=durability == "fsync"
         )
+        self.sync_durations = Durations()
         self._failure: str | None = None
         self._is_open = True
         self._pending: list[bytes] = []
@@ -225,7 +228,9 @@ class Journal(LibraryJournal):  # type: ignore[misc]  # the library is untyped
         self._refuse_after_failure()
         if self.pending:
             with self._storage("write"):
+                started_s = time.perf_counter()
                 self._write_pending()
+                self.sync_durations.observe(time.perf_counter() - started_s)
                 self._remove_needless()
 
     def free_bytes(self) -> int:

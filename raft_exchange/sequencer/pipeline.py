@@ -20,6 +20,7 @@ from typing import Final, Protocol
 
 from raft_exchange.matching.limits import REQUEST_GROUP_MAX
 from raft_exchange.matching.messages import AmendOrder, PlaceOrder
+from raft_exchange.metrics.durations import Durations
 from raft_exchange.sequencer.applied import Applied, Result
 from raft_exchange.sequencer.batcher import GROUP_BYTES_MAX, Batcher
 from raft_exchange.sequencer.codec import Batch, Request, encode_batch, encoded_size
@@ -31,6 +32,9 @@ RETRY_S_MAX: Final = 4.0
 REFUSED_RETRY_S: Final = 0.05
 CLOCK_ENTRY_S_MIN: Final = 0.1
 """At most one entry in this time only to move the logged clock."""
+
+COMMITTED: Final = "committed"
+UNKNOWN: Final = "unknown"
 
 _READ_ONLY_DETAIL: Final = (
     "the disk of this node is nearly full; it takes cancels, but no new and no amended orders"
@@ -52,30 +56,49 @@ class Log(Protocol):
         ...
 
 
+class Tallies:
+    """What became of the requests that this process took, and how long it took."""
+
+    def __init__(self) -> None:
+        self.outcomes = dict.fromkeys([COMMITTED, *(code.value for code in Refusal), UNKNOWN], 0)
+        self.acks = Durations()
+        self.commits = Durations()
+
+
 class _Group:
     """Requests that stay together, and who waits for them."""
 
-    def __init__(self, requests: Sequence[Request], resolve: Resolve, deadline_s: float) -> None:
+    def __init__(
+        self, requests: Sequence[Request], resolve: Resolve, *, now_s: float, tallies: Tallies
+    ) -> None:
         self.requests = requests
-        self.deadline_s = deadline_s
+        self.submitted_s = now_s
+        self.deadline_s = now_s + REQUEST_TIMEOUT_S
         self.is_answered = False
         self._resolve = resolve
+        self._tallies = tallies
 
-    def answer(self, outcomes: list[Outcome]) -> None:
+    def answer(self, outcomes: list[Outcome], *, now_s: float) -> None:
         self.is_answered = True
+        self._tallies.outcomes[COMMITTED] += len(self.requests)
+        self._tallies.acks.observe(now_s - self.submitted_s)
         self._resolve(outcomes)
 
-    def refuse(self, outcome: Outcome) -> None:
-        self.answer([outcome] * max(1, len(self.requests)))
+    def refuse(self, outcome: Refused | Unknown) -> None:
+        self.is_answered = True
+        name = outcome.code.value if isinstance(outcome, Refused) else UNKNOWN
+        self._tallies.outcomes[name] += len(self.requests)
+        self._resolve([outcome] * max(1, len(self.requests)))
 
 
 class _InFlight:
     """A numbered batch on its way through the log."""
 
-    def __init__(self, number: int, groups: list[_Group], payload: bytes) -> None:
+    def __init__(self, number: int, groups: list[_Group], payload: bytes, *, now_s: float) -> None:
         self.number = number
         self.groups = groups
         self.payload = payload
+        self.begun_s = now_s
         self.has_left = False
 
     def waiting(self) -> list[_Group]:
@@ -113,6 +136,7 @@ class Pipeline:
         self._clock_entry_at_s = float("-inf")
         self._is_draining = False
         self._is_read_only = False
+        self.tallies = Tallies()
 
     # Numbers for metrics ------------------------------------------------------------------------
 
@@ -134,7 +158,7 @@ class Pipeline:
         An empty group is a barrier: it gets one `Committed` when everything before it is applied.
         """
         assert len(requests) <= REQUEST_GROUP_MAX, len(requests)
-        group = _Group(requests, resolve, now_s + REQUEST_TIMEOUT_S)
+        group = _Group(requests, resolve, now_s=now_s, tallies=self.tallies)
         size_bytes = sum(map(encoded_size, requests))
         if self._is_draining:
             group.refuse(Refused(Refusal.DRAINING, "this node is stopping"))
@@ -188,6 +212,7 @@ class Pipeline:
             return
         batch = self._in_flight.pop(applied.number, None)
         assert batch is not None, "each number of this session is applied once"
+        self.tallies.commits.observe(now_s - batch.begun_s)
         self._retry_s = RETRY_S_MIN
         self._retry_at_s = now_s + self._retry_s
         position = 1  # after the time advance
@@ -195,7 +220,10 @@ class Pipeline:
             results = applied.results[position : position + len(group.requests)]
             position += len(group.requests)
             if not group.is_answered:
-                group.answer([_committed(r, applied) for r in results or applied.results[:1]])
+                outcomes: list[Outcome] = [
+                    _committed(r, applied) for r in results or applied.results[:1]
+                ]
+                group.answer(outcomes, now_s=now_s)
         if self._batcher:
             self._wake()
 
@@ -228,7 +256,8 @@ class Pipeline:
 
     def _renumbered(self, number: int, batch: _InFlight) -> _InFlight:
         waiting = batch.waiting()
-        return _InFlight(number, waiting, self._encode(number, _requests(waiting)))
+        payload = self._encode(number, _requests(waiting))
+        return _InFlight(number, waiting, payload, now_s=batch.begun_s)
 
     def tick(self, *, now_s: float, now_us: int, next_due_us: int | None) -> None:
         """Do what is due: give up, propose again, propose what is new, move the logged clock."""
@@ -275,7 +304,7 @@ class Pipeline:
     def _propose_new(self, groups: list[_Group], now_s: float) -> None:
         self._number += 1
         payload = self._encode(self._number, _requests(groups))
-        batch = _InFlight(self._number, groups, payload)
+        batch = _InFlight(self._number, groups, payload, now_s=now_s)
         if not self._in_flight:
             self._retry_at_s = now_s + self._retry_s
         self._in_flight[batch.number] = batch

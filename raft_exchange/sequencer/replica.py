@@ -12,11 +12,13 @@ that saw the whole log.
 from __future__ import annotations
 
 import hashlib
+import time
 from collections.abc import Callable
 
 from raft_exchange.marketdata import snapshot as projection
 from raft_exchange.marketdata.view import MarketData
 from raft_exchange.matching.versions import NewerVersion
+from raft_exchange.metrics.durations import APPLY_BUCKETS_S, Durations
 from raft_exchange.raft.snapshot_file import Image
 from raft_exchange.sequencer.applied import Applied
 from raft_exchange.sequencer.codec import CodecError, decode_batch, stamp, time_of, version_of
@@ -35,6 +37,8 @@ class Replica:
     ) -> None:
         self.state = state
         self.marketdata = marketdata
+        self.match_durations = Durations(APPLY_BUCKETS_S)
+        self.apply_durations = Durations(APPLY_BUCKETS_S)
         self._on_applied = on_applied
 
     def apply(self, index: int, term: int, payload: bytes) -> None:
@@ -44,14 +48,18 @@ class Replica:
             CodecError: not an entry; the caller stops the process.
             NewerVersion: of a later release, as above.
         """
+        started_s = time.perf_counter()
         time_us, batch = decode_batch(payload, self.state.versions)
         assert version_of(payload) <= self.state.version, "the leader admits none of a later one"
+        decoded_s = time.perf_counter()
         applied = self.state.apply(index, term, time_us, batch)
+        self.match_durations.observe(time.perf_counter() - decoded_s)
         for result in applied.results:
             # A replayed result tells again what was folded when it happened.
             events = () if result.replayed_sequence else result.events
             self.marketdata.apply(result.sequence, applied.time_us, events)
         self._on_applied(applied)
+        self.apply_durations.observe(time.perf_counter() - started_s)
 
     def capture(self) -> Image:
         """Return everything as of the last applied entry, in canonical bytes. O(n), seconds."""

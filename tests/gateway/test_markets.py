@@ -31,6 +31,7 @@ async def test_a_market_with_no_limits_takes_everything_on_its_grid() -> None:
             "taker_fee": "0",
             "max_open_orders": None,
             "max_notional": None,
+            "order_types": ["limit", "market", "stop", "stop_limit"],
             "status": "trading",
             "sequence": 4,
         }

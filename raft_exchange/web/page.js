@@ -1,0 +1,136 @@
+// The page: its parts, built and wired; no logic of its own.
+
+import { Account } from "./account.js";
+import { Book } from "./book.js";
+import { Calls } from "./calls.js";
+import { Chart } from "./chart.js";
+import { Cluster } from "./cluster.js";
+import { Ladder } from "./ladder.js";
+import { Nodes } from "./nodes.js";
+import { OrderForm } from "./order_form.js";
+import { OwnOrders } from "./own_orders.js";
+import { Stream } from "./stream.js";
+import { Tape, showTicker } from "./tape.js";
+import { announce, byId, element, write } from "./elements.js";
+import { listen } from "./keys.js";
+
+const STATES = { connecting: "Connecting", live: "Live", lost: "Lost, trying another node" };
+const RETRY_MS = 1_000;
+
+const account = new URLSearchParams(location.search).get("account") ?? "";
+const nodes = new Nodes(location.origin);
+const calls = new Calls(nodes, () => (account ? { "X-Account": account } : {}));
+const stream = new Stream(nodes, { message: take, missing, state: showState }, account);
+const tape = new Tape();
+const own = new Account(calls, tape);
+const orders = new OwnOrders(calls, (changed) => own.note(changed));
+const form = new OrderForm(calls, (answer) => (answer.orders ?? [answer.order]).forEach((order) => orders.put(order)));
+const ladder = new Ladder((price) => form.setPrice(price));
+const chart = new Chart(() => follow());
+const cluster = new Cluster(calls, nodes, stream);
+
+let markets = [];
+let market = null;
+let book = new Book();
+let mismatches = 0;
+
+function take(message) {
+  switch (message.channel.split(":")[0]) {
+    case "book":
+      takeBook(message);
+      break;
+    case "trades":
+      tape.take(message);
+      own.draw();
+      break;
+    case "ticker":
+      showTicker(message.ticker, market);
+      break;
+    case "candles":
+      chart.take(message);
+      break;
+    case "orders":
+      orders.take(message);
+      break;
+  }
+}
+
+function takeBook(message) {
+  const isRight = book.take(message);
+  if (!isRight) {
+    mismatches += 1;
+    stream.restart(message.channel);
+  }
+  byId("book-check").dataset.mismatches = String(mismatches);
+  write(byId("book-check"), isRight ? "checksum ✓" : "checksum ✗, asking anew");
+  ladder.draw();
+}
+
+function missing(label) {
+  announce(`This node has no ${label}`);
+}
+
+function showState(state) {
+  const before = byId("connection").dataset.state;
+  byId("connection").dataset.state = state;
+  write(byId("connection"), STATES[state]);
+  write(byId("node"), new URL(stream.origin).host);
+  const { gaps, repeats, resyncs, origin } = stream;
+  Object.assign(byId("connection").dataset, { gaps, repeats, resyncs, origin });
+  if (state === "lost" && before === "live") announce("The node is lost; trying another one");
+  if (state === "live" && before !== "live") {
+    announce(`Connected to ${new URL(stream.origin).host}`);
+    cluster.ask().catch(() => {}); // asked again soon in any case
+  }
+}
+
+function follow() {
+  const name = market.market;
+  stream.follow([`book:${name}`, `trades:${name}`, `ticker:${name}`, `candles:${name}:${chart.interval}`, "orders"]);
+}
+
+function choose(name) {
+  market = markets.find((one) => one.market === name) ?? markets[0];
+  document.title = `${market.market} · raft-exchange`;
+  book = new Book();
+  ladder.show(book, market);
+  tape.show(market);
+  chart.show(market);
+  form.show(market);
+  orders.show(market, markets);
+  follow();
+}
+
+async function begin() {
+  try {
+    ({ markets } = await calls.read("/v1/markets"));
+    if (markets.length === 0) throw new Error("the exchange has no market yet");
+    await cluster.ask();
+  } catch (error) {
+    announce(`Waiting: ${error.message}`);
+    setTimeout(begin, RETRY_MS);
+    return;
+  }
+  byId("market").replaceChildren(...markets.map((one) => element("option", { value: one.market }, one.market)));
+  byId("market").onchange = () => choose(byId("market").value);
+  choose(markets[0].market);
+  stream.open();
+  cluster.watch();
+  own.begin().catch(() => {}); // fills then begin with what happens from now on
+}
+
+byId("account").value = account;
+byId("account-form").onsubmit = (event) => {
+  event.preventDefault();
+  const name = byId("account").value.trim();
+  location.search = name ? new URLSearchParams({ account: name }) : "";
+};
+listen([
+  ["b", "Buy: to the order form", () => form.begin("buy")],
+  ["s", "Sell: to the order form", () => form.begin("sell")],
+  ["l", "To the book", () => ladder.focus()],
+  ["o", "To one's own orders", () => orders.focus()],
+  ["m", "To the choice of market", () => byId("market").focus()],
+  ["?", "These keys", () => byId("help").showModal()],
+]);
+begin();
