@@ -59,11 +59,13 @@ class World:
         self._announced[url] = asyncio.get_running_loop().time() + PEER_AGE_S
 
     def announced(self) -> list[str]:
-        """Some of what is announced, in any order."""
+        """Some of what is announced, in any order; all of it where nothing is lost."""
         now_s = asyncio.get_running_loop().time()
         found = [url for url, until_s in self._announced.items() if until_s > now_s]
         found += [url for url, reason in self.strangers.items() if reason]
-        return self.random.sample(found, self.random.randint(0, len(found)))
+        return self.random.sample(
+            found, self.random.randint(0, len(found)) if self.loss else len(found)
+        )
 
     def at(self, url: str) -> SimNode | None:
         return next((node for node in self.nodes if node.url == url and node.is_up), None)
