@@ -15,6 +15,7 @@ from typing import Final
 
 from raft_exchange import collector
 from raft_exchange.exits import fail
+from raft_exchange.first_key import FirstKey
 from raft_exchange.founding import founding_requests, log_founded
 from raft_exchange.gateway.app import make_app
 from raft_exchange.gateway.context import Context, Front, has_seed_surface
@@ -79,6 +80,7 @@ class Node:
         self._transport = transport
         self._leader_changes = 0
         self._history: History | None = None
+        self._first_key: FirstKey | None = None
         self._reserve = DiskReserve(settings.disk_reserve_mib * MIB, journal.free_bytes)
         self._marketdata = MarketData()
         self._feed = EventFeed(self._marketdata)
@@ -194,6 +196,10 @@ class Node:
             ),
         )
 
+    def grant(self, first_key: FirstKey | None) -> None:
+        """Have a cluster without operators take its first key, if this node has one."""
+        self._first_key = first_key
+
     async def start(
         self, stack: AsyncExitStack, listener: Listener, front: Front, *, subscribers_max: int
     ) -> None:
@@ -259,9 +265,15 @@ class Node:
             self._pipeline.set_read_only(not self._reserve.has_room)
             self._pipeline.tick(now_s=now_s, now_us=now_us(), next_due_us=self._state.next_due_us())
             self._witness.tick(now_s=now_s)
+            self._offer_first_key(now_s)
             self._group.do_tick()
         except Exception as error:
             fail(error)
+
+    def _offer_first_key(self, now_s: float) -> None:
+        first, may_lead = self._first_key, self.is_leader
+        if first is not None and may_lead and first.is_due(self._marketdata.keys, now_s=now_s):
+            self._pipeline.submit(first.requests, first.answered, now_s=now_s)
 
     def _on_fellow(self, said: Statement) -> None:
         self._welcome.on_fellow(said, now_s=asyncio.get_running_loop().time())

@@ -28,6 +28,7 @@ from raft_exchange.descriptors import TooFewDescriptors, connections_affordable
 from raft_exchange.dht_network import DhtNetwork
 from raft_exchange.discovery import Discovery, living_pace
 from raft_exchange.exits import EXIT_FAILED, EXIT_OK, EXIT_STORAGE, EXIT_USAGE, fail
+from raft_exchange.first_key import FirstKey, read_key
 from raft_exchange.forming import Forming
 from raft_exchange.gateway.app import make_forming_app
 from raft_exchange.gateway.context import Front, has_seed_surface
@@ -110,6 +111,7 @@ def _stop_event(lifeline: int | None) -> asyncio.Event:
 
 async def _serve(settings: Settings, secret: bytes, lifeline: int | None) -> None:
     stop = _stop_event(lifeline)
+    first_key = _first_key(settings)
     connections_max = connections_affordable()
     subscribers_max = connections_max // SUBSCRIBERS_SHARE
     async with AsyncExitStack() as stack:
@@ -151,11 +153,18 @@ async def _serve(settings: Settings, secret: bytes, lifeline: int | None) -> Non
             node = Node(settings, identity.current, journal, neighbourhood, transport, driver)
             if settings.history:
                 node.keep_history(partial(sign, secret))
+            node.grant(first_key)
             await node.start(stack, listener, front, subscribers_max=subscribers_max)
             async with _services(settings, is_leader=lambda: node.is_leader):
                 await stop.wait()
             await node.drain()
     logger.info("stopped")
+
+
+def _first_key(settings: Settings) -> FirstKey | None:
+    if settings.auth != "required" or settings.admin_key_file is None:
+        return None
+    return FirstKey(read_key(settings.admin_key_file))
 
 
 def _open_folder(settings: Settings) -> tuple[Journal, IdentityFile]:
@@ -283,6 +292,7 @@ def _gateway_settings(settings: Settings, node_id: str) -> GatewaySettings:
         default_market=settings.founding_markets[0].market if settings.founding_markets else "",
         seed_services=settings.seed_services,
         accounts=settings.accounts,
+        auth_required=settings.auth == "required",
         allowed_hosts=frozenset({settings.host, url_endpoint(_http_url(settings))[0].lower()}),
         cors_origins=frozenset(settings.cors_origins),
     )

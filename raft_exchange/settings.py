@@ -71,6 +71,7 @@ class Settings(msgspec.Struct, frozen=True, kw_only=True):
     history_days: int
     history_url: str
     auth: str
+    admin_key_file: Path | None
     allow_open_network: bool
     founding_markets: tuple[MarketRules, ...]
     accounts: bool
@@ -95,6 +96,12 @@ ACCOUNTS: Final = (
     "says otherwise; founding markets settle elsewhere"
 )
 SEED_SERVICES: Final = "serve the seed projects' HTTP routes, Grenache services and events as well"
+
+ADMIN_KEY: Final = (
+    "the first key of a cluster that has none for operators; later ones are made with it, and then "
+    "it is replaced over HTTP as any other"
+)
+KEY_FILE: Final = "a file with 32-256 printable ASCII characters; the same on every node"
 
 OPTIONS: Final = (
     Option("name", parse_name, None, NAME_FORM, "this node's name, for people"),
@@ -229,7 +236,15 @@ OPTIONS: Final = (
         "postgresql://…",
         "a PostgreSQL database that the leader copies history to",
     ),
-    Option("auth", one_of("open"), "open", "open", "open: no keys; everybody is `anonymous`"),
+    Option(
+        "auth",
+        one_of("required", "open"),
+        "required",
+        "required | open",
+        "required: who trades or operates shows a key; open: no keys, everybody is `anonymous` or "
+        "whom they name",
+    ),
+    Option("admin_key_file", parse_optional_path, "", KEY_FILE, ADMIN_KEY),
     Option(
         "allow_open_network",
         parse_on_off,

@@ -84,7 +84,7 @@ def test_bootstrap_addresses_are_read_in_order() -> None:
         ("http_port", "\u0661"),
         ("host", "::1"),
         ("durability", "maybe"),
-        ("auth", "required"),
+        ("auth", "closed"),
         ("founding_markets", "BTC-USD"),
         ("founding_markets", "BTCUSD:0.01:1"),
         ("founding_markets", "BTC-USD:0:1"),
@@ -125,8 +125,9 @@ def test_a_missing_setting_is_named_with_its_flag_and_variable(name: str) -> Non
 @pytest.mark.parametrize("host", ["0.0.0.0", "10.0.0.1", "n1.example", "128.0.0.1"])
 def test_without_keys_the_network_is_let_in_only_by_an_explicit_word(host: str) -> None:
     with pytest.raises(config.ConfigError, match=f"host: '{host}' lets everybody"):
-        load({**NEEDED, "host": host})
-    assert load({**NEEDED, "host": host, "allow_open_network": "on"}).host == host
+        load({**NEEDED, "auth": "open", "host": host})
+    opened = load({**NEEDED, "auth": "open", "host": host, "allow_open_network": "on"})
+    assert opened.host == host
 
 
 @pytest.mark.parametrize("host", ["127.0.0.1", "localhost", "127.0.0.2"])

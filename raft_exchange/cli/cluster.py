@@ -169,6 +169,7 @@ def _spawn(plan: Plan, folder: Path, durability: str) -> list[subprocess.Popen[b
             "dht_port": plan.dht_port + number - 1,
             "grape_http_port": plan.grape_http_port + number - 1,
             "durability": durability,
+            "auth": "open",
             "drain_seconds": DRAIN_SECONDS,
         }
         command = [sys.executable, "-m", "raft_exchange", "node", *config.node_arguments(settings)]

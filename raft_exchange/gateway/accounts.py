@@ -6,6 +6,7 @@ from typing import Final
 
 from aiohttp import web
 
+from raft_exchange.gateway.access import account_of
 from raft_exchange.gateway.account_schema import (
     account_named,
     change_account,
@@ -33,7 +34,7 @@ from raft_exchange.gateway.reads import (
 )
 from raft_exchange.gateway.refusals import refusal
 from raft_exchange.gateway.rendering import View, answer
-from raft_exchange.gateway.submission import account_of, envelope_of, submit, write_headers
+from raft_exchange.gateway.submission import envelope_of, submit, write_headers
 from raft_exchange.matching.messages import (
     AccountChanged,
     AccountCreated,

@@ -7,10 +7,12 @@ from __future__ import annotations
 
 from typing import Final, NamedTuple
 
+from raft_exchange.gateway.access import Principal
 from raft_exchange.gateway.context import Context
 from raft_exchange.gateway.errors import ErrorCode, Problem
 from raft_exchange.gateway.reads import market_named
 from raft_exchange.marketdata.candles import INTERVALS_US
+from raft_exchange.matching.messages import Scope
 
 MARKET_KINDS: Final = ("book", "trades", "ticker")
 CANDLES: Final = "candles"
@@ -41,25 +43,27 @@ class Channel(NamedTuple):
         return f"{self.kind}:{self.name}:{self.interval}".rstrip(":")
 
 
-async def channels_named(context: Context, names: list[str], *, account: str) -> list[Channel]:
-    """Return the channels of these names, each once; private ones are those of `account`.
+async def channels_named(context: Context, names: list[str], *, reader: Principal) -> list[Channel]:
+    """Return the channels of these names, each once; private ones are those of the reader.
 
     Raises:
-        Problem: `bad_field`, `unknown_market`, or this node cannot catch up.
+        Problem: `bad_field`, `unknown_market`, this node cannot catch up, or the reader may not
+            read what is private.
     """
     if not 0 < len(names) <= CHANNELS_MAX:
         raise _bad_channel(",".join(names), f"1 to {CHANNELS_MAX} channels")
-    channels = [_parse(name, account) for name in names]
+    channels = [_parse(name, reader) for name in names]
     for channel in channels:
         if channel.kind not in PRIVATE_KINDS:
             await market_named(context, channel.name)
     return list(dict.fromkeys(channels))
 
 
-def _parse(text: str, account: str) -> Channel:
+def _parse(text: str, reader: Principal) -> Channel:
     kind, *rest = text.split(":")
     if kind in PRIVATE_KINDS and not rest:
-        return Channel(kind, account)
+        reader.demand(Scope.READ)
+        return Channel(kind, reader.account)
     if kind in MARKET_KINDS and len(rest) == 1:
         return Channel(kind, rest[0])
     if kind == CANDLES and len(rest) == 2 and rest[1] in INTERVALS_US:

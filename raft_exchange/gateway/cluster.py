@@ -4,22 +4,27 @@ from __future__ import annotations
 
 from aiohttp import web
 
+from raft_exchange.gateway.access import principal_of
 from raft_exchange.gateway.bodies import bad_parameter, query_of
 from raft_exchange.gateway.context import CONTEXT
 from raft_exchange.gateway.errors import ErrorCode, Problem
 from raft_exchange.gateway.rendering import View, answer
+from raft_exchange.matching.messages import Scope
 from raft_exchange.sequencer.hashing import HashFailed
+from raft_exchange.sequencer.outcome import Member
 
 
 async def get_cluster(request: web.Request) -> web.Response:
     """Answer with this node's view; `state_hash` is that of the last checkpoint.
 
-    `?hash=now` has it computed now, at `sequence`.
+    `?hash=now` has it computed now, at `sequence`; that takes the scope `admin`.
     """
     context = request.app[CONTEXT]
     query = query_of(request, ("hash",))
     if query.get("hash", "now") != "now":
         raise bad_parameter("hash", query["hash"], ["now"])
+    if query and context.settings.auth_required:  # it costs seconds of this machine
+        principal_of(request).demand(Scope.ADMIN)
     status = context.core.status()
     sequence, state_hash = status.sequence, status.state_hash or None
     if query:
@@ -50,21 +55,22 @@ async def get_cluster(request: web.Request) -> web.Response:
         "read_only": status.read_only,
         "removed": status.is_removed,
         "leader_contact_age_ms": status.leader_contact_age_ms,
-        "members": [
-            {
-                "id": member.id,
-                "raft_address": member.raft_address,
-                "http_url": member.http_url,
-                "reachable": member.reachable,
-                "seen_age_ms": member.seen_age_ms,
-                "match_lag": member.match_lag,
-                "fenced": member.fenced,
-                "votes": member.votes,
-            }
-            for member in status.members
-        ],
+        "members": [_member_view(member) for member in status.members],
     }
     return answer(body, headers={"X-Sequence": str(sequence)})
+
+
+def _member_view(member: Member) -> View:
+    return {
+        "id": member.id,
+        "raft_address": member.raft_address,
+        "http_url": member.http_url,
+        "reachable": member.reachable,
+        "seen_age_ms": member.seen_age_ms,
+        "match_lag": member.match_lag,
+        "fenced": member.fenced,
+        "votes": member.votes,
+    }
 
 
 async def post_snapshot(request: web.Request) -> web.Response:

@@ -21,13 +21,15 @@ class Settings(msgspec.Struct, frozen=True, kw_only=True):
 
     `allowed_hosts` are host names (no port) under which this node may be addressed, besides the
     loopback names; `cors_origins` are the foreign web origins that may call it. `accounts` says
-    whether a new market has balances unless its opener says otherwise.
+    whether a new market has balances unless its opener says otherwise. With `auth_required`
+    requests show keys.
     """
 
     node: str
     default_market: str = "BTC-USD"
     seed_services: bool = True
     accounts: bool = False
+    auth_required: bool = False
     allowed_hosts: frozenset[str] = frozenset()
     cors_origins: frozenset[str] = frozenset()
     ready_contact_age_ms_max: int = 2_000

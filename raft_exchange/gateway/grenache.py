@@ -18,6 +18,7 @@ from typing import Final
 from aiohttp import web
 
 from grape.rpc import RemoteError, RpcRequest, RpcServer
+from raft_exchange.gateway.access import Principal, caller
 from raft_exchange.gateway.bodies import BODY_BYTES_MAX
 from raft_exchange.gateway.context import Context, RequestIds
 from raft_exchange.gateway.errors import ErrorCode, Problem
@@ -31,7 +32,7 @@ from raft_exchange.gateway.grenache_seeds import (
 )
 from raft_exchange.gateway.seed_shapes import BadOrder
 
-Service = Callable[[Context, object], Awaitable[object]]
+Service = Callable[[Context, Principal, object], Awaitable[object]]
 
 SEED_SERVICES: Final[dict[str, Service]] = {
     "exchange_orders": exchange_orders,
@@ -67,7 +68,8 @@ class Grenache:
     async def _handle(self, request: RpcRequest) -> object:
         try:
             service = self._service(request.key)
-            return await service(self._context, decode_value(request.payload))
+            who, payload = caller(self._context, decode_value(request.payload))
+            return await service(self._context, who, payload)
         except BadOrder as error:
             raise RemoteError(str(error)) from None
         except Problem as problem:

@@ -11,16 +11,19 @@ A payload is `{"op": …}` and the op's fields; results and problems are those o
 | `status` | | `{cluster, node, role, leader, term, sequence, markets}` |
 
 An order must have an `idempotency_key`, because a client may send it to every node. `market` may be
-left out for the default one. `account` says who writes (open mode), as the header `X-Account` does.
+left out for the default one. `account` says who writes where there are no keys, as the header
+`X-Account` does; where there are, `auth` shows one: `{"key": …}`.
 """
 
 from __future__ import annotations
 
+import functools
 from collections.abc import Awaitable, Callable
 from typing import Final
 
 import msgspec
 
+from raft_exchange.gateway.access import Principal, open_principal
 from raft_exchange.gateway.bodies import whole_number
 from raft_exchange.gateway.context import Context, RequestIds
 from raft_exchange.gateway.errors import ErrorCode, Problem
@@ -47,28 +50,38 @@ TRADES: Final = 100
 
 _request_ids: Final = RequestIds()
 
+Operation = Callable[[Context, Json], Awaitable[object]]
 
-async def exchange_service(context: Context, payload: object) -> object:
+
+async def exchange_service(context: Context, who: Principal, payload: object) -> object:
     """Answer one call."""
     if not isinstance(payload, dict):
         raise Problem(ErrorCode.BAD_JSON, "the payload must be an object", allowed='{"op": …}')
-    return await required_choice(payload, "op", OPS)(context, payload)
+    operations: dict[str, Operation] = {
+        **dict.fromkeys(ORDER_OPS, functools.partial(_write, who)),
+        **OPS,
+    }
+    return await required_choice(payload, "op", operations)(context, payload)
 
 
-async def _write(context: Context, payload: Json) -> msgspec.Raw:
-    """Do what the same frame does on a WebSocket, for the payload's `account`."""
-    frame = {name: value for name, value in payload.items() if name != "account"}
-    account = payload.get("account", ANONYMOUS)
-    if not isinstance(account, str) or not is_name(account):
-        raise bad_field(payload, "account", NAME_FORM)
+async def _write(who: Principal, context: Context, payload: Json) -> msgspec.Raw:
+    """Do what the same frame does on a WebSocket, for who asks."""
+    frame = payload
+    if not context.settings.auth_required:
+        frame = {name: value for name, value in payload.items() if name != "account"}
+        account = payload.get("account", ANONYMOUS)
+        if not isinstance(account, str) or not is_name(account):
+            raise bad_field(payload, "account", NAME_FORM)
+        who = open_principal(account)
     order = frame.get("order")
     if frame["op"] == "place" and isinstance(order, dict):
-        frame["order"] = {"market": context.settings.default_market} | order
+        with_market = {"market": context.settings.default_market} | order
+        frame = {**frame, "order": with_market}
     if frame["op"] in ("place", "batch") and not frame.get("idempotency_key"):
         allowed = "a key of your own for each order: it makes one order of all its copies"
         raise bad_field(payload, "idempotency_key", allowed)
     answer = await run_order_op(
-        context, frame, account=account, size_bytes=0, request_id=_request_ids.next()
+        context, frame, principal=who, size_bytes=0, request_id=_request_ids.next()
     )
     assert isinstance(answer.body, bytes), "what it gives is whole"
     return msgspec.Raw(answer.body)
@@ -122,8 +135,7 @@ async def _status(context: Context, payload: Json) -> View:
     }
 
 
-OPS: Final[dict[str, Callable[[Context, Json], Awaitable[object]]]] = {
-    **dict.fromkeys(ORDER_OPS, _write),
+OPS: Final[dict[str, Operation]] = {
     "book": _book,
     "best_price": _best_price,
     "trades": _trades,

@@ -17,6 +17,7 @@ from __future__ import annotations
 import hashlib
 from typing import Final
 
+from raft_exchange.gateway.access import Principal
 from raft_exchange.gateway.context import Context
 from raft_exchange.gateway.errors import ErrorCode, Problem, shown
 from raft_exchange.gateway.fields import Json, Number, is_label
@@ -41,6 +42,7 @@ from raft_exchange.matching.messages import (
     CommandRefused,
     OrderAccepted,
     RejectCode,
+    Scope,
     Side,
     TradeExecuted,
 )
@@ -52,7 +54,7 @@ SERVICE_KEY_DIGITS: Final = 48
 BOOK_ORDERS_MAX: Final = 1_000  # a side
 
 
-async def exchange_orders(context: Context, payload: object) -> object:
+async def exchange_orders(context: Context, who: Principal, payload: object) -> object:
     """Answer the service of "Grenache P2P Exchange"."""
     if not payload:
         return {"status": "invalid request"}
@@ -66,7 +68,7 @@ async def exchange_orders(context: Context, payload: object) -> object:
             "sells": _orders(context, market, Side.SELL),
         }
     order = _object(message, "order")
-    result = await _place(context, market, order, key=_key("exchange_orders", order))
+    result = await _place(context, market, who, order, key=_key("exchange_orders", order))
     named, rules = _named(context), market.rules
     trades = []
     for event in result.events:
@@ -84,7 +86,7 @@ async def exchange_orders(context: Context, payload: object) -> object:
     return {"status": "order received", "trades": trades}
 
 
-async def p2p_exchange(context: Context, payload: object) -> object:
+async def p2p_exchange(context: Context, who: Principal, payload: object) -> object:
     """Answer the service of "P2P Distributed Exchange".
 
     Trades follow from the orders here: a message that tells of one changes nothing.
@@ -100,12 +102,12 @@ async def p2p_exchange(context: Context, payload: object) -> object:
     market = await market_named(context, name)
     words = {"side": order.get("side"), "price": order.get("price"), "id": order.get("id")}
     words["quantity"] = order.get("amount")
-    await _place(context, market, words, key=_key("p2p_exchange", message))
+    await _place(context, market, who, words, key=_key("p2p_exchange", message))
     node = context.settings.node
     return {"success": True, "nodeId": node, "message": "Message processed"}
 
 
-async def orderbook_service(context: Context, payload: object) -> object:
+async def orderbook_service(context: Context, who: Principal, payload: object) -> object:
     """Answer the service of "P2P Order Book"."""
     message = payload if isinstance(payload, dict) else {}
     market = await _default_market(context)
@@ -115,7 +117,7 @@ async def orderbook_service(context: Context, payload: object) -> object:
     if message.get("type") != "NEW_ORDER":
         raise BadOrder("Message type must be one of: NEW_ORDER, SNAPSHOT_REQUEST")
     order = _object(message, "order")
-    result = await _place(context, market, order, key=_key("orderbook_service", order))
+    result = await _place(context, market, who, order, key=_key("orderbook_service", order))
     placed = placed_view(result, market.rules, named=named)
     return {
         "ok": True,
@@ -123,7 +125,7 @@ async def orderbook_service(context: Context, payload: object) -> object:
     }
 
 
-async def create_order_request(context: Context, payload: object) -> object:
+async def create_order_request(context: Context, who: Principal, payload: object) -> object:
     """Answer the service of "P2P Order Matching Service". Its orders have no id yet."""
     order = payload if isinstance(payload, dict) else {}
     side = {"BUY": "buy", "SELL": "sell"}.get(str(order.get("type")))
@@ -131,7 +133,7 @@ async def create_order_request(context: Context, payload: object) -> object:
         raise BadOrder("Order type must be one of: BUY, SELL")
     market = await _market_of_asset(context, order.get("asset"))
     words = {"side": side, "price": order.get("price"), "quantity": order.get("quantity")}
-    result = await _place(context, market, words, key="")
+    result = await _place(context, market, who, words, key="")
     accepted = result.events[0]
     assert isinstance(accepted, OrderAccepted), accepted
     order_id = accepted.order.order_id
@@ -157,15 +159,19 @@ async def create_order_request(context: Context, payload: object) -> object:
     }
 
 
-async def _place(context: Context, market: Market, order: Json, *, key: str) -> Committed:
+async def _place(
+    context: Context, market: Market, who: Principal, order: Json, *, key: str
+) -> Committed:
     """Sequence an order in the seed's words and return what it did.
 
     Raises:
         BadOrder: it was refused.
         Problem: it never reached the log, or what became of it is unknown.
     """
-    command = place_command(order, market.rules, label=_label(order) if key else "")
-    result = await submit(context, Envelope(ANONYMOUS, key, 0), command)
+    who.demand(Scope.TRADE)
+    named = _label(order) if key else ""
+    command = place_command(order, market.rules, account=who.account, label=named)
+    result = await submit(context, Envelope(who.account, key, 0, who.key_id), command)
     refused = result.events[0]
     if isinstance(refused, CommandRefused):
         if refused.code is RejectCode.DUPLICATE_CLIENT_ORDER_ID:

@@ -6,7 +6,8 @@ Rules:
   ours. Health, metrics and introductions carry nothing of value and are asked for by address, so
   any Host may.
 - The pages of fellow members are ours too: a page whose node stopped goes on at another one.
-- The seed routes are open to every origin; they have no accounts to lose.
+- The seed routes are open to every origin where there are no keys: no accounts to lose.
+- Who may do what is `access`'s: it is asked before the handler runs, and once more behind it.
 - Every answer names its request; every error is a problem, whoever raised it.
 - An exception that is not a `Problem` is a bug of ours: logged with its traceback, answered 500.
 """
@@ -21,6 +22,7 @@ from typing import Final
 
 from aiohttp import web
 
+from raft_exchange.gateway.access import admit, still_good
 from raft_exchange.gateway.bodies import BATCH_BYTES_MAX, too_large
 from raft_exchange.gateway.context import (
     CONTEXT,
@@ -53,7 +55,8 @@ SEED_CORS: Final = {
 CORS_PREFLIGHT: Final = {
     "Access-Control-Allow-Methods": "GET, POST, PATCH, DELETE, OPTIONS",
     "Access-Control-Allow-Headers": (
-        "Content-Type, Idempotency-Key, Last-Event-ID, X-Account, X-Deadline, X-Request-Id"
+        "Authorization, Content-Type, Idempotency-Key, Last-Event-ID, X-Account, X-Deadline, "
+        "X-Request-Id"
     ),
     "Access-Control-Max-Age": "600",
 }
@@ -79,10 +82,14 @@ async def guard(request: web.Request, handler: Handler) -> web.StreamResponse:
         request[CORS] = cors = _admit(request, front)
         if context is not None:
             _refuse_divergent(request, context)
+            if request.method != "OPTIONS":
+                admit(request, context)
         if request.method == "OPTIONS":
             response: web.StreamResponse = _preflight(request, cors)
         else:
             response = await (_socket_handler(request) or handler)(request)
+            if context is not None:
+                still_good(request, context)
     except Exception as error:
         response = _problem_of(error, request).response(request_id)
     finally:
@@ -167,7 +174,7 @@ def _admit(request: web.Request, front: Front) -> dict[str, str]:
         and request.path not in ANY_HOST_PATHS
     ):
         raise _bad_origin("Host", host)
-    if has_seed_surface(settings) and _is_seed_path(request.path):
+    if has_seed_surface(settings) and _is_seed_path(request.path) and not settings.auth_required:
         return SEED_CORS
     origin = request.headers.get("Origin")
     if origin is None or _is_same(origin, host):

@@ -1,6 +1,7 @@
 """Who is a member of the group: to add one, to remove one, at any node.
 
-These are for operators, who ask from the node's own machine while the mode is open, and for nodes
+These are for operators, who show a key of the scope `admin` or, where there are no keys, ask from
+the node's own machine, and for nodes
 that want to join, which prove the cluster secret: `X-Proof` is the hex of an HMAC over the hex
 digits in `X-Nonce` and the body (to add), or the id (to remove). To repeat a proved request is
 harmless, so nonces are not remembered: who is a member already is not added again, and who was
@@ -15,11 +16,13 @@ from typing import Final
 
 from aiohttp import web
 
+from raft_exchange.gateway.access import principal_of
 from raft_exchange.gateway.bodies import body_bytes, query_of
 from raft_exchange.gateway.context import CONTEXT, FRONT
 from raft_exchange.gateway.errors import ErrorCode, Problem
 from raft_exchange.gateway.fields import Json, bad_field, decode_object, known_fields
 from raft_exchange.gateway.rendering import View, answer
+from raft_exchange.matching.messages import Scope
 from raft_exchange.sequencer.outcome import MEMBER_FIELDS, MemberRefusal, MemberRefused, Members
 
 PATH: Final = "/v1/cluster/members"
@@ -64,8 +67,12 @@ async def delete_member(request: web.Request) -> web.Response:
 
 def _admit(request: web.Request, purpose: str, said: bytes) -> None:
     nonce, proof = (request.headers.get(name, "") for name in (NONCE_HEADER, PROOF_HEADER))
-    if not nonce and not proof and request.remote in LOOPBACK:
-        return
+    if not nonce and not proof:
+        if request.app[CONTEXT].settings.auth_required:
+            principal_of(request).demand(Scope.ADMIN)
+            return
+        if request.remote in LOOPBACK:
+            return
     try:
         is_proved = bool(NONCE.fullmatch(nonce)) and request.app[FRONT].vouches(
             purpose, bytes.fromhex(proof), nonce.encode(), said

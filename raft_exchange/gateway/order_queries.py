@@ -7,6 +7,7 @@ from typing import Final
 
 from aiohttp import web
 
+from raft_exchange.gateway.access import account_of
 from raft_exchange.gateway.bodies import bad_parameter, query_of, whole_number
 from raft_exchange.gateway.context import CONTEXT
 from raft_exchange.gateway.errors import ErrorCode, Problem
@@ -15,7 +16,6 @@ from raft_exchange.gateway.orders import order_id_of, own_order
 from raft_exchange.gateway.past import older_order, with_older_orders
 from raft_exchange.gateway.reads import FRESHNESS, freshen, market_named, read_headers
 from raft_exchange.gateway.rendering import answer, order_view
-from raft_exchange.gateway.submission import account_of
 from raft_exchange.matching.limits import CLIENT_ORDER_ID_BYTES_MAX
 from raft_exchange.matching.messages import FINAL_STATUSES, Order, OrderStatus
 

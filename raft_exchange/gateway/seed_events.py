@@ -32,7 +32,8 @@ from raft_exchange.gateway.seed_shapes import (
     snapshot_summary,
 )
 from raft_exchange.gateway.stream import event_stream
-from raft_exchange.gateway.streams import STREAMS, Streams, Subscriber
+from raft_exchange.gateway.streams import STREAMS, Streams
+from raft_exchange.gateway.subscribers import Subscriber
 from raft_exchange.marketdata.changes import Change, OrdersChanged, TradesMade
 from raft_exchange.marketdata.trades import Trade
 from raft_exchange.marketdata.view import Market

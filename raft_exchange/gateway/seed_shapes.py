@@ -62,7 +62,9 @@ class BadOrder(Exception):
     """An order this surface refuses; the text is the answer's `error`."""
 
 
-def place_command(body: Json, rules: MarketRules, *, label: str = "") -> PlaceOrder:
+def place_command(
+    body: Json, rules: MarketRules, *, account: str = ANONYMOUS, label: str = ""
+) -> PlaceOrder:
     """Return the command for an order in the seed's words; names it did not know are ignored.
 
     Raises:
@@ -87,7 +89,7 @@ def place_command(body: Json, rules: MarketRules, *, label: str = "") -> PlaceOr
     if quantity_lots > QUANTITY_LOTS_MAX:
         raise BadOrder(f"Order quantity must be {quantity_range(rules)}")
     return PlaceOrder(
-        ANONYMOUS,
+        account,
         rules.market,
         SIDES[side],
         TYPES[type_],

@@ -1,7 +1,8 @@
 """The HTTP interface of the seed project "P2P Order Book", on the default market.
 
 Shapes and words are that project's (`seed_shapes`), so that its page and its users' programs keep
-working; what differs is what was wrong: a cancel reaches every node. Everybody is `anonymous` here.
+working; what differs is what was wrong: a cancel reaches every node. Where there are no keys,
+everybody is `anonymous` here.
 """
 
 from __future__ import annotations
@@ -46,10 +47,11 @@ async def post_order(request: web.Request) -> web.Response:
     """Place an order. 200 with its trades, or 400 `{ok: false, error}`."""
     context = request.app[CONTEXT]
     try:
-        envelope = _anonymous(request)
+        envelope = _envelope(request)
         market = await market_named(context, context.settings.default_market)
         body = decode_object(await body_bytes(request))
-        result = await submit(context, envelope, place_command(body, market.rules))
+        command = place_command(body, market.rules, account=envelope.account)
+        result = await submit(context, envelope, command)
         refused = result.events[0]
         if isinstance(refused, CommandRefused):
             raise BadOrder(DETAILS[refused.code])
@@ -69,7 +71,9 @@ async def delete_order(request: web.Request) -> web.Response:
     if not known:
         return answer(nothing)
     try:
-        result = await submit(context, _anonymous(request), CancelOrder(ANONYMOUS, int(text), ""))
+        envelope = _envelope(request)
+        command = CancelOrder(envelope.account, int(text), "")
+        result = await submit(context, envelope, command)
     except Problem as problem:
         return _failed(problem, nothing)
     event = result.events[0]
@@ -80,8 +84,10 @@ async def delete_order(request: web.Request) -> web.Response:
     return answer(body, headers=write_headers(result))
 
 
-def _anonymous(request: web.Request) -> Envelope:
-    return envelope_of(request)._replace(account=ANONYMOUS)
+def _envelope(request: web.Request) -> Envelope:
+    envelope = envelope_of(request)
+    is_keyed = request.app[CONTEXT].settings.auth_required
+    return envelope if is_keyed else envelope._replace(account=ANONYMOUS)
 
 
 def _failed(problem: Problem, body: View) -> web.Response:

@@ -14,6 +14,7 @@ from typing import Final
 
 from aiohttp import web
 
+from raft_exchange.gateway.access import principal_of
 from raft_exchange.gateway.bodies import query_of, whole_number
 from raft_exchange.gateway.channels import channels_named
 from raft_exchange.gateway.context import CONTEXT, Context
@@ -21,8 +22,8 @@ from raft_exchange.gateway.errors import ErrorCode, Problem
 from raft_exchange.gateway.guard import open_stream
 from raft_exchange.gateway.reads import MIN_SEQUENCE_WAIT_S
 from raft_exchange.gateway.stream_rendering import Encoded
-from raft_exchange.gateway.streams import STREAMS, Framing, Subscriber
-from raft_exchange.gateway.submission import account_of
+from raft_exchange.gateway.streams import STREAMS
+from raft_exchange.gateway.subscribers import Framing, Subscriber
 
 EVENT_STREAM: Final = "text/event-stream"
 SOCKET_BUFFER_BYTES: Final = 128 * 1024
@@ -53,7 +54,8 @@ async def get_stream(request: web.Request) -> web.StreamResponse:
     query = query_of(request, ("channels", "from_sequence"))
     names = [name for name in query.get("channels", "").split(",") if name]
     since = _since(request, query)
-    channels = await channels_named(context, names, account=account_of(request))
+    reader = principal_of(request)
+    channels = await channels_named(context, names, reader=reader)
     await caught_up(context, since)
     streams = request.app[STREAMS]
     streams.admit()
@@ -64,6 +66,7 @@ async def get_stream(request: web.Request) -> web.StreamResponse:
         return response
     framing: Framing = frame_chunk if response.chunked else frame_events
     subscriber = Subscriber(transport, framing, "sse")
+    subscriber.read_by(reader)
     streams.add(subscriber)
     try:
         streams.subscribe(subscriber, channels, since=since)

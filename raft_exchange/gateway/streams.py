@@ -18,7 +18,7 @@ from __future__ import annotations
 
 import asyncio
 from collections import deque
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Iterable, Sequence
 from typing import Final
 
 from aiohttp import web
@@ -32,6 +32,7 @@ from raft_exchange.gateway.stream_rendering import (
     encode,
     touched_markets,
 )
+from raft_exchange.gateway.subscribers import Framing, Subscriber
 from raft_exchange.gateway.times import format_time_us
 from raft_exchange.marketdata.candles import MINUTE_US
 from raft_exchange.marketdata.changes import Change
@@ -42,9 +43,6 @@ FLUSH_S: Final = 0.02
 HEARTBEAT_S: Final = 15.0
 SWEEP_S: Final = 1.0
 SUBSCRIBERS_MAX: Final = 1_000
-QUEUE_BYTES_MAX: Final = 1024 * 1024
-"""Of one reader, on top of what it asked for at once."""
-
 ALL_QUEUES_BYTES_MAX: Final = 256 * 1024 * 1024
 RESUME_CHANGES_MAX: Final = 5_000
 """Who missed more is sent snapshots: they cost less than going through it all."""
@@ -55,54 +53,6 @@ GRACE_S: Final = 5.0
 
 NOTICES: Final = "stream"
 """The kind of what belongs to no channel."""
-
-Framing = Callable[[Sequence[Encoded], int], bytes]
-
-
-class Subscriber:
-    """One reader: its socket, how messages are framed on it, and its channels."""
-
-    def __init__(self, transport: asyncio.Transport, framing: Framing, transport_name: str) -> None:
-        assert transport_name in STREAM_TRANSPORTS
-        self.transport_name = transport_name
-        self.framing = framing
-        self.channels: tuple[Channel, ...] = ()
-        self.ended: asyncio.Future[str] = asyncio.get_running_loop().create_future()
-        self._transport = transport
-        self._asked_bytes = 0
-
-    @property
-    def queue_bytes(self) -> int:
-        """How much it has not taken yet."""
-        return self._transport.get_write_buffer_size()
-
-    @property
-    def is_gone(self) -> bool:
-        """Whether nothing can reach it any more."""
-        return self._transport.is_closing() or self.ended.done()
-
-    @property
-    def is_slow(self) -> bool:
-        """Whether its queue is over its bound."""
-        waiting = self.queue_bytes
-        if waiting == 0:
-            self._asked_bytes = 0
-        return waiting > QUEUE_BYTES_MAX + self._asked_bytes
-
-    def write(self, data: bytes, *, asked: bool = False) -> None:
-        """Queue framed bytes; those it asked for do not count against its bound."""
-        if asked:
-            self._asked_bytes += len(data)
-        self._transport.write(data)
-
-    def end(self, reason: str) -> None:
-        """Have the handler end the stream; idempotent."""
-        if not self.ended.done():
-            self.ended.set_result(reason)
-
-    def abort(self) -> None:
-        """Drop the connection with all that is queued."""
-        self._transport.abort()
 
 
 class Streams:
@@ -116,6 +66,7 @@ class Streams:
         self._tickers: dict[Channel, tuple[object, ...]] = {}
         self._due: deque[tuple[Subscriber, bytes]] = deque()
         self._position = 0
+        self._keys_seen = self._keys_now()
         self._minute = 0
         self._loop = asyncio.get_running_loop()
         self._flushed_at_s = 0.0
@@ -129,10 +80,23 @@ class Streams:
     # What happens ---------------------------------------------------------------------------------
 
     def applied(self) -> None:
-        """Note that something was applied: it is sent soon."""
+        """Note that something was applied: it is sent soon, but nothing to who lost their key."""
+        if self._keys_now() != self._keys_seen:
+            self._end_revoked()
         if self._readers and self._flush_timer is None:
             at_s = max(self._loop.time(), self._flushed_at_s + FLUSH_S)
             self._flush_timer = self._loop.call_at(at_s, self._flush_due)
+
+    def _keys_now(self) -> tuple[int, int]:
+        keys = self._marketdata.keys  # another register after a snapshot was installed
+        return id(keys), keys.revocations
+
+    def _end_revoked(self) -> None:
+        keys, self._keys_seen = self._marketdata.keys, self._keys_now()
+        for subscriber in list(self._subscribers):
+            if not all(keys.is_good(p.account, p.key_id) for p in subscriber.principals):
+                subscriber.end("key_revoked")
+                self.drop(subscriber)
 
     def going_away(self) -> None:
         """Tell every reader to go on elsewhere, and take no new ones."""

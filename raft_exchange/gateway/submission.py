@@ -11,15 +11,14 @@ from typing import Final, NamedTuple
 
 from aiohttp import web
 
+from raft_exchange.gateway.access import principal_of
 from raft_exchange.gateway.context import Context
 from raft_exchange.gateway.errors import ErrorCode, Problem
-from raft_exchange.gateway.fields import NAME_FORM, TIME_FORM, is_label
+from raft_exchange.gateway.fields import TIME_FORM, is_label
 from raft_exchange.gateway.refusals import refusal
 from raft_exchange.gateway.times import NotATime, parse_time_us
-from raft_exchange.matching.filters import is_name
 from raft_exchange.matching.limits import IDEMPOTENCY_KEY_BYTES_MAX
 from raft_exchange.matching.messages import (
-    ANONYMOUS,
     Command,
     CommandRefused,
     CreateAccount,
@@ -44,33 +43,20 @@ class Envelope(NamedTuple):
     key_id: str = ""
 
 
-def account_of(request: web.Request) -> str:
-    """Return the account that a request acts for (open mode: whoever it says it is).
-
-    Raises:
-        Problem: `bad_field`.
-    """
-    account = request.headers.get("X-Account")
-    if account is None:
-        return ANONYMOUS
-    if not is_name(account):
-        raise _bad_header("X-Account", account, NAME_FORM)
-    return account
-
-
 def envelope_of(request: web.Request) -> Envelope:
-    """Return account, idempotency key and deadline of a write.
+    """Return account, idempotency key, deadline and key id of a write.
 
     Raises:
-        Problem: `bad_field`.
+        Problem: `bad_field`, or as `access.principal_of`.
     """
-    headers = request.headers
+    principal, headers = principal_of(request), request.headers
     key = headers.get("Idempotency-Key")
     if key is not None and not is_label(key, IDEMPOTENCY_KEY_BYTES_MAX):
         allowed = f"1 to {IDEMPOTENCY_KEY_BYTES_MAX} printable ASCII characters"
         raise _bad_header("Idempotency-Key", key, allowed)
     deadline = headers.get("X-Deadline")
-    return Envelope(account_of(request), key or "", _deadline_us(deadline) if deadline else 0)
+    deadline_us = _deadline_us(deadline) if deadline else 0
+    return Envelope(principal.account, key or "", deadline_us, principal.key_id)
 
 
 def _deadline_us(text: str) -> int:

@@ -19,6 +19,7 @@ from typing import Final
 import msgspec
 from aiohttp import WSCloseCode, WSMsgType, web
 
+from raft_exchange.gateway.access import Principal, key_holder, open_principal, principal_of
 from raft_exchange.gateway.bodies import BATCH_BYTES_MAX, whole_number
 from raft_exchange.gateway.channels import CHANNELS_MAX, Channel, channels_named
 from raft_exchange.gateway.context import CONTEXT, REQUEST_ID, Context
@@ -36,8 +37,8 @@ from raft_exchange.gateway.guard import SERVER, internal_error
 from raft_exchange.gateway.rendering import View
 from raft_exchange.gateway.stream import bound_socket, caught_up
 from raft_exchange.gateway.stream_rendering import Encoded
-from raft_exchange.gateway.streams import STREAMS, Streams, Subscriber
-from raft_exchange.gateway.submission import account_of
+from raft_exchange.gateway.streams import STREAMS, Streams
+from raft_exchange.gateway.subscribers import Subscriber
 from raft_exchange.gateway.websocket_orders import ORDER_OPS, run_order_op
 from raft_exchange.matching.filters import is_name
 
@@ -52,6 +53,7 @@ CLOSE_CODES: Final = {
     "going_away": WSCloseCode.GOING_AWAY,
     "slow_reader": WSCloseCode.POLICY_VIOLATION,
     "state_divergence": WSCloseCode.INTERNAL_ERROR,
+    "key_revoked": WSCloseCode.POLICY_VIOLATION,
 }
 
 
@@ -72,7 +74,7 @@ def _head(size: int) -> bytes:
 async def get_websocket(request: web.Request) -> web.StreamResponse:
     """Serve one socket until either side ends it."""
     context, streams = request.app[CONTEXT], request.app[STREAMS]
-    account = account_of(request)
+    principal = principal_of(request)
     socket = web.WebSocketResponse(
         heartbeat=PING_S, compress=False, max_msg_size=BATCH_BYTES_MAX, timeout=ENDING_S
     )
@@ -92,7 +94,8 @@ async def get_websocket(request: web.Request) -> web.StreamResponse:
     assert request.transport is not None, "it was just written to"
     subscriber = Subscriber(request.transport, frame_texts, "websocket")
     streams.add(subscriber)
-    session = _Session(context, streams, socket, subscriber, account)
+    subscriber.read_by(principal)
+    session = _Session(context, streams, socket, subscriber, principal)
     try:
         await session.run(request[REQUEST_ID])
     finally:
@@ -109,13 +112,13 @@ class _Session:
         streams: Streams,
         socket: web.WebSocketResponse,
         subscriber: Subscriber,
-        account: str,
+        principal: Principal,
     ) -> None:
         self._context = context
         self._streams = streams
         self._socket = socket
         self._subscriber = subscriber
-        self._account = account
+        self._principal = principal
         self._tasks: set[asyncio.Task[None]] = set()
         self._room = asyncio.Semaphore(IN_FLIGHT_MAX)
 
@@ -184,7 +187,11 @@ class _Session:
     async def _order(self, frame: Json, answer_id: object, size_bytes: int, name: str) -> None:
         try:
             answer = await run_order_op(
-                self._context, frame, account=self._account, size_bytes=size_bytes, request_id=name
+                self._context,
+                frame,
+                principal=self._principal,
+                size_bytes=size_bytes,
+                request_id=name,
             )
         except Problem as problem:
             await self._refuse(answer_id, problem, name)
@@ -200,12 +207,10 @@ class _Session:
 
     async def _control(self, frame: Json, answer_id: object) -> None:
         if frame["op"] == "auth":
-            known_fields(frame, ("op", "id", "account"))
-            account = frame.get("account")
-            if type(account) is not str or not is_name(account):
-                raise bad_field(frame, "account", NAME_FORM)
-            self._account = account
-            await self._answer(answer_id, {"account": account})
+            principal = self._shown(frame)
+            self._subscriber.read_by(principal)
+            self._principal = principal
+            await self._answer(answer_id, {"account": principal.account})
             return
         since = _since(frame)
         channels = await self._channels(frame)
@@ -220,13 +225,23 @@ class _Session:
         await self._answer(answer_id, {"channels": [channel.label for channel in channels]})
         self._streams.subscribe(self._subscriber, channels, since=since)
 
+    def _shown(self, frame: Json) -> Principal:
+        if self._context.settings.auth_required:
+            known_fields(frame, ("op", "id", "key"))
+            return key_holder(self._context, frame.get("key"))
+        known_fields(frame, ("op", "id", "account"))
+        account = frame.get("account")
+        if type(account) is not str or not is_name(account):
+            raise bad_field(frame, "account", NAME_FORM)
+        return open_principal(account)
+
     async def _channels(self, frame: Json) -> list[Channel]:
         fields = ("op", "id", "channels")
         known_fields(frame, (*fields, "from_sequence") if frame["op"] == "subscribe" else fields)
         names = frame.get("channels")
         if not isinstance(names, list) or not all(type(name) is str for name in names):
             raise bad_field(frame, "channels", "an array of names of channels")
-        return await channels_named(self._context, names, account=self._account)
+        return await channels_named(self._context, names, reader=self._principal)
 
     def _labels(self) -> list[str]:
         return [channel.label for channel in self._subscriber.channels]

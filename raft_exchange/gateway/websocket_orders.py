@@ -12,6 +12,7 @@ from typing import Final
 
 from aiohttp import web
 
+from raft_exchange.gateway.access import Principal
 from raft_exchange.gateway.bodies import BODY_BYTES_MAX, too_large, whole_number
 from raft_exchange.gateway.context import Context
 from raft_exchange.gateway.errors import ErrorCode, Problem
@@ -23,26 +24,29 @@ from raft_exchange.matching.limits import (
     IDEMPOTENCY_KEY_BYTES_MAX,
     INT64_MAX,
 )
+from raft_exchange.matching.messages import Scope
 
 ORDER_OPS: Final = ("place", "amend", "cancel", "batch")
 _ENVELOPE_FIELDS: Final = ("op", "id", "idempotency_key", "deadline")
 
 
 async def run_order_op(
-    context: Context, frame: Json, *, account: str, size_bytes: int, request_id: str
+    context: Context, frame: Json, *, principal: Principal, size_bytes: int, request_id: str
 ) -> web.Response:
-    """Do what a frame of one of `ORDER_OPS` asks, for `account`; return the answer of HTTP.
+    """Do what a frame of one of `ORDER_OPS` asks, for `principal`; return the answer of HTTP.
 
     Raises:
         Problem: as over HTTP.
     """
+    principal.demand(Scope.TRADE)
     op = frame["op"]
     payload = "orders" if op == "batch" else "order"
     known_fields(frame, (*_ENVELOPE_FIELDS, payload))
     envelope = Envelope(
-        account,
+        principal.account,
         label(frame, "idempotency_key", IDEMPOTENCY_KEY_BYTES_MAX),
         time_us(frame, "deadline"),
+        principal.key_id,
     )
     if op == "batch":
         body = {"orders": frame.get("orders")}

@@ -7,8 +7,10 @@ import asyncio
 import pytest
 
 from raft_exchange.gateway import streams as hub
+from raft_exchange.gateway import subscribers
 from raft_exchange.gateway.channels import CHANNELS_MAX, Channel
-from raft_exchange.gateway.streams import QUEUE_BYTES_MAX, SUBSCRIBERS_MAX, Streams
+from raft_exchange.gateway.streams import SUBSCRIBERS_MAX, Streams
+from raft_exchange.gateway.subscribers import QUEUE_BYTES_MAX
 from raft_exchange.marketdata.view import MarketData
 from tests.support.coroutines import eventually, in_loop
 from tests.support.gateway import Gateway, gateway
@@ -224,7 +226,7 @@ async def test_a_first_snapshot_over_the_bound_cuts_nobody_off(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
     """What a reader asked for does not count against it until it has taken all of it."""
-    monkeypatch.setattr(hub, "QUEUE_BYTES_MAX", 1_000)
+    monkeypatch.setattr(subscribers, "QUEUE_BYTES_MAX", 1_000)
     async with gateway() as g:
         for price in range(1, 90):
             await g.place("buy", str(price))

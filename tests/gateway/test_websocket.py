@@ -11,7 +11,7 @@ from typing import Any
 import aiohttp
 import pytest
 
-from raft_exchange.gateway import streams as hub
+from raft_exchange.gateway import subscribers
 from raft_exchange.gateway.bodies import BATCH_BYTES_MAX, BODY_BYTES_MAX
 from raft_exchange.gateway.channels import CHANNELS_MAX
 from raft_exchange.gateway.websocket import IN_FLIGHT_MAX
@@ -313,7 +313,7 @@ async def test_a_slow_socket_is_closed_with_the_reason(monkeypatch: pytest.Monke
     async with gateway() as g, socket_to(g) as ws:
         await ws.call(op="subscribe", channels=["book:BTC-USD"])
         await ws.message()
-        monkeypatch.setattr(hub, "QUEUE_BYTES_MAX", -1)
+        monkeypatch.setattr(subscribers, "QUEUE_BYTES_MAX", -1)
         (subscriber,) = g.streams._subscribers
         subscriber._asked_bytes = 0
         await g.place("buy", "99")

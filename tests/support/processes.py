@@ -148,6 +148,7 @@ class RealCluster:
             "dht_port": node.dht_port,
             "grape_http_port": node.grape_http_port,
             "pubsub_port": node.pubsub_port,
+            "auth": "open",
             **self.settings,
             **settings,
         }

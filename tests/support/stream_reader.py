@@ -10,7 +10,7 @@ from contextlib import asynccontextmanager
 from typing import Any, NamedTuple
 
 from raft_exchange.gateway.stream import frame_events
-from raft_exchange.gateway.streams import Subscriber
+from raft_exchange.gateway.subscribers import Subscriber
 
 
 class Event(NamedTuple):

@@ -18,6 +18,7 @@ snapshot_mib = {{ int .Values.exchange.snapshotMib }}
 disk_reserve_mib = {{ int .Values.exchange.diskReserveMib }}
 history = {{ .Values.history.enabled }}
 history_days = {{ int .Values.history.days }}
+auth = "open"
 allow_open_network = {{ .Values.exchange.allowOpenNetwork }}
 founding_markets = {{ join "," .Values.exchange.foundingMarkets | quote }}
 seed_services = {{ .Values.exchange.seedServices }}
