@@ -25,7 +25,7 @@ from raft_exchange.matching.messages import (
     KeyKind,
     RejectCode,
 )
-from raft_exchange.sequencer.codec import Request
+from raft_exchange.sequencer.codec import RELEASE, Request
 from raft_exchange.sequencer.outcome import Committed, Outcome, Refused
 
 ADMIN_ACCOUNT: Final = "admin"
@@ -68,15 +68,20 @@ class FirstKey:
     def __init__(self, key: str) -> None:
         """Take the key as its holder shows it; only its digest goes further."""
         self.requests: Sequence[Request] = admin_key_requests(key, FIRST_KEY_ID)
+        self._version_min = RELEASE.needed_by(list(self.requests))
         self._next_s = 0.0
         self._is_settled = False
 
-    def is_due(self, keys: KeyRegister, *, now_s: float) -> bool:
-        """Say whether the leader should propose it now, and note that it does."""
-        if self._is_settled or now_s < self._next_s:
+    def is_due(self, keys: KeyRegister, *, version: int, now_s: float) -> bool:
+        """Say whether the leader should propose it now, and note that it does.
+
+        `version` is the active one: until all members read keys, there are none.
+        """
+        if self._is_settled or now_s < self._next_s or version < self._version_min:
             return False
         self._next_s = now_s + RETRY_S
-        return not keys.has_admin
+        self._is_settled = keys.has_admin
+        return not self._is_settled
 
     def answered(self, outcomes: Sequence[Outcome]) -> None:
         """Take what became of a proposal."""

@@ -271,8 +271,10 @@ class Node:
             fail(error)
 
     def _offer_first_key(self, now_s: float) -> None:
-        first, may_lead = self._first_key, self.is_leader
-        if first is not None and may_lead and first.is_due(self._marketdata.keys, now_s=now_s):
+        first = self._first_key
+        if first is None or not self.is_leader:
+            return
+        if first.is_due(self._marketdata.keys, version=self._state.version, now_s=now_s):
             self._pipeline.submit(first.requests, first.answered, now_s=now_s)
 
     def _on_fellow(self, said: Statement) -> None:

@@ -62,6 +62,9 @@ NEEDS: Final[Mapping[tuple[str, str], Scope]] = {
     ("GET", "/livez"): NOTHING,
     ("GET", "/readyz"): NOTHING,
     ("GET", "/metrics"): NOTHING,
+    ("GET", "/"): NOTHING,
+    ("GET", "/index.html"): NOTHING,
+    ("GET", "/web/{digest}/{file}"): NOTHING,
     ("GET", "/state"): NOTHING,
     ("GET", "/events"): NOTHING,
     # These look at keys, or at proofs of the cluster secret, themselves.
