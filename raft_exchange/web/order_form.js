@@ -27,7 +27,9 @@ export class OrderForm {
   show(market) {
     this.#market = market;
     const choices = offeredTypes(market).map(({ name, title }) => element("option", { value: name }, title));
+    const chosen = byId("type").value;
     byId("type").replaceChildren(...choices);
+    if (choices.some(({ value }) => value === chosen)) byId("type").value = chosen;
     this.#build();
   }
 

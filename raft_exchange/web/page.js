@@ -15,9 +15,13 @@ import { announce, byId, element, write } from "./elements.js";
 import { listen } from "./keys.js";
 
 const STATES = { connecting: "Connecting", live: "Live", lost: "Lost, trying another node" };
+const STATUSES = { trading: "", halt: "Halted: no orders are taken.", cancel_only: "Only cancels are taken." };
+const NAME = /^[A-Za-z0-9][A-Za-z0-9._-]{0,31}$/;
 const RETRY_MS = 1_000;
+const MARKETS_MS = 10_000;
 
-const account = new URLSearchParams(location.search).get("account") ?? "";
+const asked = new URLSearchParams(location.search).get("account") ?? "";
+const account = NAME.test(asked) ? asked : "";
 const nodes = new Nodes(location.origin);
 const calls = new Calls(nodes, () => (account ? { "X-Account": account } : {}));
 const stream = new Stream(nodes, { message: take, missing, state: showState }, account);
@@ -96,9 +100,37 @@ function choose(name) {
   ladder.show(book, market);
   tape.show(market);
   chart.show(market);
+  showRules();
+  follow();
+}
+
+function listMarkets() {
+  const chosen = byId("market").value;
+  byId("market").replaceChildren(...markets.map((one) => element("option", { value: one.market }, one.market)));
+  if (chosen) byId("market").value = chosen;
+}
+
+/** Learn of new markets, and of new rules of this one. */
+async function refreshMarkets() {
+  try {
+    const found = (await calls.read("/v1/markets")).markets;
+    if (JSON.stringify(found) !== JSON.stringify(markets)) {
+      markets = found;
+      market = markets.find((one) => one.market === market.market);
+      listMarkets();
+      showRules();
+    }
+  } catch {
+    // The stream tells people when nodes are away.
+  } finally {
+    setTimeout(refreshMarkets, MARKETS_MS);
+  }
+}
+
+function showRules() {
+  write(byId("market-status"), STATUSES[market.status]);
   form.show(market);
   orders.show(market, markets);
-  follow();
 }
 
 async function begin() {
@@ -111,11 +143,12 @@ async function begin() {
     setTimeout(begin, RETRY_MS);
     return;
   }
-  byId("market").replaceChildren(...markets.map((one) => element("option", { value: one.market }, one.market)));
   byId("market").onchange = () => choose(byId("market").value);
+  listMarkets();
   choose(markets[0].market);
   stream.open();
   cluster.watch();
+  setTimeout(refreshMarkets, MARKETS_MS);
   own.begin().catch(() => {}); // fills then begin with what happens from now on
 }
 
@@ -123,6 +156,7 @@ byId("account").value = account;
 byId("account-form").onsubmit = (event) => {
   event.preventDefault();
   const name = byId("account").value.trim();
+  if (name && !NAME.test(name)) return announce("An account is 1 to 32 letters, digits, dots, dashes or underscores, beginning with a letter or digit");
   location.search = name ? new URLSearchParams({ account: name }) : "";
 };
 listen([

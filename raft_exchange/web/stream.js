@@ -55,6 +55,7 @@ export class Stream {
     this.handlers.state("connecting");
     this.#watch(CONNECT_MS);
     socket.onopen = () => {
+      if (socket !== this.#socket) return;
       this.#watch(SILENCE_MS);
       if (this.account) this.#send({ op: "auth", account: this.account });
       for (const [label, channel] of this.#channels) {

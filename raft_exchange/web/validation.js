@@ -7,7 +7,7 @@ const RULES = {
   price: { step: "tick_size", lowest: "min_price", highest: "max_price" },
   quantity: { step: "lot_size", lowest: "min_quantity", highest: "max_quantity" },
 };
-const LABEL = /^[\x21-\x7e]{1,64}$/;
+const LABEL = /^[\x20-\x7e]{1,64}$/;
 
 /** What is wrong with the text of a field; "" for nothing. */
 export function fault(field, text, market) {
@@ -16,7 +16,7 @@ export function fault(field, text, market) {
     return Date.parse(text) > Date.now() ? "" : "Name a time in the future.";
   }
   if (field.kind === "label") {
-    return LABEL.test(text) ? "" : "1 to 64 printable ASCII characters, no spaces.";
+    return LABEL.test(text) ? "" : "1 to 64 printable ASCII characters.";
   }
   if (!["price", "quantity", "amount"].includes(field.kind)) return "";
   const value = parse(text);

@@ -254,16 +254,16 @@ async def test_an_order_whose_answer_is_lost_is_asked_for_again_elsewhere_and_pl
 @pytest.mark.parametrize("width", [360, 1280])
 @in_loop
 async def test_the_page_is_accessible(cluster: RealCluster, width: int, scheme: str) -> None:
-    """By axe-core, with orders, trades, a fault, and each dialog open."""
+    """By axe-core, with an order, a fill, a fault, and each dialog open."""
     checker = axe()
-    async with pages_of(cluster) as (opened, _):
+    async with pages_of(cluster) as (opened, client):
         page = await opened.page(
             f"{cluster.urls[0]}/?account=axe-{width}-{scheme}", width=width, scheme=scheme
         )
-        await place(page, "sell", "30000", "1")
-        await place(page, "buy", "30000", "0.5")
+        await place(page, "sell", "30000", "0.9")
         await page.wait_for_selector("#order-rows tr")
-        await page.wait_for_selector("#trade-rows tr")
+        await client.place(cluster.nodes[1], "buy", "30000", "0.5")
+        await page.wait_for_selector("#fill-rows tr")
         await place(page, "buy", "0.001", "1")
         source = checker.read_text()
         await page.evaluate(source)
@@ -274,6 +274,9 @@ async def test_the_page_is_accessible(cluster: RealCluster, width: int, scheme: 
         await page.click("#help-open")
         await violations(page)
         assert await page.evaluate("document.documentElement.scrollWidth") <= width
+        await page.keyboard.press("Escape")
+        await page.click("#cancel-all")
+        await page.wait_for_selector("#no-orders:not([hidden])")
 
 
 async def violations(page: Any) -> None:
@@ -282,3 +285,43 @@ async def violations(page: Any) -> None:
         " [one.id, one.nodes.map(node => node.html + ' ' + node.failureSummary)])"
     )
     assert found == []
+
+
+@in_loop
+async def test_a_halted_market_and_a_new_one_are_told_without_a_reload(
+    tmp_path: Path,
+) -> None:
+    with RealCluster(tmp_path, nodes=1) as cluster:
+        async with pages_of(cluster) as (opened, client):
+            (node,) = cluster.nodes
+            page = await opened.page(node.url)
+            await client.call(node, "PATCH", "/v1/markets/BTC-USD", {"status": "halt"})
+            new = {"market": "ETH-USD", "base": "ETH", "quote": "USD"}
+            grid = {"tick_size": "0.5", "lot_size": "0.1"}
+            await client.call(node, "POST", "/v1/markets", new | grid)
+            await text_is(page, "#market-status", "Halted: no orders are taken.")
+            await place(page, "buy", "10", "1")
+            await page.wait_for_selector("#order-fault:not(:empty)")
+            await page.select_option("#market", "ETH-USD")
+            assert await page.inner_text("#market-status") == ""
+            await place(page, "buy", "10.5", "1.5")
+            await page.wait_for_selector("#order-rows tr")
+            await page.wait_for_selector("#bids tr:not([hidden])")
+            assert await page.inner_text("#bids tr:not([hidden]) th") == "10.5"
+
+
+@in_loop
+async def test_a_page_of_a_draining_node_moves_before_it_is_gone(tmp_path: Path) -> None:
+    with RealCluster(tmp_path) as cluster:
+        async with pages_of(cluster) as (opened, client):
+            first, second, _ = cluster.nodes
+            page = await opened.page(first.url)
+            await trade(client, second, 0)
+            await page.wait_for_selector("#trade-rows tr")
+            assert await asyncio.to_thread(cluster.terminate, first) == 0
+            await trade(client, second, 1)
+            await page.wait_for_selector("#trade-rows tr:nth-child(2)", timeout=READY_MS)
+            assert await shown_trades(page) == ["2", "1"]
+            facts = await page.eval_on_selector("#connection", "shown => ({...shown.dataset})")
+            assert facts["origin"] != first.url
+            assert (facts["gaps"], facts["repeats"], facts["resyncs"]) == ("0", "0", "0")

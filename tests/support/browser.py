@@ -72,6 +72,6 @@ async def browser() -> AsyncIterator[Browser]:
         try:
             made = Browser(chromium)
             yield made
-            assert not made.faults
+            assert not made.faults, made.faults
         finally:
             await chromium.close()
