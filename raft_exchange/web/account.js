@@ -27,12 +27,12 @@ export class Account {
   /** Note that these orders are one's own, and that something may have changed. */
   note(orders) {
     for (const { order_id: id, side } of orders) this.#own.set(id, side);
-    clearTimeout(this.#timer);
-    if (this.#isAsking) this.#timer = setTimeout(() => this.#refresh(), REFRESH_MS);
+    if (this.#isAsking && !this.#timer) this.#timer = setTimeout(() => this.#refresh(), REFRESH_MS);
     this.draw();
   }
 
   async #refresh() {
+    this.#timer = 0;
     try {
       const { fills } = await this.calls.read(`/v1/fills?limit=${SHOWN}`);
       this.#fills = fills;

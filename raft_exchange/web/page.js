@@ -71,7 +71,7 @@ function takeBook(message) {
 }
 
 function missing(label) {
-  announce(`This node has no ${label}`);
+  announce(`Not shown: ${label}`);
 }
 
 function showState(state) {

@@ -17,8 +17,7 @@ export class Stream {
   #channels = new Map(); // label -> {last: of the last message, upTo: nothing missing, isLive}
 
   /**
-   * `handlers`: message(message) for what channels say, missing(label) for a channel the node does
-   * not have, state(name) with connecting | live | lost.
+   * `handlers`: message(message) for what channels say, missing(label) for a channel that is refused, state(name) with connecting | live | lost.
    */
   constructor(nodes, handlers, account) {
     this.nodes = nodes;
@@ -118,7 +117,7 @@ export class Stream {
       if (channel) channel.isLive = true;
       this.#failures = 0;
       this.handlers.state("live");
-    } else if (error.code === "bad_field" || error.code === "unknown_market") {
+    } else if (status < 500) {
       this.#channels.delete(id);
       this.handlers.missing(id);
     } else {

@@ -139,6 +139,12 @@ test("a heartbeat moves only those channels that were subscribed when it came", 
   assert.deepEqual(other.sent.map((frame) => frame.from_sequence), [50, undefined]);
 });
 
+test("a channel that is refused is left out, and the others go on", (t) => {
+  const { seen, socket } = following(t, ["trades:M", "orders"]);
+  socket.say({ id: "orders", status: 401, error: { code: "unauthenticated" } }, snapshot("trades:M", 4));
+  assert.deepEqual([seen, FakeSocket.all.length, socket.readyState], [[4], 1, 1]);
+});
+
 test("a repeat is dropped, and a gap begins the channel anew", (t) => {
   const { stream, seen, socket } = following(t, ["trades:M"]);
   socket.say(snapshot("trades:M", 4), trade("trades:M", 9, 4), trade("trades:M", 9, 4));
