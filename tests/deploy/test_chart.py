@@ -67,7 +67,7 @@ def test_every_object_is_valid_for_every_kubernetes(case: Path, kubernetes: str)
         else:
             validate.validate(one, kubernetes, strict=True)
     kinds = {one["kind"] for one in custom}
-    assert kinds == ({"PodMonitor"} if "everything-on" in case.stem else set())
+    assert kinds == ({"PodMonitor", "PrometheusRule"} if "everything-on" in case.stem else set())
 
 
 def test_the_operators_objects_are_valid_for_its_own_schemas() -> None:
@@ -141,6 +141,8 @@ def test_the_default_rendering_is_the_one_that_was_reviewed() -> None:
         ({"resources": {"request": {}}}, "/resources"),
         ({"topologySpread": {"hosts": "Never"}}, "/topologySpread/hosts"),
         ({"monitoring": {"podMonitor": {"interval": "often"}}}, "/monitoring/podMonitor/interval"),
+        ({"monitoring": {"dashboards": {"label": "white space"}}}, "/monitoring/dashboards/label"),
+        ({"monitoring": {"prometheusRule": {"on": True}}}, "/monitoring/prometheusRule"),
     ],
 )
 def test_a_wrong_value_is_refused_by_its_name(values: Object, key: str) -> None:
@@ -259,6 +261,23 @@ def test_a_changed_setting_rolls_the_pods() -> None:
     template = only(rendered({}), "StatefulSet")["spec"]["template"]
     changed = rendered({"exchange": {"snapshotMib": 64}})
     assert only(changed, "StatefulSet")["spec"]["template"] != template
+
+
+def test_rules_and_dashboards_arrive_as_they_are_in_grafana() -> None:
+    """Templating changes nothing of them, above all not the braces of their own templates."""
+    on = {"prometheusRule": {"enabled": True}, "dashboards": {"enabled": True}}
+    objects = rendered({"monitoring": on})
+    rules = tool("yaml").safe_load((ROOT / "grafana" / "rules.yaml").read_text())
+    assert only(objects, "PrometheusRule")["spec"] == rules
+    found: Object = {}
+    for one in objects:
+        if one["kind"] == "ConfigMap" and "grafana_dashboard" in one["metadata"]["labels"]:
+            assert one["metadata"]["annotations"]["grafana_folder"] == "Raft Exchange"
+            found |= one["data"]
+    boards = sorted((ROOT / "grafana" / "dashboards").glob("*.json"))
+    assert {path.name: json.loads(path.read_text()) for path in boards} == {
+        name: json.loads(text) for name, text in found.items()
+    }
 
 
 def test_liveness_asks_for_nothing_that_a_partition_takes_away() -> None:
