@@ -14,6 +14,7 @@ from contextlib import AsyncExitStack
 from typing import Final
 
 from raft_exchange import collector
+from raft_exchange.control import Control
 from raft_exchange.exits import fail
 from raft_exchange.first_key import FirstKey
 from raft_exchange.founding import founding_requests, log_founded
@@ -234,6 +235,11 @@ class Node:
         app = make_app(context, front.introduce, self._streams, front.vouches)
         await listener.serve(app)
         logger.info("node %s of cluster %s", self._identity.node, self._identity.cluster_id)
+
+    def control(self, stop: Callable[[], None]) -> Control:
+        """Return the socket by which the operator of this machine controls the node."""
+        folder, group = self._settings.data_dir, self._group
+        return Control(folder, self._core, hand_over=group.hand_over, stop=stop)
 
     @property
     def is_leader(self) -> bool:
