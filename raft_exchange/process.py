@@ -155,8 +155,10 @@ async def _serve(settings: Settings, secret: bytes, lifeline: int | None) -> Non
                 node.keep_history(partial(sign, secret))
             node.grant(first_key)
             await node.start(stack, listener, front, subscribers_max=subscribers_max)
-            announced = _services(settings, is_leader=lambda: node.is_leader)
-            async with node.control(stop.set), announced:
+            async with (
+                node.control(stop.set),
+                _services(settings, is_leader=lambda: node.is_leader),
+            ):
                 await stop.wait()
             await node.drain()
     logger.info("stopped")

@@ -88,7 +88,7 @@ async def guard(request: web.Request, handler: Handler) -> web.StreamResponse:
             response: web.StreamResponse = _preflight(request, cors)
         else:
             response = await (_socket_handler(request) or handler)(request)
-            if context is not None:
+            if context is not None and not response.prepared:  # a stream has told why it ended
                 still_good(request, context)
     except Exception as error:
         response = _problem_of(error, request).response(request_id)

@@ -15,7 +15,7 @@ import pytest
 from raft_exchange.gateway.access import NEEDS
 from raft_exchange.gateway.app import ROUTES, SEED_ROUTES
 from raft_exchange.matching.messages import CreateAccount, CreateKey, KeyKind, RevokeKey, Scope
-from tests.support.coroutines import in_loop
+from tests.support.coroutines import eventually, in_loop
 from tests.support.gateway import Answer, Gateway, gateway
 
 ORDER = {"market": "BTC-USD", "side": "sell", "type": "limit", "quantity": "1", "price": "100"}
@@ -247,6 +247,22 @@ async def test_a_revoked_key_ends_its_sockets(shown: str) -> None:
             pass
         assert message.type is aiohttp.WSMsgType.CLOSE
         assert message.extra == "key_revoked"
+
+
+@in_loop
+async def test_a_revoked_key_ends_its_stream_and_nothing_follows() -> None:
+    async with keyed() as g:
+        request = (
+            "GET /v1/stream?channels=orders HTTP/1.1\r\nHost: localhost\r\n"
+            "Authorization: Bearer ann-key\r\n\r\n"
+        )
+        reading = asyncio.create_task(g.raw(request.encode(), patience_s=30))
+        await eventually(lambda: bool(g.streams._subscribers))
+        revoked = await ask(g, "admin-key", "DELETE", "/v1/accounts/ann/keys/ann-key")
+        assert revoked.status == 200
+        told = await reading
+        assert told.startswith(b"HTTP/1.1 200")
+        assert told.count(b"HTTP/1.1") == 1
 
 
 @in_loop
