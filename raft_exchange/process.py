@@ -8,7 +8,6 @@ from the second phase on: who this node is, and what it waits for. Stopped in re
 from __future__ import annotations
 
 import asyncio
-import functools
 import logging
 import random
 import signal
@@ -110,8 +109,7 @@ def _stop_event(lifeline: int | None) -> asyncio.Event:
 
 
 async def _serve(settings: Settings, secret: bytes, lifeline: int | None) -> None:
-    stop = _stop_event(lifeline)
-    first_key = _first_key(settings)
+    stop, first_key = _stop_event(lifeline), _first_key(settings)
     connections_max = connections_affordable()
     subscribers_max = connections_max // SUBSCRIBERS_SHARE
     async with AsyncExitStack() as stack:
@@ -124,8 +122,7 @@ async def _serve(settings: Settings, secret: bytes, lifeline: int | None) -> Non
         )
         forming = Forming(identity, discovery, state=neighbourhood.statement)
         about = _gateway_settings(settings, identity.current.node)
-        vouches = functools.partial(verify, secret)
-        front = Front(metrics, about, neighbourhood.introduce, vouches)
+        front = Front(metrics, about, neighbourhood.introduce, partial(verify, secret))
         listener = Listener(
             make_forming_app(front, reason=lambda: forming.reason),
             front.metrics,
@@ -155,10 +152,8 @@ async def _serve(settings: Settings, secret: bytes, lifeline: int | None) -> Non
                 node.keep_history(partial(sign, secret))
             node.grant(first_key)
             await node.start(stack, listener, front, subscribers_max=subscribers_max)
-            async with (
-                node.control(stop.set),
-                _services(settings, is_leader=lambda: node.is_leader),
-            ):
+            announced = _services(settings, is_leader=lambda: node.is_leader)
+            async with node.control(stop.set), announced:
                 await stop.wait()
             await node.drain()
     logger.info("stopped")
