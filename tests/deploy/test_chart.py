@@ -131,6 +131,7 @@ def test_the_default_rendering_is_the_one_that_was_reviewed() -> None:
         ({"cluster": {"name": "white space"}}, "/cluster/name"),
         ({"exchange": {"durability": "maybe"}}, "/exchange/durability"),
         ({"exchange": {"foundingMarkets": ["BTC/USD"]}}, "/exchange/foundingMarkets/0"),
+        ({"auth": {"mode": "maybe"}}, "/auth/mode"),
         ({"exchange": {"snapshotEntries": 1}}, "/exchange/snapshotEntries"),
         ({"exchange": {"diskReserveMib": 1}}, "/exchange/diskReserveMib"),
         ({"ports": {"http": 808000}}, "/ports/http"),
@@ -155,7 +156,7 @@ def test_a_wrong_value_is_refused_by_its_name(values: Object, key: str) -> None:
     [
         ({"replicaCount": 2}, "never be founded"),
         ({"terminationGracePeriodSeconds": 15}, "terminationGracePeriodSeconds"),
-        ({"exchange": {"allowOpenNetwork": False}}, "allowOpenNetwork"),
+        ({"auth": {"mode": "open"}}, "allowOpenNetwork"),
     ],
 )
 def test_values_that_cannot_work_together_are_refused(values: Object, words: str) -> None:

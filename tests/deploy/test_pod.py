@@ -84,6 +84,7 @@ class Pods:
 
     def __init__(self, folder: Path, count: int) -> None:
         values: Object = {"replicaCount": count, "cluster": {"initialMembers": count}}
+        values["auth"] = {"mode": "open", "allowOpenNetwork": True}
         self.objects = rendered(values)
         self.node = node_container(self.objects)
         self._folder = folder

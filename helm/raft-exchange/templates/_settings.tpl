@@ -18,8 +18,11 @@ snapshot_mib = {{ int .Values.exchange.snapshotMib }}
 disk_reserve_mib = {{ int .Values.exchange.diskReserveMib }}
 history = {{ .Values.history.enabled }}
 history_days = {{ int .Values.history.days }}
-auth = "open"
-allow_open_network = {{ .Values.exchange.allowOpenNetwork }}
+auth = {{ .Values.auth.mode | quote }}
+{{- if eq .Values.auth.mode "required" }}
+admin_key_file = "/run/secrets/raft-exchange/admin-key"
+{{- end }}
+allow_open_network = {{ .Values.auth.allowOpenNetwork }}
 founding_markets = {{ join "," .Values.exchange.foundingMarkets | quote }}
 seed_services = {{ .Values.exchange.seedServices }}
 cors_origins = {{ join "," .Values.exchange.corsOrigins | quote }}
