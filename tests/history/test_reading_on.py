@@ -15,7 +15,12 @@ from raft_exchange.gateway.app import make_app
 from raft_exchange.gateway.context import Context, Settings
 from raft_exchange.gateway.streams import Streams
 from raft_exchange.history import recorder as recording
-from raft_exchange.history.backfill import NONCE_HEADER, PAGE_TYPE, PROOF_HEADER
+from raft_exchange.history.backfill import (
+    NONCE_HEADER,
+    PAGE_TYPE,
+    PROOF_HEADER,
+    question_fields,
+)
 from raft_exchange.history.rows import PAGE_ROWS_MAX, Page, positions, rows_of
 from raft_exchange.history.service import History, HistoryHooks, HistorySettings
 from raft_exchange.history.store import Store
@@ -51,8 +56,14 @@ def history_at(path: Path, *, peers: list[str], secret: bytes = SECRET) -> Histo
 class Served:
     """A gateway over a fake core and a history, on a port of its own."""
 
-    def __init__(self, history: History, core: FakeCore) -> None:
-        context = Context(core, core.marketdata, Metrics(), Settings(node="n1"), history)
+    def __init__(self, history: History, core: FakeCore, *, auth_required: bool = False) -> None:
+        context = Context(
+            core,
+            core.marketdata,
+            Metrics(),
+            Settings(node="n1", auth_required=auth_required),
+            history,
+        )
         self.history = history
         self._runner = web.AppRunner(
             make_app(context, lambda nonce, host: b"", Streams(core.marketdata))
@@ -222,6 +233,21 @@ async def test_only_a_member_gets_the_rows_as_they_are_kept(tmp_path: Path) -> N
         headers = {NONCE_HEADER: "ab" * 16, PROOF_HEADER: "00" * 32, "Accept": PAGE_TYPE}
         status, body = await served.get("/v1/history", **headers)
         assert (status, body["field"]) == (400, PROOF_HEADER)
+
+
+@in_loop
+async def test_where_keys_are_required_history_is_for_members_and_operators(tmp_path: Path) -> None:
+    """It tells of everybody's orders."""
+    core, _ = busy_exchange(2)
+    path = tmp_path / "history.sqlite3"
+    record_all(path, core)
+    async with Served(history_at(path, peers=[]), core, auth_required=True) as served:
+        status, body = await served.get("/v1/history")
+        assert (status, body["code"]) == (401, "unauthenticated")
+        nonce = "ab" * 16
+        proof = served.history.prove("history question", *question_fields(nonce, 1, 1_000)).hex()
+        headers = {NONCE_HEADER: nonce, PROOF_HEADER: proof}
+        assert (await served.get("/v1/history", **headers))[0] == 200
 
 
 @in_loop
