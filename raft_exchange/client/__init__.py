@@ -37,8 +37,10 @@ from raft_exchange.client.models import (
 )
 from raft_exchange.client.sync import ExchangeClientSync
 from raft_exchange.client.updates import (
+    BalancesUpdate,
     BookUpdate,
     CandlesUpdate,
+    FillsUpdate,
     FollowedBook,
     Heartbeat,
     OrdersUpdate,
@@ -53,6 +55,7 @@ from raft_exchange.client.updates import (
 __all__ = [
     "Account",
     "Balance",
+    "BalancesUpdate",
     "Batch",
     "BatchItem",
     "Book",
@@ -68,6 +71,7 @@ __all__ = [
     "ExchangeError",
     "Fill",
     "FillPage",
+    "FillsUpdate",
     "FollowedBook",
     "Heartbeat",
     "Level",

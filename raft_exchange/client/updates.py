@@ -16,7 +16,7 @@ from typing import Any, Final
 import msgspec
 from sortedcontainers import SortedDict
 
-from raft_exchange.client.models import Candle, Level, Order, Ticker, Trade
+from raft_exchange.client.models import Balance, Candle, Fill, Level, Order, Ticker, Trade
 
 CHECKSUM_LEVELS: Final = 10
 
@@ -81,6 +81,26 @@ class OrdersUpdate(msgspec.Struct, frozen=True, kw_only=True):
     orders: list[Order]
 
 
+class FillsUpdate(msgspec.Struct, frozen=True, kw_only=True):
+    """One's own side of trades, oldest first: the last (`snapshot`), then the new ones (`fill`)."""
+
+    type: str
+    channel: str
+    sequence: int
+    previous_sequence: int | None = None
+    fills: list[Fill]
+
+
+class BalancesUpdate(msgspec.Struct, frozen=True, kw_only=True):
+    """One's own balances by asset: all (`snapshot`), then those that changed (`balance`)."""
+
+    type: str
+    channel: str
+    sequence: int
+    previous_sequence: int | None = None
+    balances: dict[str, Balance]
+
+
 class Resync(msgspec.Struct, frozen=True, kw_only=True):
     """Updates were missed that no node remembers: forget these channels; snapshots follow."""
 
@@ -112,6 +132,8 @@ Update = (
     | TickerUpdate
     | CandlesUpdate
     | OrdersUpdate
+    | FillsUpdate
+    | BalancesUpdate
     | Resync
     | Heartbeat
     | OtherUpdate
@@ -123,6 +145,8 @@ _CHANNELS: Final[Mapping[str, Callable[[bytes], Update]]] = {
     "ticker": msgspec.json.Decoder(TickerUpdate).decode,
     "candles": msgspec.json.Decoder(CandlesUpdate).decode,
     "orders": msgspec.json.Decoder(OrdersUpdate).decode,
+    "fills": msgspec.json.Decoder(FillsUpdate).decode,
+    "balances": msgspec.json.Decoder(BalancesUpdate).decode,
 }
 _NOTICES: Final[Mapping[str, Callable[[bytes], Update]]] = {
     "resync": msgspec.json.Decoder(Resync).decode,

@@ -2,10 +2,11 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping
+from typing import TypedDict
 
 from raft_exchange.gateway.decimals import format_e18, format_e36
-from raft_exchange.gateway.rendering import View, trade_view
+from raft_exchange.gateway.rendering import TradeView, View, trade_view
 from raft_exchange.gateway.times import format_time_us
 from raft_exchange.marketdata.balances import Holding
 from raft_exchange.marketdata.trades import Trade
@@ -18,6 +19,23 @@ from raft_exchange.matching.messages import (
     Side,
     TransferMade,
 )
+
+
+class FillView(TradeView):
+    """One side of a trade as its owner sees it."""
+
+    order_id: str
+    side: str
+    liquidity: str
+    fee: str
+    fee_asset: str
+
+
+class BalanceView(TypedDict):
+    """What an account has of an asset as JSON shows it."""
+
+    free: str
+    held: str
 
 
 def format_fee(fee_e8: int) -> str | None:
@@ -48,7 +66,7 @@ def _limits_view(own: AccountLimits, rules: MarketRules) -> View:
     }
 
 
-def balances_view(holdings: Sequence[tuple[str, Holding]]) -> View:
+def balances_view(holdings: Iterable[tuple[str, Holding]]) -> dict[str, BalanceView]:
     """Return balances by asset."""
     return {
         asset: {"free": format_e36(int(holding.free)), "held": format_e36(int(holding.held))}
@@ -82,7 +100,7 @@ def key_view(account: str, key: ApiKey) -> View:
     }
 
 
-def fill_view(trade: Trade, rules: MarketRules, account: str) -> list[View]:
+def fill_view(trade: Trade, rules: MarketRules, account: str) -> list[FillView]:
     """Return the fills of an account in a trade: one, or two where it traded with itself."""
     executed = trade.executed
     taker_side = executed.taker_side
@@ -92,8 +110,8 @@ def fill_view(trade: Trade, rules: MarketRules, account: str) -> list[View]:
         ("maker", executed.maker_account, executed.maker_order_id, maker_side, executed.maker_fee),
     )
     return [
-        trade_view(trade, rules)
-        | {
+        {
+            **trade_view(trade, rules),
             "order_id": str(order_id),
             "side": side.name.lower(),
             "liquidity": liquidity,

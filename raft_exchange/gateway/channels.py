@@ -1,6 +1,7 @@
 """What can be streamed: the names of channels, and which of them a reader may have.
 
-`book:M`, `trades:M`, `ticker:M` and `candles:M:I` are public; `orders` is the caller's own.
+`book:M`, `trades:M`, `ticker:M` and `candles:M:I` are public; `orders`, `fills` and `balances`
+are the caller's own.
 """
 
 from __future__ import annotations
@@ -16,7 +17,7 @@ from raft_exchange.matching.messages import Scope
 
 MARKET_KINDS: Final = ("book", "trades", "ticker")
 CANDLES: Final = "candles"
-PRIVATE_KINDS: Final = ("orders",)
+PRIVATE_KINDS: Final = ("orders", "fills", "balances")
 KINDS: Final = (*MARKET_KINDS, CANDLES, *PRIVATE_KINDS)
 CHANNELS_MAX: Final = 50
 """Channels of one reader."""

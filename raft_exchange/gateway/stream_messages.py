@@ -12,6 +12,7 @@ from typing import Literal
 
 import msgspec
 
+from raft_exchange.gateway.account_views import BalanceView, FillView
 from raft_exchange.gateway.prices import CandleView, TickerView
 from raft_exchange.gateway.rendering import OrderView, TradeView
 
@@ -89,6 +90,31 @@ class OrdersMessage(msgspec.Struct, frozen=True):
     truncated: bool
 
 
+class FillsMessage(msgspec.Struct, frozen=True):
+    """The caller's side of trades, oldest first: the last ones as a snapshot, then the new ones."""
+
+    type: Literal["snapshot", "fill"]
+    channel: str
+    account: str
+    sequence: int
+    previous_sequence: int | None
+    fills: list[FillView]
+
+
+class BalancesMessage(msgspec.Struct, frozen=True):
+    """What the caller has, by asset: everything as a snapshot, then what changed, as it is now.
+
+    A balance of which both are "0" is gone: a snapshot does not name it.
+    """
+
+    type: Literal["snapshot", "balance"]
+    channel: str
+    account: str
+    sequence: int
+    previous_sequence: int | None
+    balances: dict[str, BalanceView]
+
+
 class Heartbeat(msgspec.Struct, frozen=True):
     """Nothing is missing up to `sequence`."""
 
@@ -127,6 +153,8 @@ Message = (
     | TickerMessage
     | CandlesMessage
     | OrdersMessage
+    | FillsMessage
+    | BalancesMessage
     | Heartbeat
     | Resync
     | GoingAway

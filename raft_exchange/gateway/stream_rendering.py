@@ -1,8 +1,8 @@
 """From changes to messages: each is made and encoded once, whoever reads it.
 
 A run of changes becomes at most one message of each channel: levels with their present size, the
-trades, candles as they stand, each state of an order. The messages do not depend on the node, nor
-on where a run begins: two runs that meet at a sequence chain there.
+trades, candles and balances as they stand, each state of an order. The messages do not depend on
+the node, nor on where a run begins: two runs that meet at a sequence chain there.
 """
 
 from __future__ import annotations
@@ -12,13 +12,16 @@ from typing import Final, NamedTuple
 
 import msgspec
 
-from raft_exchange.gateway.channels import CANDLES, PRIVATE_KINDS, Channel
+from raft_exchange.gateway.account_views import balances_view, fill_view
+from raft_exchange.gateway.channels import CANDLES, Channel
 from raft_exchange.gateway.markets import book_checksum
 from raft_exchange.gateway.prices import candle_view, ticker_view
 from raft_exchange.gateway.rendering import format_lots, format_ticks, order_view, trade_view
 from raft_exchange.gateway.stream_messages import (
+    BalancesMessage,
     BookMessage,
     CandlesMessage,
+    FillsMessage,
     Level,
     Message,
     OrdersMessage,
@@ -26,24 +29,45 @@ from raft_exchange.gateway.stream_messages import (
     TradesMessage,
 )
 from raft_exchange.gateway.times import format_time_us
-from raft_exchange.marketdata.changes import BookChanged, Change, OrdersChanged, TradesMade
+from raft_exchange.marketdata.changes import (
+    BalancesChanged,
+    BookChanged,
+    Change,
+    FillsMade,
+    OrdersChanged,
+    Part,
+    Topic,
+    TradesMade,
+    fills_of,
+    topic_of,
+)
 from raft_exchange.marketdata.trades import Trade
 from raft_exchange.marketdata.view import Market, MarketData
-from raft_exchange.matching.messages import FINAL_STATUSES, MarketRules, Order, OrderStatus, Side
+from raft_exchange.matching.messages import (
+    FINAL_STATUSES,
+    MarketRules,
+    Order,
+    OrderStatus,
+    Side,
+    TradeExecuted,
+)
 
 SNAPSHOT_LEVELS_MAX: Final = 5_000  # a side
 SNAPSHOT_TRADES: Final = 50
 SNAPSHOT_CANDLES: Final = 300
 SNAPSHOT_ORDERS_MAX: Final = 1_000
+SNAPSHOT_FILLS: Final = 50  # trades; one with oneself is two fills
 SNAPSHOT_REUSE_CHANGES_MAX: Final = 500
 """A book's snapshot is sent again, with a delta behind it, until this much has changed."""
 
 LIVE: Final = frozenset(OrderStatus) - FINAL_STATUSES
-_TOPICS: Final = {
+_TOPICS: Final[Mapping[str, type[Part]]] = {
     "book": BookChanged,
     "trades": TradesMade,
     CANDLES: TradesMade,
     "orders": OrdersChanged,
+    "fills": FillsMade,
+    "balances": BalancesChanged,
 }
 
 
@@ -52,6 +76,10 @@ class Encoded(NamedTuple):
 
     kind: str
     data: bytes
+
+
+Fills = Mapping[str, list[TradeExecuted]]
+"""The trades of one change, by account."""
 
 
 class _Run:
@@ -64,19 +92,25 @@ class _Run:
         self.levels: dict[tuple[Side, int], None] = {}
         self.trades: list[Trade] = []
         self.orders: list[Order] = []
+        self.assets: dict[str, None] = {}
 
-    def add(self, part: BookChanged | TradesMade | OrdersChanged, change: Change) -> None:
+    def add(self, part: Part, change: Change, fills: Fills) -> None:
         self.sequence, self.time_us = change.sequence, change.time_us
         match part:
             case BookChanged():
                 self.levels |= dict.fromkeys(part.levels)
             case TradesMade():
-                self.trades += (Trade(t, change.time_us, change.sequence) for t in part.trades)
+                self.trades += _logged(part.trades, change)
             case OrdersChanged():
                 self.orders += part.orders
+            case FillsMade():
+                self.trades += _logged(fills[part.account], change)
+            case BalancesChanged():
+                self.assets |= dict.fromkeys(part.assets)
 
 
-Runs = Mapping[tuple[type, str], _Run]
+def _logged(trades: Iterable[TradeExecuted], change: Change) -> Iterable[Trade]:
+    return (Trade(executed, change.time_us, change.sequence) for executed in trades)
 
 
 def encode(kind: str, message: Message) -> Encoded:
@@ -90,7 +124,7 @@ def touched_markets(changes: Iterable[Change]) -> set[str]:
         part.market
         for change in changes
         for part in change.parts
-        if not isinstance(part, OrdersChanged)
+        if isinstance(part, BookChanged | TradesMade)
     }
 
 
@@ -111,6 +145,10 @@ class StreamRendering:
             return [self._trades_start(channel)]
         if channel.kind == CANDLES:
             return [self._candles(channel, "snapshot", None, since=None)]
+        if channel.kind == "fills":
+            return [self._fills_start(channel)]
+        if channel.kind == "balances":
+            return [self._balances_start(channel)]
         return [self._orders_start(channel)]
 
     def updates(
@@ -149,7 +187,11 @@ class StreamRendering:
             return encode("trades", message)
         if channel.kind == CANDLES:
             return self._candles(channel, "candle", run.previous, since=since)
-        assert channel.kind in PRIVATE_KINDS
+        if channel.kind == "fills":
+            return self._fills(channel, "fill", run.sequence, run.previous, run.trades)
+        if channel.kind == "balances":
+            return self._balances(channel, run)
+        assert channel.kind == "orders"
         return self._orders(channel, "order", run.sequence, run.previous, run.orders)
 
     # Books ----------------------------------------------------------------------------------------
@@ -262,22 +304,73 @@ class StreamRendering:
         )
         return encode(channel.kind, message)
 
+    # Fills, balances ------------------------------------------------------------------------------
 
-def _runs(channels: Iterable[Channel], changes: Iterable[Change]) -> Runs:
+    def _fills_start(self, channel: Channel) -> Encoded:
+        page, _ = self._marketdata.fills.page(
+            channel.name, limit=SNAPSHOT_FILLS, before=None, market=None
+        )
+        sequence = self._marketdata.recorder.fills.get(channel.name, 0)
+        trades = [numbered.trade for numbered in reversed(page)]
+        return self._fills(channel, "snapshot", sequence, None, trades)
+
+    def _fills(
+        self,
+        channel: Channel,
+        type_: str,
+        sequence: int,
+        previous: int | None,
+        trades: Iterable[Trade],
+    ) -> Encoded:
+        markets, account = self._marketdata.markets, channel.name
+        message = FillsMessage(
+            "snapshot" if type_ == "snapshot" else "fill",
+            channel.label,
+            account,
+            sequence,
+            previous,
+            [
+                view
+                for trade in trades
+                for view in fill_view(trade, markets[trade.executed.market].rules, account)
+            ],
+        )
+        return encode(channel.kind, message)
+
+    def _balances_start(self, channel: Channel) -> Encoded:
+        marketdata, account = self._marketdata, channel.name
+        sequence = marketdata.recorder.balances.get(account, 0)
+        views = balances_view(marketdata.balances.of(account))
+        message = BalancesMessage("snapshot", channel.label, account, sequence, None, views)
+        return encode(channel.kind, message)
+
+    def _balances(self, channel: Channel, run: _Run) -> Encoded:
+        balances, account = self._marketdata.balances, channel.name
+        views = balances_view(
+            (asset, balances.holding(account, asset)) for asset in sorted(run.assets)
+        )
+        message = BalancesMessage(
+            "balance", channel.label, account, run.sequence, run.previous, views
+        )
+        return encode(channel.kind, message)
+
+
+def _runs(channels: Iterable[Channel], changes: Iterable[Change]) -> Mapping[Topic, _Run]:
     wanted = {
         (_TOPICS[channel.kind], channel.name) for channel in channels if channel.kind in _TOPICS
     }
-    runs: dict[tuple[type, str], _Run] = {}
+    wants_fills = any(kind is FillsMade for kind, _ in wanted)
+    runs: dict[Topic, _Run] = {}
     for change in changes:
+        fills = fills_of(change) if wants_fills else {}
         for part in change.parts:
-            name = part.account if isinstance(part, OrdersChanged) else part.market
-            topic = (type(part), name)
+            topic = topic_of(part)
             if topic not in wanted:
                 continue
             run = runs.get(topic)
             if run is None:
                 run = runs[topic] = _Run(part.previous)
-            run.add(part, change)
+            run.add(part, change, fills)
     return runs
 
 

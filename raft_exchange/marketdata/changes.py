@@ -3,10 +3,12 @@
 Rules:
 - A `Change` names what one command touched; it exists only where something public or somebody's
   own changed. Everything newer than `floor` is held, everything else is forgotten.
-- A part belongs to one topic: the book or the trades of a market, the orders of an account.
+- A part belongs to one topic: the book or the trades of a market; the orders, fills or balances of
+  an account.
   `previous` is the sequence of the change before it in the same topic (0: none), so that a reader
   of one topic proves with two integers that it missed nothing, whichever node it asks.
-- Levels are only named: whoever resumes wants their present size, which the book has.
+- Levels and balances are only named: whoever resumes wants their present size, which the book and
+  `Balances` have. Fills are the account's among the trades of the same change.
 - Bounded in changes and in bytes, by weights that do not depend on the node: the history is part
   of the snapshot, and equal on all nodes at equal sequences.
 """
@@ -30,6 +32,7 @@ PART_BYTES: Final = 64
 LEVEL_BYTES: Final = 16
 TRADE_BYTES: Final = 352
 ORDER_BYTES: Final = 384
+ASSET_BYTES: Final = 40
 
 
 class BookChanged(msgspec.Struct, frozen=True, array_like=True, tag="book"):
@@ -56,7 +59,24 @@ class OrdersChanged(msgspec.Struct, frozen=True, array_like=True, tag="orders"):
     orders: list[Order]
 
 
-Part = BookChanged | TradesMade | OrdersChanged
+class FillsMade(msgspec.Struct, frozen=True, array_like=True, tag="fills"):
+    """An account was a side of trades; `fills_of` finds them in the same change."""
+
+    account: str
+    previous: int
+
+
+class BalancesChanged(msgspec.Struct, frozen=True, array_like=True, tag="balances"):
+    """An account has another balance of these assets."""
+
+    account: str
+    previous: int
+    assets: list[str]
+
+
+Part = BookChanged | TradesMade | OrdersChanged | FillsMade | BalancesChanged
+Topic = tuple[type[Part], str]
+"""A kind of part, and the market or account it is about."""
 
 
 class Change(msgspec.Struct, frozen=True, array_like=True):
@@ -65,6 +85,24 @@ class Change(msgspec.Struct, frozen=True, array_like=True):
     sequence: int
     time_us: int
     parts: list[Part]
+
+
+def topic_of(part: Part) -> Topic:
+    """Return the topic that a part belongs to."""
+    if isinstance(part, BookChanged | TradesMade):
+        return type(part), part.market
+    return type(part), part.account
+
+
+def fills_of(change: Change) -> dict[str, list[TradeExecuted]]:
+    """Return the trades of a change by account, as they happened. O(trades)."""
+    fills: dict[str, list[TradeExecuted]] = {}
+    for part in change.parts:
+        if isinstance(part, TradesMade):
+            for trade in part.trades:
+                for account in {trade.maker_account, trade.taker_account}:
+                    fills.setdefault(account, []).append(trade)
+    return fills
 
 
 class History:
@@ -136,24 +174,31 @@ def weight_bytes(change: Change) -> int:
             weight += LEVEL_BYTES * len(part.levels)
         elif isinstance(part, TradesMade):
             weight += TRADE_BYTES * len(part.trades)
-        else:
+        elif isinstance(part, OrdersChanged):
             weight += ORDER_BYTES * len(part.orders)
+        elif isinstance(part, BalancesChanged):
+            weight += ASSET_BYTES * len(part.assets)
     return weight
 
 
 class Recorder:
     """Collects what one command touches, and makes its `Change`.
 
-    It remembers where each topic changed last: `books` and `trades` by market, `orders` by account.
+    It remembers where each topic changed last: `books` and `trades` by market, `orders`, `fills`
+    and `balances` by account.
     """
 
     def __init__(self) -> None:
         self.books: dict[str, int] = {}
         self.trades: dict[str, int] = {}
         self.orders: dict[str, int] = {}
+        self.fills: dict[str, int] = {}
+        self.balances: dict[str, int] = {}
         self._levels: dict[str, dict[tuple[Side, int], None]] = {}
         self._trades: dict[str, list[TradeExecuted]] = {}
         self._orders: dict[str, dict[int, Order]] = {}
+        self._fills: dict[str, None] = {}
+        self._balances: dict[str, dict[str, None]] = {}
 
     def touch(self, market: str, side: Side, price_ticks: int) -> None:
         """Note that a level has changed."""
@@ -165,6 +210,7 @@ class Recorder:
     def trade(self, trade: TradeExecuted) -> None:
         """Note a trade."""
         self._trades.setdefault(trade.market, []).append(trade)
+        self._fills[trade.taker_account] = self._fills[trade.maker_account] = None
 
     def order(self, order: Order) -> None:
         """Note how an order looks now; within one command the last view counts."""
@@ -172,6 +218,10 @@ class Recorder:
         if views is None:
             views = self._orders[order.account] = {}
         views[order.order_id] = order
+
+    def balance(self, account: str, asset: str) -> None:
+        """Note that a balance has changed."""
+        self._balances.setdefault(account, {})[asset] = None
 
     def take(self, sequence: int, time_us: int) -> Change | None:
         """Return what was noted since the last call, if anything, as the change at `sequence`."""
@@ -193,4 +243,20 @@ class Recorder:
                 )
                 self.orders[account] = sequence
             self._orders = {}
+        parts += self._take_money(sequence)
         return Change(sequence, time_us, parts) if parts else None
+
+    def _take_money(self, sequence: int) -> list[Part]:
+        parts: list[Part] = []
+        if self._fills:
+            for account in self._fills:
+                parts.append(FillsMade(account, self.fills.get(account, 0)))
+                self.fills[account] = sequence
+            self._fills = {}
+        if self._balances:
+            for account, assets in self._balances.items():
+                previous = self.balances.get(account, 0)
+                parts.append(BalancesChanged(account, previous, list(assets)))
+                self.balances[account] = sequence
+            self._balances = {}
+        return parts

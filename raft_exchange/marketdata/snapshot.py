@@ -5,7 +5,9 @@ taken from there; kept here are finished orders, the last trades, fills, candles
 changes and the totals. All of it follows from the events alone, in their order, so that two nodes
 at one sequence write the same bytes.
 
-Format 1 had neither candles nor history: both begin anew where such a snapshot is restored.
+Format 1 had neither candles nor history: both begin anew where such a snapshot is restored. The
+first snapshots of format 2 had a history without fills and balances: it begins anew as well, so
+that nobody resumes over what it does not know.
 """
 
 from __future__ import annotations
@@ -63,6 +65,8 @@ class _History(msgspec.Struct, array_like=True):
     books: list[tuple[str, int]]
     trades: list[tuple[str, int]]
     orders: list[tuple[str, int]]
+    fills: list[tuple[str, int]] | None = None
+    balances: list[tuple[str, int]] | None = None
 
 
 class _Totals(msgspec.Struct, array_like=True):
@@ -134,6 +138,8 @@ def _encoded_history(view: MarketData) -> _History:
         sorted(recorder.books.items()),
         sorted(recorder.trades.items()),
         sorted(recorder.orders.items()),
+        sorted(recorder.fills.items()),
+        sorted(recorder.balances.items()),
     )
 
 
@@ -178,8 +184,12 @@ def _restore_history(view: MarketData, held: _History | None) -> None:
     if held is None:
         view.history.restore(view.sequence, [])
         return
-    view.history.restore(held.floor, held.changes)
     recorder = view.recorder
+    if held.fills is None or held.balances is None:
+        view.history.restore(view.sequence, [])
+    else:
+        view.history.restore(held.floor, held.changes)
+        recorder.fills, recorder.balances = dict(held.fills), dict(held.balances)
     recorder.books, recorder.trades = dict(held.books), dict(held.trades)
     recorder.orders = dict(held.orders)
 

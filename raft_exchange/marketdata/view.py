@@ -181,6 +181,7 @@ class MarketData:
         match event:
             case BalanceChanged():
                 self.balances.keep(event)
+                self.recorder.balance(event.account, event.asset)
             case MarketChanged():
                 self._change_market(event)
             case AccountCreated():

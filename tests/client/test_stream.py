@@ -192,11 +192,11 @@ async def test_patience_ends_when_no_node_streams() -> None:
 @in_loop
 async def test_a_channel_of_a_later_release_is_handed_on_as_it_is() -> None:
     async with nodes_and_client(1) as ((node,), client):
-        fill = {"type": "fill", "channel": "fills", "sequence": 4, "fills": [1]}
-        node.script.append(streaming(told(fill, position=4, event="fills")))
+        mark = {"type": "mark", "channel": "marks", "sequence": 4, "marks": [1]}
+        node.script.append(streaming(told(mark, position=4, event="marks")))
         (update,) = await first(client, 1)
         assert isinstance(update, OtherUpdate)
-        assert (update.channel, update.type, update.data["fills"]) == ("fills", "fill", [1])
+        assert (update.channel, update.type, update.data["marks"]) == ("marks", "mark", [1])
 
 
 # A book that follows

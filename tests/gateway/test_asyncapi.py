@@ -15,7 +15,8 @@ from tests.support.coroutines import in_loop
 from tests.support.gateway import gateway
 
 CHANNELS = [
-    *("book:BTC-USD", "trades:BTC-USD", "ticker:BTC-USD", "candles:BTC-USD:1m", "orders"),
+    *("book:BTC-USD", "trades:BTC-USD", "ticker:BTC-USD", "candles:BTC-USD:1m"),
+    *("orders", "fills", "balances"),
 ]
 
 
@@ -46,6 +47,12 @@ async def test_whatever_a_socket_sends_conforms() -> None:
         for frame, _ in HOSTILE:
             await ws.send(frame)
             received.append(await ws.answer())
+        await g.call("POST", "/v1/accounts", {"account": "ann"})
+        money = {"asset": "USD", "amount": "5", "id": "d"}
+        received.append(await ws.call(op="auth", account="ann"))
+        received.append(await ws.call(op="subscribe", channels=["balances"]))
+        deposit = await g.call("POST", "/v1/accounts/ann/deposits", money)
+        assert deposit.status == 201, deposit.body
         g.streams.going_away()
         while (message := await ws.message())["type"] != "going_away":
             received.append(message)
@@ -60,6 +67,8 @@ async def test_whatever_a_socket_sends_conforms() -> None:
         *(("TradesMessage", "snapshot"), ("TradesMessage", "trade")),
         *(("CandlesMessage", "snapshot"), ("CandlesMessage", "candle")),
         *(("OrdersMessage", "snapshot"), ("OrdersMessage", "order")),
+        *(("FillsMessage", "snapshot"), ("FillsMessage", "fill")),
+        *(("BalancesMessage", "snapshot"), ("BalancesMessage", "balance")),
     }
 
 

@@ -1,4 +1,4 @@
-"""A reader that has nothing but the messages has the book, whichever nodes it reads from."""
+"""Who has nothing but the messages has books, fills and balances, whichever nodes send them."""
 
 from __future__ import annotations
 
@@ -8,7 +8,8 @@ from itertools import islice
 
 import pytest
 
-from raft_exchange.gateway.channels import Channel
+from raft_exchange.gateway.account_views import balances_view, fill_view
+from raft_exchange.gateway.channels import PRIVATE_KINDS, Channel
 from raft_exchange.gateway.rendering import format_lots, format_ticks
 from raft_exchange.gateway.streams import Streams
 from raft_exchange.marketdata import snapshot
@@ -45,17 +46,19 @@ class Node:
 
 
 class Reader:
-    """Reads books, trades, candles and orders of everybody; moves between nodes."""
+    """Reads books, trades, candles and all that is somebody's own; moves between nodes."""
 
     def __init__(self) -> None:
         self.channels = [Channel("book", market) for market in MARKETS]
         self.channels += [Channel("trades", market) for market in MARKETS]
         self.channels += [Channel("candles", market, "5m") for market in MARKETS]
-        self.channels += [Channel("orders", account) for account in ACCOUNTS]
+        self.channels += [Channel(kind, name) for kind in PRIVATE_KINDS for name in ACCOUNTS]
         self.books = {market: BookReader() for market in MARKETS}
         self.trades: dict[str, list[str]] = {market: [] for market in MARKETS}
         self.chains: dict[str, int] = {}
         self.live: dict[str, dict[str, object]] = {account: {} for account in ACCOUNTS}
+        self.fills: dict[str, list[object]] = {account: [] for account in ACCOUNTS}
+        self.balances: dict[str, dict[str, object]] = {account: {} for account in ACCOUNTS}
         self.position: int | None = None
         self.transport = FakeTransport()
         self.resyncs = 0
@@ -79,8 +82,8 @@ class Reader:
                 self.books[message["market"]].take(message)
             elif event.kind == "trades":
                 self._take_trades(message)
-            elif event.kind == "orders":
-                self._take_orders(message)
+            elif event.kind in PRIVATE_KINDS:
+                self._take_private(event.kind, message)
             if event.id is not None:
                 self.position = event.id
 
@@ -91,13 +94,24 @@ class Reader:
         self.trades[message["market"]] += ids
         self.chains[message["channel"]] = message["sequence"]
 
-    def _take_orders(self, message) -> None:
-        account, live = message["account"], self.live[message["account"]]
-        if message["type"] == "snapshot":
-            live.clear()
+    def _take_private(self, kind: str, message) -> None:
+        account = message["account"]
+        is_snapshot, topic = message["type"] == "snapshot", f"{kind} {account}"
+        if is_snapshot:
+            {"orders": self.live, "fills": self.fills, "balances": self.balances}[kind][
+                account
+            ].clear()
         else:
-            assert message["previous_sequence"] == self.chains[f"orders {account}"]
-        self.chains[f"orders {account}"] = message["sequence"]
+            assert message["previous_sequence"] == self.chains[topic]
+        self.chains[topic] = message["sequence"]
+        if kind == "fills":
+            self.fills[account] += message["fills"]
+        elif kind == "balances":
+            self.balances[account] |= message["balances"]
+        else:
+            self._take_orders(self.live[account], message)
+
+    def _take_orders(self, live: dict[str, object], message) -> None:
         for order in message["orders"]:
             live.pop(order["order_id"], None)
             if order["status"] in ("open", "partially_filled", "pending", "triggered"):
@@ -117,6 +131,29 @@ def rows(market: Market) -> list[list[list[object]]]:
         ]
         for side in Side
     ]
+
+
+def shown_fills(view: MarketData, account: str) -> list[object]:
+    page, _ = view.fills.page(account, limit=10**9, before=None, market=None)
+    return [
+        fill
+        for _, trade in reversed(page)
+        for fill in fill_view(trade, view.markets[trade.executed.market].rules, account)
+    ]
+
+
+def assert_private(reader: Reader, view: MarketData) -> None:
+    """What was folded is what the routes show, with at least one fill and balance."""
+    for account in ACCOUNTS:
+        assert reader.fills[account] == shown_fills(view, account)
+        folded = {
+            asset: balance
+            for asset, balance in reader.balances[account].items()
+            if balance != {"free": "0", "held": "0"}
+        }
+        assert folded == balances_view(view.balances.of(account))
+    assert any(reader.fills.values())
+    assert any(reader.balances.values())
 
 
 def logged(seed: int, count: int) -> tuple[list[Entry], dict[tuple[str, int], int]]:
@@ -170,6 +207,7 @@ async def test_a_folded_book_is_the_book_over_moves_between_nodes_that_flush_dif
         assert reader.trades[market][-1] == str(seen.trades.newest(1)[0].executed.trade_id)
     live = {str(order.order_id) for order in here.view.orders.live_orders()}
     assert {order_id for orders in reader.live.values() for order_id in orders} == live
+    assert_private(reader, here.view)
     assert sum(book.messages for book in reader.books.values()) > COMMANDS / 20
 
 
@@ -195,6 +233,7 @@ async def test_a_node_restored_from_a_snapshot_resumes_a_reader_of_another_node(
     second.streams.flush()
     reader.disconnect(second)
     assert reader.resyncs == 0
+    assert_private(reader, second.view)
     assert reader.books["BTC-USD"].book() == rows(second.view.markets["BTC-USD"])
 
 

@@ -118,6 +118,7 @@ async def test_a_node_that_is_behind_the_reader_says_so() -> None:
         *(("", "bad_field"), ("?channels=", "bad_field"), ("?channels=depth:BTC-USD", "bad_field")),
         *(("?channels=book", "bad_field"), ("?channels=book:BTC-USD:1m", "bad_field")),
         *(("?channels=candles:BTC-USD:2m", "bad_field"), ("?channels=orders:ann", "bad_field")),
+        *(("?channels=fills:BTC-USD", "bad_field"), ("?channels=balances:ann", "bad_field")),
         *(("?channels=book:%00", "bad_field"), ("?channels=book:NO-NO", "unknown_market")),
         ("?channels=" + ",".join(["orders"] * (CHANNELS_MAX + 1)), "bad_field"),
         *(("?channels=orders&from_sequence=x", "bad_field"), ("?channels=orders&x=1", "bad_field")),
@@ -154,6 +155,43 @@ async def test_orders_are_those_of_the_caller_only() -> None:
             assert (seen.data["account"], seen.data["orders"][0]["account"]) == ("ann", "ann")
             (seen,) = await anonymous.take(1)
             assert seen.data["orders"][0]["account"] == "anonymous"
+
+
+@in_loop
+async def test_fills_and_balances_are_the_callers_own_as_the_routes_show_them() -> None:
+    async with gateway() as g:
+        market = {
+            **{"market": "BTC-EUR", "base": "BTC", "quote": "EUR", "tick_size": "0.01"},
+            **{"lot_size": "0.01", "accounts": "on", "maker_fee": "0.001", "taker_fee": "0.002"},
+        }
+        assert (await g.call("POST", "/v1/markets", market)).status == 201
+        for account, asset, amount in (("ann", "BTC", "100"), ("bob", "EUR", "1000")):
+            await g.call("POST", "/v1/accounts", {"account": account})
+            body = {"asset": asset, "amount": amount, "id": "d"}
+            await g.call("POST", f"/v1/accounts/{account}/deposits", body)
+        path = "/v1/stream?channels=fills,balances"
+        order = {"market": "BTC-EUR", "type": "limit", "quantity": "2", "price": "100"}
+        async with event_reader(g.port, path, ["X-Account: ann"]) as ann:
+            fills, balances = await ann.take(2)
+            assert (fills.data["type"], fills.data["fills"]) == ("snapshot", [])
+            assert balances.data["balances"] == {"BTC": {"free": "100", "held": "0"}}
+            await g.call("POST", "/v1/orders", order | {"side": "sell"}, X_Account="ann")
+            (held,) = await ann.take(1)
+            assert held.data["previous_sequence"] == balances.data["sequence"]
+            assert held.data["balances"] == {"BTC": {"free": "98", "held": "2"}}
+            await g.call("POST", "/v1/orders", order | {"side": "buy"}, X_Account="bob")
+            fills, balances = await ann.take(2)
+        shown = (await g.call("GET", "/v1/fills", X_Account="ann")).body["fills"]
+        assert (fills.data["type"], fills.data["account"]) == ("fill", "ann")
+        assert fills.data["fills"] == shown
+        assert [shown[0][name] for name in ("liquidity", "side", "fee")] == ["maker", "sell", "0.2"]
+        shown = (await g.call("GET", "/v1/account", X_Account="ann")).body["balances"]
+        assert balances.data["balances"] == shown
+        assert shown["EUR"] == {"free": "199.8", "held": "0"}
+        async with event_reader(g.port, path, ["X-Account: bob"]) as bob:
+            fills, balances = await bob.take(2)
+        assert [fill["liquidity"] for fill in fills.data["fills"]] == ["taker"]
+        assert balances.data["balances"]["BTC"] == {"free": "2", "held": "0"}
 
 
 @in_loop

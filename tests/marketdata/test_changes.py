@@ -7,11 +7,17 @@ import pytest
 
 from raft_exchange.marketdata import snapshot
 from raft_exchange.marketdata.changes import (
+    CHANGE_BYTES,
+    BalancesChanged,
     BookChanged,
     Change,
+    FillsMade,
     History,
     OrdersChanged,
+    Part,
     TradesMade,
+    fills_of,
+    topic_of,
     weight_bytes,
 )
 from raft_exchange.marketdata.view import MarketData
@@ -87,11 +93,23 @@ def test_no_item_weighs_less_than_its_bytes() -> None:
             BookChanged(NAME, INT64_MAX, [(Side.SELL, PRICE_TICKS_MAX)] * 100),
             TradesMade(NAME, INT64_MAX, [trade] * 100),
             OrdersChanged(NAME, INT64_MAX, [order] * 100),
+            *[FillsMade(NAME, INT64_MAX)] * 100,
+            BalancesChanged(NAME, INT64_MAX, [NAME] * 100),
         ],
     )
     assert len(msgspec.msgpack.encode(wide)) <= weight_bytes(wide)
-    narrow = Change(INT64_MAX, TIME_US_MAX, [OrdersChanged(NAME, INT64_MAX, [order])])
-    assert len(msgspec.msgpack.encode(narrow)) <= weight_bytes(narrow)
+    narrow_parts: list[Part] = [
+        OrdersChanged(NAME, INT64_MAX, [order]),
+        FillsMade(NAME, INT64_MAX),
+        BalancesChanged(NAME, INT64_MAX, [NAME] * 70_000),  # the longest head of a list
+        BalancesChanged(NAME, INT64_MAX, []),
+    ]
+    for part in narrow_parts:
+        assert (
+            len(msgspec.msgpack.encode(part)) <= weight_bytes(Change(1, 1, [part])) - CHANGE_BYTES
+        )
+        narrow = Change(INT64_MAX, TIME_US_MAX, [part])
+        assert len(msgspec.msgpack.encode(narrow)) <= weight_bytes(narrow)
 
 
 @pytest.mark.parametrize("seed", range(2))
@@ -107,12 +125,15 @@ def test_each_topic_is_a_chain_that_a_restored_node_continues(seed: int) -> None
         for found in view.history.since(before) or []:
             assert found.sequence == exchange.sequence
             for part in found.parts:
-                name = part.account if isinstance(part, OrdersChanged) else part.market
-                assert part.previous == last.get((type(part), name), 0)
-                last[type(part), name] = found.sequence
+                assert part.previous == last.get(topic_of(part), 0)
+                last[topic_of(part)] = found.sequence
+            filled = {part.account for part in found.parts if isinstance(part, FillsMade)}
+            assert filled == fills_of(found).keys()
         if number % 501 == 0:
             view = snapshot.restore(snapshot.encode(view), exchange)
-    assert {kind for kind, _ in last} == {BookChanged, TradesMade, OrdersChanged}
+    assert {kind for kind, _ in last} == {
+        *(BookChanged, TradesMade, OrdersChanged, FillsMade, BalancesChanged)
+    }
     assert len(view.history) > COMMANDS / 3
 
 
@@ -130,3 +151,18 @@ def test_a_snapshot_without_history_begins_it_anew() -> None:
     assert restored.history.floor == view.sequence
     assert restored.history.since(view.sequence - 1) is None
     assert restored.markets["BTC-USD"].candles.newest("1m", 9) == []
+
+
+def test_a_history_without_fills_and_balances_is_begun_anew() -> None:
+    """Nobody resumes over what the release that wrote it did not note; all other chains go on."""
+    exchange, view = Exchange(), MarketData()
+    for command in commands(1, 500):
+        events = exchange.apply(command)
+        view.apply(exchange.sequence, exchange.time_us, events)
+    held = msgspec.msgpack.decode(snapshot.encode(view))
+    held[6] = held[6][:5]
+    restored = snapshot.restore(msgspec.msgpack.encode(held), exchange)
+    restored.check()
+    assert restored.history.floor == view.sequence
+    assert restored.recorder.orders == view.recorder.orders
+    assert restored.recorder.fills == restored.recorder.balances == {}

@@ -56,6 +56,9 @@ def everything(view: MarketData) -> object:
         view.orders.last_id,
         (view.history.floor, view.history.bytes, view.history.oldest_first()),
         (view.recorder.books, view.recorder.trades, view.recorder.orders),
+        (view.recorder.fills, view.recorder.balances),
+        [view.balances.of(account) for account in sorted(view.accounts)],
+        (view.fills.count, view.fills.oldest_first()),
         (view.totals.orders_accepted, view.totals.commands_refused, view.totals.trades),
     )
 
