@@ -102,10 +102,7 @@ class FillsMessage(msgspec.Struct, frozen=True):
 
 
 class BalancesMessage(msgspec.Struct, frozen=True):
-    """What the caller has, by asset: everything as a snapshot, then what changed, as it is now.
-
-    A balance of which both are "0" is gone: a snapshot does not name it.
-    """
+    """What the caller has, by asset: everything as a snapshot, then what changed, as it is now."""
 
     type: Literal["snapshot", "balance"]
     channel: str

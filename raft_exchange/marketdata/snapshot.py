@@ -2,8 +2,8 @@
 
 Live orders, their queues, accounts, rules and statuses stand in the machine's own snapshot and are
 taken from there; kept here are finished orders, the last trades, fills, candles, the history of
-changes and the totals. All of it follows from the events alone, in their order, so that two nodes
-at one sequence write the same bytes.
+changes, the totals, and which balances are zero, for these the machine forgets. All of it follows
+from the events alone, in their order, so that two nodes at one sequence write the same bytes.
 
 Format 1 had neither candles nor history: both begin anew where such a snapshot is restored. The
 first snapshots of format 2 had a history without fills and balances: it begins anew as well, so
@@ -16,6 +16,7 @@ from typing import Final
 
 import msgspec
 
+from raft_exchange.marketdata.balances import EMPTY
 from raft_exchange.marketdata.candles import CANDLES_MAX, INTERVALS_US, Candle, Candles
 from raft_exchange.marketdata.changes import Change
 from raft_exchange.marketdata.orders import displayed_lots
@@ -85,6 +86,7 @@ class _Projection(msgspec.Struct, array_like=True):
     history: _History | None = None
     fills: list[Trade] = []  # oldest first
     fills_count: int = 0
+    emptied: list[tuple[str, str]] = []  # account, asset
 
 
 _encoder = msgspec.msgpack.Encoder()
@@ -112,6 +114,7 @@ def encode(view: MarketData) -> bytes:
             _encoded_history(view),
             view.fills.oldest_first(),
             view.fills.count,
+            view.balances.emptied(),
         )
     )
 
@@ -172,6 +175,8 @@ def restore(data: bytes, exchange: Exchange) -> MarketData:
     for account, asset, balance in exchange.state.ledger.entries():
         event = BalanceChanged(account, asset, str(balance.free), str(balance.held))
         view.balances.keep(event)
+    for account, asset in held.emptied:
+        view.balances.keep(BalanceChanged(account, asset, *EMPTY))
     live = [order.view() for order in exchange.live.by_id.values()]
     view.orders.restore(live, held.finished, last_id=exchange.order_id)
     view.fills.restore(held.fills, count=held.fills_count)

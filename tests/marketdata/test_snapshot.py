@@ -5,14 +5,23 @@ from __future__ import annotations
 import pytest
 
 from raft_exchange.marketdata import snapshot
+from raft_exchange.marketdata.balances import EMPTY
 from raft_exchange.marketdata.candles import INTERVALS_US
 from raft_exchange.marketdata.orders import OrderRegister
 from raft_exchange.marketdata.snapshot import SnapshotError
 from raft_exchange.marketdata.view import MarketData
 from raft_exchange.matching.machine import Exchange
-from raft_exchange.matching.messages import Command, OrderStatus, Side
+from raft_exchange.matching.messages import (
+    Command,
+    CreateAccount,
+    CreateMarket,
+    Deposit,
+    OrderStatus,
+    Side,
+    Withdraw,
+)
 from raft_exchange.matching.versions import NewerVersion
-from tests.support.workload import commands, new_exchange
+from tests.support.workload import commands, new_exchange, rules
 
 COMMANDS = 3_000
 
@@ -151,3 +160,14 @@ def test_another_format_is_refused() -> None:
     data[1] += 1
     with pytest.raises(NewerVersion, match="of version 3; this release reads versions up to 2"):
         snapshot.restore(bytes(data), Exchange())
+
+
+def test_an_asset_of_which_nothing_is_left_is_still_named_after_a_restart() -> None:
+    both = Twin()
+    for command in (CreateAccount("ann"), CreateMarket(rules("ETH-USD", settles=True))):
+        both.run(command)
+    both.run(Deposit("ann", "USD", "5", "in"))
+    both.run(Withdraw("ann", "USD", "5", "out"))
+    assert both.view.balances.of("ann") == [("USD", EMPTY)]
+    both.restart()
+    assert both.view.balances.of("ann") == [("USD", EMPTY)]
