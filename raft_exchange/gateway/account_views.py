@@ -3,10 +3,17 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Mapping
-from typing import TypedDict
 
+from raft_exchange.gateway.account_answers import (
+    AccountView,
+    BalanceView,
+    FillView,
+    KeyView,
+    LimitsView,
+    TransferView,
+)
 from raft_exchange.gateway.decimals import format_e18, format_e36
-from raft_exchange.gateway.rendering import TradeView, View, trade_view
+from raft_exchange.gateway.rendering import trade_view
 from raft_exchange.gateway.times import format_time_us
 from raft_exchange.marketdata.balances import Holding
 from raft_exchange.marketdata.trades import Trade
@@ -21,23 +28,6 @@ from raft_exchange.matching.messages import (
 )
 
 
-class FillView(TradeView):
-    """One side of a trade as its owner sees it."""
-
-    order_id: str
-    side: str
-    liquidity: str
-    fee: str
-    fee_asset: str
-
-
-class BalanceView(TypedDict):
-    """What an account has of an asset as JSON shows it."""
-
-    free: str
-    held: str
-
-
 def format_fee(fee_e8: int) -> str | None:
     """Return a fee as a decimal part of the amount; None where it is the market's."""
     return None if fee_e8 < 0 else format_e18(fee_e8 * 10**10)
@@ -45,7 +35,7 @@ def format_fee(fee_e8: int) -> str | None:
 
 def account_view(
     account: str, settings: AccountSettings, markets: Mapping[str, MarketRules]
-) -> View:
+) -> AccountView:
     """Return an account's settings; null fees and limits are the market's."""
     return {
         "account": account,
@@ -56,7 +46,7 @@ def account_view(
     }
 
 
-def _limits_view(own: AccountLimits, rules: MarketRules) -> View:
+def _limits_view(own: AccountLimits, rules: MarketRules) -> LimitsView:
     tick, lot = rules.tick_size_e18, rules.lot_size_e18
     quantity, notional = own.quantity_lots_max, own.notional_max
     return {
@@ -74,7 +64,7 @@ def balances_view(holdings: Iterable[tuple[str, Holding]]) -> dict[str, BalanceV
     }
 
 
-def transfer_view(event: TransferMade) -> View:
+def transfer_view(event: TransferMade) -> TransferView:
     """Return a deposit or withdrawal, with the place and time at which it was made first."""
     return {
         "id": event.transfer_id,
@@ -87,7 +77,7 @@ def transfer_view(event: TransferMade) -> View:
     }
 
 
-def key_view(account: str, key: ApiKey) -> View:
+def key_view(account: str, key: ApiKey) -> KeyView:
     """Return a key without anything that could prove it."""
     scopes = [scope.name.lower() for scope in Scope if scope.name and key.scopes & scope]
     return {

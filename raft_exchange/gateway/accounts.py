@@ -7,6 +7,14 @@ from typing import Final
 from aiohttp import web
 
 from raft_exchange.gateway.access import account_of
+from raft_exchange.gateway.account_answers import (
+    AccountAnswer,
+    AccountChangedAnswer,
+    FillsPage,
+    KeyAnswer,
+    KeysAnswer,
+    TransferAnswer,
+)
 from raft_exchange.gateway.account_schema import (
     account_named,
     change_account,
@@ -33,7 +41,7 @@ from raft_exchange.gateway.reads import (
     read_headers,
 )
 from raft_exchange.gateway.refusals import refusal
-from raft_exchange.gateway.rendering import View, answer
+from raft_exchange.gateway.rendering import answer
 from raft_exchange.gateway.submission import envelope_of, submit, write_headers
 from raft_exchange.matching.messages import (
     AccountChanged,
@@ -49,6 +57,7 @@ from raft_exchange.matching.messages import (
 )
 from raft_exchange.sequencer.outcome import Committed
 
+ACCOUNT_FIELDS: Final = ("account",)
 FILLS: Final = 100
 FILLS_MAX: Final = 1_000
 
@@ -57,13 +66,17 @@ async def post_account(request: web.Request) -> web.Response:
     """Open an account."""
     query_of(request)
     body = await json_object(request)
-    known_fields(body, ("account",))
+    known_fields(body, ACCOUNT_FIELDS)
     account = account_named(str(body.get("account") or ""))
     result = await _administer(request, CreateAccount(account), sent=body)
     event = result.events[0]
     assert isinstance(event, AccountCreated), event
-    view = account_view(event.account, AccountSettings(), {}) | {"balances": {}}
-    return _written(view, result, status=201)
+    opened: AccountAnswer = {
+        **account_view(event.account, AccountSettings(), {}),
+        "balances": {},
+        "sequence": result.sequence,
+    }
+    return answer(opened, status=201, headers=write_headers(result))
 
 
 async def patch_account(request: web.Request) -> web.Response:
@@ -78,8 +91,12 @@ async def patch_account(request: web.Request) -> web.Response:
     assert isinstance(event, AccountChanged), event
     rules = {name: market.rules for name, market in markets.items()}
     ended = [e.order.order_id for e in result.events if isinstance(e, OrderEnded)]
-    view = account_view(account, event.settings, rules)
-    return _written(view | {"canceled": [str(order_id) for order_id in ended]}, result)
+    changed: AccountChangedAnswer = {
+        **account_view(account, event.settings, rules),
+        "canceled": [str(order_id) for order_id in ended],
+        "sequence": result.sequence,
+    }
+    return answer(changed, headers=write_headers(result))
 
 
 async def get_account(request: web.Request) -> web.Response:
@@ -98,9 +115,12 @@ async def _account(request: web.Request, account: str) -> web.Response:
     settings = await _settings(context, account)
     marketdata = context.marketdata
     rules = {name: market.rules for name, market in marketdata.markets.items()}
-    view = account_view(account, settings, rules)
-    view |= {"balances": balances_view(marketdata.balances.of(account))}
-    return answer(view | {"sequence": marketdata.sequence}, headers=read_headers(context))
+    body: AccountAnswer = {
+        **account_view(account, settings, rules),
+        "balances": balances_view(marketdata.balances.of(account)),
+        "sequence": marketdata.sequence,
+    }
+    return answer(body, headers=read_headers(context))
 
 
 async def _settings(context: Context, account: str) -> AccountSettings:
@@ -138,8 +158,12 @@ async def _transfer(request: web.Request, *, is_deposit: bool) -> web.Response:
     event = result.events[0]
     assert isinstance(event, TransferMade), event
     repeated = event.first_sequence != result.sequence
-    view: View = {"transfer": transfer_view(event), "repeated": repeated}
-    return _written(view, result, status=200 if repeated else 201)
+    made: TransferAnswer = {
+        "transfer": transfer_view(event),
+        "repeated": repeated,
+        "sequence": result.sequence,
+    }
+    return answer(made, status=200 if repeated else 201, headers=write_headers(result))
 
 
 async def post_key(request: web.Request) -> web.Response:
@@ -151,8 +175,10 @@ async def post_key(request: web.Request) -> web.Response:
     result = await _administer(request, command, sent=body)
     event = result.events[-1]
     assert isinstance(event, KeyChanged), event
-    view: View = {"key": key_view(account, event.key)}
-    return _written(view | ({"bearer": shown} if shown else {}), result, status=201)
+    created: KeyAnswer = {"key": key_view(account, event.key), "sequence": result.sequence}
+    if shown:
+        created["bearer"] = shown
+    return answer(created, status=201, headers=write_headers(result))
 
 
 async def delete_key(request: web.Request) -> web.Response:
@@ -164,7 +190,8 @@ async def delete_key(request: web.Request) -> web.Response:
     result = await _administer(request, RevokeKey(account, key_id), sent=sent)
     event = result.events[0]
     assert isinstance(event, KeyChanged), event
-    return _written({"key": key_view(account, event.key)}, result)
+    revoked: KeyAnswer = {"key": key_view(account, event.key), "sequence": result.sequence}
+    return answer(revoked, headers=write_headers(result))
 
 
 async def get_keys(request: web.Request) -> web.Response:
@@ -175,7 +202,7 @@ async def get_keys(request: web.Request) -> web.Response:
     await _settings(context, account)
     marketdata = context.marketdata
     views = [key_view(account, key) for key in marketdata.keys.of(account)]
-    body: View = {"keys": views, "sequence": marketdata.sequence}
+    body: KeysAnswer = {"keys": views, "sequence": marketdata.sequence}
     return answer(body, headers=read_headers(context))
 
 
@@ -197,7 +224,7 @@ async def get_fills(request: web.Request) -> web.Response:
         for _, trade in page
         for view in fill_view(trade, marketdata.markets[trade.executed.market].rules, account)
     ]
-    body: View = {
+    body: FillsPage = {
         "fills": views,
         "cursor": None if cursor is None else str(cursor),
         "sequence": marketdata.sequence,
@@ -212,8 +239,3 @@ async def _administer(request: web.Request, command: Command, *, sent: Json) -> 
         account = request.match_info.get("account")
         raise refusal(event, result, sent={"account": account, **sent})
     return result
-
-
-def _written(view: View, result: Committed, *, status: int = 200) -> web.Response:
-    body = view | {"sequence": result.sequence}
-    return answer(body, status=status, headers=write_headers(result))

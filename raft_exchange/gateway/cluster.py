@@ -5,10 +5,11 @@ from __future__ import annotations
 from aiohttp import web
 
 from raft_exchange.gateway.access import principal_of
+from raft_exchange.gateway.answers import ClusterAnswer, MemberView, SnapshotAnswer
 from raft_exchange.gateway.bodies import bad_parameter, query_of
 from raft_exchange.gateway.context import CONTEXT
 from raft_exchange.gateway.errors import ErrorCode, Problem
-from raft_exchange.gateway.rendering import View, answer
+from raft_exchange.gateway.rendering import answer
 from raft_exchange.matching.messages import Scope
 from raft_exchange.sequencer.hashing import HashFailed
 from raft_exchange.sequencer.outcome import Member
@@ -34,7 +35,7 @@ async def get_cluster(request: web.Request) -> web.Response:
             detail = "this machine has no room to hash the state now"
             raise Problem(ErrorCode.OVERLOADED, detail) from error
         status = context.core.status()
-    body: View = {
+    body: ClusterAnswer = {
         "cluster": status.cluster,
         "cluster_id": status.cluster_id,
         "node": status.node,
@@ -60,7 +61,7 @@ async def get_cluster(request: web.Request) -> web.Response:
     return answer(body, headers={"X-Sequence": str(sequence)})
 
 
-def _member_view(member: Member) -> View:
+def _member_view(member: Member) -> MemberView:
     return {
         "id": member.id,
         "raft_address": member.raft_address,
@@ -79,7 +80,7 @@ async def post_snapshot(request: web.Request) -> web.Response:
     query_of(request, ())
     core.request_snapshot()
     status = core.status()
-    body: View = {
+    body: SnapshotAnswer = {
         "node": status.node,
         "applied_index": status.applied_index,
         "snapshot_index": status.snapshot_index,

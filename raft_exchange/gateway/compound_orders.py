@@ -6,6 +6,12 @@ from typing import Final
 
 from aiohttp import web
 
+from raft_exchange.gateway.answers import (
+    PairAnswer,
+    RehearsedPairAnswer,
+    ReplacedAnswer,
+    SwitchAnswer,
+)
 from raft_exchange.gateway.bodies import json_object, query_of
 from raft_exchange.gateway.context import CONTEXT
 from raft_exchange.gateway.errors import Problem
@@ -17,7 +23,6 @@ from raft_exchange.gateway.rehearsal import rehearse_oco, rehearse_place
 from raft_exchange.gateway.rendering import (
     OrderView,
     TradeView,
-    View,
     answer,
     order_view,
     trade_view,
@@ -64,12 +69,12 @@ async def post_oco(request: web.Request) -> web.Response:
     if dry_run:
         orders = rehearse_oco(command, context.marketdata, sent=body)
         views = [rehearsed(order, rules)["order"] for order in orders]
-        rehearsal: View = {"orders": views, "trades": [], "sequence": None}
+        rehearsal: RehearsedPairAnswer = {"orders": views, "trades": [], "sequence": None}
         return answer(rehearsal, headers=read_headers(context))
     result = await submit(context, envelope, command)
     placed, trades = _placed(result, rules, sent=body)
     placed.reverse()  # the stop was placed first; the answer names the limit order first
-    view: View = {"orders": placed, "trades": trades, "sequence": result.sequence}
+    view: PairAnswer = {"orders": placed, "trades": trades, "sequence": result.sequence}
     return answer(view, status=201, headers=write_headers(result))
 
 
@@ -125,7 +130,7 @@ async def post_replace(request: web.Request) -> web.Response:
     ended = result.events[0]
     assert isinstance(ended, OrderEnded), ended
     old_rules = context.marketdata.markets[ended.order.market].rules
-    view: View = {
+    view: ReplacedAnswer = {
         "order": placed,
         "replaced": order_view(ended.order, old_rules),
         "trades": trades,
@@ -147,5 +152,5 @@ async def post_cancel_after(request: web.Request) -> web.Response:
         raise refusal(event, result, sent=body)
     assert isinstance(event, CancelAfterSet), event
     at = format_time_us(event.cancel_at_us) if event.cancel_at_us else None
-    view: View = {"account": event.account, "cancel_at": at, "sequence": result.sequence}
+    view: SwitchAnswer = {"account": event.account, "cancel_at": at, "sequence": result.sequence}
     return answer(view, headers=write_headers(result))

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from enum import StrEnum
-from typing import Final, NamedTuple
+from typing import Final, NamedTuple, NotRequired, TypedDict
 
 import msgspec
 from aiohttp import web
@@ -128,6 +128,20 @@ KINDS: Final[Mapping[ErrorCode, Kind]] = {
 }
 
 
+class ProblemView(TypedDict):
+    """What went wrong: RFC 9457 problem details, with a code of a closed list."""
+
+    type: str
+    title: str
+    status: int
+    code: str
+    detail: str
+    field: NotRequired[str]
+    value: NotRequired[str | bool | None]
+    allowed: NotRequired[str | list[str]]
+    request_id: str
+
+
 class Problem(Exception):
     """A request that is answered with an error.
 
@@ -161,22 +175,22 @@ class Problem(Exception):
         """The HTTP status of the code."""
         return KINDS[self.code].status
 
-    def view(self, request_id: str) -> dict[str, object]:
+    def view(self, request_id: str) -> ProblemView:
         """Return the problem as JSON shows it."""
-        view: dict[str, object] = {
+        view: ProblemView = {
             "type": f"urn:raft-exchange:problem:{self.code}",
             "title": KINDS[self.code].title,
             "status": self.status,
             "code": self.code.value,
             "detail": self.detail,
+            "request_id": request_id,
         }
         if self.field:
-            view["field"] = shown(self.field)
+            view["field"] = str(shown(self.field))
             if self.value is not None:
                 view["value"] = shown(self.value)
         if self.allowed is not None:
             view["allowed"] = self.allowed
-        view["request_id"] = request_id
         return view
 
     def response(self, request_id: str) -> web.Response:
@@ -192,7 +206,7 @@ class Problem(Exception):
         return web.Response(body=body, status=self.status, headers=headers)
 
 
-def shown(value: object) -> object:
+def shown(value: object) -> str | bool | None:
     """Return what a client sent in a form that is safe to send back: scalars, escaped and cut."""
     if value is None or isinstance(value, bool):
         return value

@@ -24,6 +24,7 @@ from typing import Final
 import msgspec
 
 from raft_exchange.gateway.access import Principal, open_principal
+from raft_exchange.gateway.answers import BookAnswer
 from raft_exchange.gateway.bodies import whole_number
 from raft_exchange.gateway.context import Context, RequestIds
 from raft_exchange.gateway.errors import ErrorCode, Problem
@@ -87,7 +88,7 @@ async def _write(who: Principal, context: Context, payload: Json) -> msgspec.Raw
     return msgspec.Raw(answer.body)
 
 
-async def _book(context: Context, payload: Json) -> View:
+async def _book(context: Context, payload: Json) -> BookAnswer:
     known_fields(payload, ("op", "market", "depth"))
     depth = _bounded(payload, "depth", default=BOOK_DEPTH, highest=BOOK_DEPTH_MAX)
     return book_view(context, await _market(context, payload), depth=depth, by_order=False)

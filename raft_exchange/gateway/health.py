@@ -6,9 +6,10 @@ from typing import Final, NamedTuple
 
 from aiohttp import web
 
+from raft_exchange.gateway.answers import CheckView, LifeAnswer, ReadinessAnswer
 from raft_exchange.gateway.context import CONTEXT, FRONT, Context
 from raft_exchange.gateway.errors import RETRY_AFTER_S
-from raft_exchange.gateway.rendering import View, answer
+from raft_exchange.gateway.rendering import answer
 from raft_exchange.metrics import CONTENT_TYPE
 
 TICK_AGE_MS_MAX: Final = 5_000
@@ -28,7 +29,8 @@ async def get_livez(request: web.Request) -> web.Response:
     age_ms = request.app[CONTEXT].core.status().tick_age_ms
     alive = age_ms <= TICK_AGE_MS_MAX
     status = "alive" if alive else f"no Raft tick for {age_ms} ms"
-    return answer({"status": status}, status=200 if alive else 503)
+    body: LifeAnswer = {"status": status}
+    return answer(body, status=200 if alive else 503)
 
 
 async def get_readyz(request: web.Request) -> web.Response:
@@ -39,11 +41,11 @@ async def get_readyz(request: web.Request) -> web.Response:
 def readiness(request: web.Request, checks: list[Check]) -> web.Response:
     """Return the answer that these checks make: what failed is named without being asked for."""
     ready = all(check.passed for check in checks)
-    body: View = {"status": "ready" if ready else "not_ready"}
+    body: ReadinessAnswer = {"status": "ready" if ready else "not_ready"}
     if not ready:
         body["reason"] = "; ".join(check.detail for check in checks if not check.passed)
     if "verbose" in request.query:
-        body["checks"] = [check._asdict() for check in checks]
+        body["checks"] = [CheckView(name=c.name, passed=c.passed, detail=c.detail) for c in checks]
     headers = {} if ready else {"Retry-After": str(RETRY_AFTER_S)}
     return answer(body, status=200 if ready else 503, headers=headers)
 

@@ -7,6 +7,13 @@ from typing import Final
 
 from aiohttp import web
 
+from raft_exchange.gateway.answers import (
+    BookAnswer,
+    MarketAnswer,
+    MarketsAnswer,
+    TimeAnswer,
+    TradesPage,
+)
 from raft_exchange.gateway.bodies import bad_parameter, json_object, query_of, whole_number
 from raft_exchange.gateway.context import CONTEXT, Context
 from raft_exchange.gateway.fields import Json, known_fields
@@ -14,7 +21,6 @@ from raft_exchange.gateway.past import older_trades
 from raft_exchange.gateway.reads import FRESHNESS, freshen, market_named, read_headers
 from raft_exchange.gateway.refusals import refusal
 from raft_exchange.gateway.rendering import (
-    View,
     answer,
     format_lots,
     format_ticks,
@@ -50,7 +56,7 @@ async def get_time(request: web.Request) -> web.Response:
     context = request.app[CONTEXT]
     await freshen(context, query_of(request, FRESHNESS))
     marketdata = context.marketdata
-    body: View = {"time": format_time_us(marketdata.time_us), "sequence": marketdata.sequence}
+    body: TimeAnswer = {"time": format_time_us(marketdata.time_us), "sequence": marketdata.sequence}
     return answer(body, headers=read_headers(context))
 
 
@@ -60,7 +66,7 @@ async def get_markets(request: web.Request) -> web.Response:
     await freshen(context, query_of(request, FRESHNESS))
     marketdata = context.marketdata
     views = [market_view(market.rules, market.status) for market in marketdata.markets.values()]
-    body: View = {"markets": views, "sequence": marketdata.sequence}
+    body: MarketsAnswer = {"markets": views, "sequence": marketdata.sequence}
     return answer(body, headers=read_headers(context))
 
 
@@ -69,8 +75,11 @@ async def get_market(request: web.Request) -> web.Response:
     context = request.app[CONTEXT]
     await freshen(context, query_of(request, FRESHNESS))
     market = await market_named(context, request.match_info["market"])
-    view = market_view(market.rules, market.status)
-    return answer(view | {"sequence": context.marketdata.sequence}, headers=read_headers(context))
+    body: MarketAnswer = {
+        **market_view(market.rules, market.status),
+        "sequence": context.marketdata.sequence,
+    }
+    return answer(body, headers=read_headers(context))
 
 
 async def post_market(request: web.Request) -> web.Response:
@@ -102,8 +111,8 @@ async def _administer(
     if isinstance(event, CommandRefused):
         raise refusal(event, result, sent=sent)
     assert isinstance(event, MarketChanged), event
-    view = market_view(event.rules, event.status) | {"sequence": result.sequence}
-    return answer(view, status=status, headers=write_headers(result))
+    body: MarketAnswer = {**market_view(event.rules, event.status), "sequence": result.sequence}
+    return answer(body, status=status, headers=write_headers(result))
 
 
 async def get_book(request: web.Request) -> web.Response:
@@ -124,9 +133,9 @@ async def get_book(request: web.Request) -> web.Response:
     )
 
 
-def book_view(context: Context, market: Market, *, depth: int, by_order: bool) -> View:
+def book_view(context: Context, market: Market, *, depth: int, by_order: bool) -> BookAnswer:
     """Return the best `depth` levels of a book, or its first `depth` orders, best first."""
-    rows: dict[Side, list[list[object]]] = {}
+    rows: dict[Side, list[list[str | int]]] = {}
     for side in Side:
         if by_order:
             queue = market.depth.queue(side, depth)
@@ -178,7 +187,7 @@ async def get_trades(request: web.Request) -> web.Response:
         more = limit + 1 - len(found)
         found += await older_trades(context, market.rules.market, before=before, limit=more)
     shown = found[:limit]
-    body: View = {
+    body: TradesPage = {
         "trades": [trade_view(trade, market.rules) for trade in shown],
         "cursor": str(shown[-1].executed.trade_id) if len(found) > limit else None,
         "sequence": context.marketdata.sequence,

@@ -17,11 +17,12 @@ from typing import Final
 from aiohttp import web
 
 from raft_exchange.gateway.access import principal_of
+from raft_exchange.gateway.answers import MembersAnswer
 from raft_exchange.gateway.bodies import body_bytes, query_of
 from raft_exchange.gateway.context import CONTEXT, FRONT
 from raft_exchange.gateway.errors import ErrorCode, Problem
 from raft_exchange.gateway.fields import Json, bad_field, decode_object, known_fields
-from raft_exchange.gateway.rendering import View, answer
+from raft_exchange.gateway.rendering import answer
 from raft_exchange.matching.messages import Scope
 from raft_exchange.sequencer.outcome import MEMBER_FIELDS, MemberRefusal, MemberRefused, Members
 
@@ -98,7 +99,7 @@ def _text(fields: Json, name: str) -> str:
 def _outcome(outcome: Members | MemberRefused, *, member: str, status: int = 200) -> web.Response:
     if isinstance(outcome, MemberRefused):
         raise Problem(CODES[outcome.code], outcome.detail, field="id", value=member)
-    body: View = {
+    body: MembersAnswer = {
         "members": [{"id": id_, "votes": id_ in outcome.voters} for id_ in outcome.members],
     }
     return answer(body, status=status)

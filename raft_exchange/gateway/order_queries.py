@@ -8,6 +8,7 @@ from typing import Final
 from aiohttp import web
 
 from raft_exchange.gateway.access import account_of
+from raft_exchange.gateway.answers import OrderAnswer, OrdersPage
 from raft_exchange.gateway.bodies import bad_parameter, query_of, whole_number
 from raft_exchange.gateway.context import CONTEXT
 from raft_exchange.gateway.errors import ErrorCode, Problem
@@ -43,7 +44,8 @@ async def get_order(request: web.Request) -> web.Response:
             sequence=marketdata.sequence,
         )
     view = order_view(order, marketdata.markets[order.market].rules)
-    return answer({"order": view, "sequence": marketdata.sequence}, headers=read_headers(context))
+    body: OrderAnswer = {"order": view, "sequence": marketdata.sequence}
+    return answer(body, headers=read_headers(context))
 
 
 async def get_orders(request: web.Request) -> web.Response:
@@ -84,14 +86,12 @@ async def get_orders(request: web.Request) -> web.Response:
             context, account, page, before=before, limit=limit, wanted=wanted
         )
     views = [order_view(order, marketdata.markets[order.market].rules) for order in orders]
-    return answer(
-        {
-            "orders": views,
-            "cursor": None if cursor is None else str(cursor),
-            "sequence": marketdata.sequence,
-        },
-        headers=read_headers(context),
-    )
+    body: OrdersPage = {
+        "orders": views,
+        "cursor": None if cursor is None else str(cursor),
+        "sequence": marketdata.sequence,
+    }
+    return answer(body, headers=read_headers(context))
 
 
 def _statuses(query: Mapping[str, str]) -> set[OrderStatus] | None:

@@ -6,6 +6,15 @@ from typing import Final
 
 from aiohttp import web
 
+from raft_exchange.gateway.answers import (
+    BatchAnswer,
+    BatchItem,
+    CanceledAnswer,
+    OrderAnswer,
+    PlacedAnswer,
+    RehearsedAnswer,
+    RehearsedOrderView,
+)
 from raft_exchange.gateway.bodies import (
     BATCH_BYTES_MAX,
     bad_parameter,
@@ -25,7 +34,7 @@ from raft_exchange.gateway.reads import (
 )
 from raft_exchange.gateway.refusals import DETAILS, refusal
 from raft_exchange.gateway.rehearsal import rehearse_amend, rehearse_place
-from raft_exchange.gateway.rendering import View, answer, order_view, trade_view
+from raft_exchange.gateway.rendering import answer, order_view, trade_view
 from raft_exchange.gateway.schema import (
     AMEND_FIELDS,
     ORDER_FIELDS,
@@ -118,12 +127,12 @@ async def place_batch(
     items = _batch_items(body)
     if any(_names_unknown_market(context, item) for item in items):
         await pass_barrier(context)  # once for all: see `market_named`
-    views: list[View | Problem] = []
+    views: list[PlacedAnswer | Problem | None] = []
     commands: list[tuple[int, PlaceOrder]] = []
     for index, item in enumerate(items):
         try:
             commands.append((index, _item_command(context, item, account=envelope.account)))
-            views.append({})
+            views.append(None)  # until it is committed
         except Problem as problem:
             views.append(problem)
     results = await submit_batch(context, envelope, commands) if commands else []
@@ -163,7 +172,11 @@ def _item_command(context: Context, item: object, *, account: str) -> PlaceOrder
 
 
 def _batch_answer(
-    context: Context, views: list[View | Problem], results: list[Committed], *, request_id: str
+    context: Context,
+    views: list[PlacedAnswer | Problem | None],
+    results: list[Committed],
+    *,
+    request_id: str,
 ) -> web.Response:
     if results:
         sequence = results[-1].sequence
@@ -173,10 +186,20 @@ def _batch_answer(
     else:
         sequence = context.marketdata.sequence
         headers = {"X-Sequence": str(sequence)}
-    shown: list[View] = [
-        {"error": view.view(request_id)} if isinstance(view, Problem) else view for view in views
-    ]
-    return answer({"results": shown, "sequence": sequence}, headers=headers)
+    shown: list[BatchItem] = []
+    for view in views:
+        assert view is not None, "every command has a result"
+        if isinstance(view, Problem):
+            shown.append({"error": view.view(request_id)})
+        else:
+            item: BatchItem = {
+                "order": view["order"],
+                "trades": view["trades"],
+                "sequence": view["sequence"],
+            }
+            shown.append(item)
+    body: BatchAnswer = {"results": shown, "sequence": sequence}
+    return answer(body, headers=headers)
 
 
 async def patch_order(request: web.Request) -> web.Response:
@@ -279,7 +302,7 @@ async def cancel(context: Context, envelope: Envelope, order_id: int, label: str
         raise refusal(event, result, sent=sent)
     assert isinstance(event, OrderEnded), event
     rules = context.marketdata.markets[event.order.market].rules
-    body: View = {"order": order_view(event.order, rules), "sequence": result.sequence}
+    body: OrderAnswer = {"order": order_view(event.order, rules), "sequence": result.sequence}
     return answer(body, headers=write_headers(result))
 
 
@@ -302,7 +325,7 @@ async def delete_orders(request: web.Request) -> web.Response:
         if isinstance(event, OrderEnded):
             rules = context.marketdata.markets[event.order.market].rules
             canceled.append(order_view(event.order, rules))
-    body: View = {"canceled": canceled, "sequence": result.sequence}
+    body: CanceledAnswer = {"canceled": canceled, "sequence": result.sequence}
     return answer(body, headers=write_headers(result))
 
 
@@ -338,7 +361,7 @@ def _not_amendable(context: Context, order_id: int) -> Problem:
     return Problem(code, detail, field="order_id", value=str(order_id), sequence=sequence)
 
 
-def order_result(result: Committed, rules: MarketRules, *, sent: Json) -> View:
+def order_result(result: Committed, rules: MarketRules, *, sent: Json) -> PlacedAnswer:
     """Return the answer to a place or an amend, from the events of the command alone.
 
     Raises:
@@ -372,11 +395,11 @@ def order_outcome(result: Committed, order: Order) -> tuple[Order, list[Trade]]:
     return order, trades
 
 
-def rehearsed(order: Order, rules: MarketRules) -> View:
+def rehearsed(order: Order, rules: MarketRules) -> RehearsedAnswer:
     """Return the answer to a dry run: what only sequencing can give is null."""
-    view: View = {**order_view(order, rules)}
+    view: RehearsedOrderView = {**order_view(order, rules)}
     if not order.order_id:
-        view |= dict.fromkeys(("order_id", "created_at", "updated_at", "sequence"))
+        view["order_id"] = view["created_at"] = view["updated_at"] = view["sequence"] = None
     return {"order": view, "trades": [], "sequence": None}
 
 

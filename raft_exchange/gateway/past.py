@@ -14,10 +14,11 @@ import msgspec
 from aiohttp import web
 
 from raft_exchange.gateway.access import principal_of
+from raft_exchange.gateway.answers import HistoryAnswer, HistoryRow
 from raft_exchange.gateway.bodies import bad_parameter, query_of, whole_number
 from raft_exchange.gateway.context import CONTEXT, Context
 from raft_exchange.gateway.errors import ErrorCode, Problem
-from raft_exchange.gateway.rendering import View, answer, order_view, trade_view
+from raft_exchange.gateway.rendering import answer, order_view, trade_view
 from raft_exchange.gateway.times import format_time_us
 from raft_exchange.history.backfill import (
     NONCE_BYTES,
@@ -75,7 +76,7 @@ def _check_question(
         raise bad_parameter(PROOF_HEADER, given, "the proof of a member of this cluster")
 
 
-def _page_view(context: Context, page: Page) -> View:
+def _page_view(context: Context, page: Page) -> HistoryAnswer:
     return {
         "cluster_id": page.cluster_id,
         "from_sequence": page.first,
@@ -84,13 +85,19 @@ def _page_view(context: Context, page: Page) -> View:
     }
 
 
-def _row_view(context: Context, row: Row) -> View:
+def _row_view(context: Context, row: Row) -> HistoryRow:
     event = row.event
     markets = context.marketdata.markets
-    view: View = {"sequence": row.sequence, "index": row.index, "time": format_time_us(row.time_us)}
+    view: HistoryRow = {
+        "sequence": row.sequence,
+        "index": row.index,
+        "time": format_time_us(row.time_us),
+    }
     if isinstance(event, TradeExecuted):
-        return view | {"trade": trade_view(_trade(row, event), markets[event.market].rules)}
-    return view | {"order": order_view(event.order, markets[event.order.market].rules)}
+        view["trade"] = trade_view(_trade(row, event), markets[event.market].rules)
+    else:
+        view["order"] = order_view(event.order, markets[event.order.market].rules)
+    return view
 
 
 def _trade(row: Row, event: TradeExecuted) -> Trade:

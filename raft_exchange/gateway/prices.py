@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import Final
+from typing import Final, TypedDict
 
 import msgspec
 from aiohttp import web
@@ -12,7 +12,7 @@ from raft_exchange.gateway.context import CONTEXT
 from raft_exchange.gateway.decimals import format_e36
 from raft_exchange.gateway.fields import TIME_FORM
 from raft_exchange.gateway.reads import FRESHNESS, freshen, market_named, read_headers
-from raft_exchange.gateway.rendering import View, answer, format_lots, format_ticks
+from raft_exchange.gateway.rendering import answer, format_lots, format_ticks
 from raft_exchange.gateway.times import NotATime, format_time_us, parse_time_us
 from raft_exchange.marketdata.candles import CANDLES_MAX, INTERVALS_US, Candle
 from raft_exchange.marketdata.view import Market, MarketData
@@ -55,6 +55,15 @@ class TickerView(msgspec.Struct, frozen=True):
     volume: str
     quote_volume: str
     trades: int
+
+
+class CandlesAnswer(TypedDict):
+    """Candles, oldest first; intervals without a trade have none."""
+
+    market: str
+    interval: str
+    candles: list[CandleView]
+    sequence: int
 
 
 def candle_view(candle: Candle, rules: MarketRules) -> CandleView:
@@ -126,7 +135,7 @@ async def get_candles(request: web.Request) -> web.Response:
     market = await market_named(context, request.match_info["market"])
     found = market.candles.between(interval, start_us or 0, end_us)
     cut = found[-limit:] if start_us is None else found[:limit]
-    body: View = {
+    body: CandlesAnswer = {
         "market": market.rules.market,
         "interval": interval,
         "candles": [candle_view(candle, market.rules) for candle in cut],

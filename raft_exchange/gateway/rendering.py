@@ -6,6 +6,7 @@ never change: a repeat under the same idempotency key renders to the same bytes.
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from typing import Final, TypedDict
 
 import msgspec
@@ -80,6 +81,30 @@ class TradeView(TypedDict):
     sequence: int
 
 
+class MarketView(TypedDict):
+    """A market as JSON shows it; `price_band` is null where there is none."""
+
+    market: str
+    base: str
+    quote: str
+    tick_size: str
+    lot_size: str
+    min_price: str
+    max_price: str
+    min_quantity: str
+    max_quantity: str
+    min_notional: str
+    self_trade_prevention: str
+    price_band: str | None
+    accounts: str
+    maker_fee: str
+    taker_fee: str
+    max_open_orders: int | None
+    max_notional: str | None
+    order_types: list[str]
+    status: str
+
+
 def format_ticks(ticks: int, tick_size_e18: int) -> str:
     """Return a price as a decimal."""
     return format_e18(ticks * tick_size_e18)
@@ -146,7 +171,7 @@ def trade_view(trade: Trade, rules: MarketRules) -> TradeView:
     }
 
 
-def market_view(rules: MarketRules, status: MarketStatus) -> View:
+def market_view(rules: MarketRules, status: MarketStatus) -> MarketView:
     """Return a market as JSON shows it."""
     tick, lot = rules.tick_size_e18, rules.lot_size_e18
     return {
@@ -174,7 +199,9 @@ def market_view(rules: MarketRules, status: MarketStatus) -> View:
     }
 
 
-def answer(body: View, *, status: int = 200, headers: dict[str, str] | None = None) -> web.Response:
+def answer(
+    body: Mapping[str, object], *, status: int = 200, headers: dict[str, str] | None = None
+) -> web.Response:
     """Return a JSON answer."""
     real_headers = {"Content-Type": JSON_TYPE}
     if headers is not None:

@@ -12,7 +12,7 @@ from typing import Literal
 
 import msgspec
 
-from raft_exchange.gateway.account_views import BalanceView, FillView
+from raft_exchange.gateway.account_answers import BalanceView, FillView
 from raft_exchange.gateway.prices import CandleView, TickerView
 from raft_exchange.gateway.rendering import OrderView, TradeView
 

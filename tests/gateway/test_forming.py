@@ -25,7 +25,8 @@ async def forming() -> AsyncIterator[tuple[Gateway, Listener, Front]]:
     listener = Listener(app, front.metrics, connections_max=50)
     await listener.start("127.0.0.1", 0)
     core = FakeCore()
-    made = Gateway(core, front.metrics, Streams(core.marketdata), listener.port)
+    made = Gateway(core, front.metrics, Streams(core.marketdata), served=set())
+    made.port = listener.port
     try:
         yield made, listener, front
     finally:

@@ -21,6 +21,7 @@ from raft_exchange.marketdata.orders import FINISHED_ORDERS_MAX
 from raft_exchange.metrics import Metrics
 from raft_exchange.raft.proof import verify
 from tests.support.coroutines import eventually
+from tests.support.described import DESCRIBED
 from tests.support.fake_core import FakeCore
 
 LINGERING_S = 0.2
@@ -42,17 +43,26 @@ class Answer(NamedTuple):
 
 
 class Gateway:
-    """`core` and `streams` are behind it, `call` and `raw` are in front of it."""
+    """`core` and `streams` are behind it, `call` and `raw` are in front of it.
 
-    def __init__(self, core: FakeCore, metrics: Metrics, streams: Streams, port: int) -> None:
+    `served` are method and path of each of its routes.
+    """
+
+    def __init__(
+        self, core: FakeCore, metrics: Metrics, streams: Streams, *, served: set[tuple[str, str]]
+    ) -> None:
         self.core = core
         self.streams = streams
         self.metrics = metrics
-        self.port = port
+        self.served = served
+        self.port = 0
         self._session = aiohttp.ClientSession()
 
     async def call(self, method: str, path: str, body: object = None, **headers: str) -> Answer:
-        """Send a request; `body` goes as JSON, or as it is if it is bytes."""
+        """Send a request; `body` goes as JSON, or as it is if it is bytes.
+
+        Every answer is held against the OpenAPI document.
+        """
         sent = {name.replace("_", "-"): value for name, value in headers.items()}
         data = body if isinstance(body, bytes) or body is None else json.dumps(body).encode()
         if data is not None:
@@ -62,11 +72,20 @@ class Gateway:
         async with self._session.request(method, url, data=payload, headers=sent) as response:
             text = await response.read()
             is_json = "json" in response.headers.get("Content-Type", "")
-            return Answer(
+            answer = Answer(
                 response.status,
                 response.headers.copy(),
                 json.loads(text) if text and is_json else text.decode(),
             )
+        if method != "OPTIONS":
+            DESCRIBED.check(
+                method,
+                path,
+                status=answer.status,
+                content_type=answer.headers.get("Content-Type", ""),
+                body=answer.body,
+            )
+        return answer
 
     async def raw(self, data: bytes, *, patience_s: float = 10.0) -> bytes:
         """Send bytes on a connection of their own and return the answer.
@@ -112,15 +131,22 @@ async def gateway(
     streams = Streams(core.marketdata)
     core.on_folded = streams.applied
     context = Context(core, core.marketdata, metrics, Settings(**({"node": "n1"} | settings)))
+    app = make_app(context, introduce, streams, functools.partial(verify, SECRET))
+    served = {
+        (route.method, route.resource.canonical)
+        for route in app.router.routes()
+        if route.resource is not None and route.method != "HEAD"
+    }
     runner = web.AppRunner(
-        make_app(context, introduce, streams, functools.partial(verify, SECRET)),
+        app,
         access_log=None,
         shutdown_timeout=1,
         lingering_time=LINGERING_S,
     )
     await runner.setup()
     await web.TCPSite(runner, "127.0.0.1", 0).start()
-    made = Gateway(core, metrics, streams, runner.addresses[0][1])
+    made = Gateway(core, metrics, streams, served=served)
+    made.port = runner.addresses[0][1]
     try:
         yield made
     finally:
