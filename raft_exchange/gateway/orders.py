@@ -6,15 +6,7 @@ from typing import Final
 
 from aiohttp import web
 
-from raft_exchange.gateway.answers import (
-    BatchAnswer,
-    BatchItem,
-    CanceledAnswer,
-    OrderAnswer,
-    PlacedAnswer,
-    RehearsedAnswer,
-    RehearsedOrderView,
-)
+from raft_exchange.gateway import answers
 from raft_exchange.gateway.bodies import (
     BATCH_BYTES_MAX,
     bad_parameter,
@@ -76,6 +68,7 @@ from raft_exchange.sequencer.idempotency import fingerprint
 from raft_exchange.sequencer.outcome import Committed
 
 BATCH_ORDERS_MAX: Final = 500
+Shown = answers.PlacedAnswer | Problem | None
 _VIEWS: Final = (
     *(OrderAccepted, OrderAmended, OrderRested, OrderEnded, OrderReduced, OrderReplenished),
     *(StopPlaced, StopElected),
@@ -127,7 +120,7 @@ async def place_batch(
     items = _batch_items(body)
     if any(_names_unknown_market(context, item) for item in items):
         await pass_barrier(context)  # once for all: see `market_named`
-    views: list[PlacedAnswer | Problem | None] = []
+    views: list[Shown] = []
     commands: list[tuple[int, PlaceOrder]] = []
     for index, item in enumerate(items):
         try:
@@ -172,33 +165,21 @@ def _item_command(context: Context, item: object, *, account: str) -> PlaceOrder
 
 
 def _batch_answer(
-    context: Context,
-    views: list[PlacedAnswer | Problem | None],
-    results: list[Committed],
-    *,
-    request_id: str,
+    context: Context, views: list[Shown], results: list[Committed], *, request_id: str
 ) -> web.Response:
-    if results:
-        sequence = results[-1].sequence
-        headers = {"X-Sequence": str(sequence)}
-        if all(result.replayed for result in results):
-            headers["Idempotent-Replay"] = "true"
-    else:
-        sequence = context.marketdata.sequence
-        headers = {"X-Sequence": str(sequence)}
-    shown: list[BatchItem] = []
+    sequence = results[-1].sequence if results else context.marketdata.sequence
+    headers = {"X-Sequence": str(sequence)}
+    if results and all(result.replayed for result in results):
+        headers["Idempotent-Replay"] = "true"
+    shown: list[answers.BatchItem] = []
     for view in views:
         assert view is not None, "every command has a result"
         if isinstance(view, Problem):
             shown.append({"error": view.view(request_id)})
         else:
-            item: BatchItem = {
-                "order": view["order"],
-                "trades": view["trades"],
-                "sequence": view["sequence"],
-            }
-            shown.append(item)
-    body: BatchAnswer = {"results": shown, "sequence": sequence}
+            order, trades = view["order"], view["trades"]
+            shown.append({"order": order, "trades": trades, "sequence": view["sequence"]})
+    body: answers.BatchAnswer = {"results": shown, "sequence": sequence}
     return answer(body, headers=headers)
 
 
@@ -302,7 +283,10 @@ async def cancel(context: Context, envelope: Envelope, order_id: int, label: str
         raise refusal(event, result, sent=sent)
     assert isinstance(event, OrderEnded), event
     rules = context.marketdata.markets[event.order.market].rules
-    body: OrderAnswer = {"order": order_view(event.order, rules), "sequence": result.sequence}
+    body: answers.OrderAnswer = {
+        "order": order_view(event.order, rules),
+        "sequence": result.sequence,
+    }
     return answer(body, headers=write_headers(result))
 
 
@@ -325,7 +309,7 @@ async def delete_orders(request: web.Request) -> web.Response:
         if isinstance(event, OrderEnded):
             rules = context.marketdata.markets[event.order.market].rules
             canceled.append(order_view(event.order, rules))
-    body: CanceledAnswer = {"canceled": canceled, "sequence": result.sequence}
+    body: answers.CanceledAnswer = {"canceled": canceled, "sequence": result.sequence}
     return answer(body, headers=write_headers(result))
 
 
@@ -361,7 +345,7 @@ def _not_amendable(context: Context, order_id: int) -> Problem:
     return Problem(code, detail, field="order_id", value=str(order_id), sequence=sequence)
 
 
-def order_result(result: Committed, rules: MarketRules, *, sent: Json) -> PlacedAnswer:
+def order_result(result: Committed, rules: MarketRules, *, sent: Json) -> answers.PlacedAnswer:
     """Return the answer to a place or an amend, from the events of the command alone.
 
     Raises:
@@ -395,9 +379,9 @@ def order_outcome(result: Committed, order: Order) -> tuple[Order, list[Trade]]:
     return order, trades
 
 
-def rehearsed(order: Order, rules: MarketRules) -> RehearsedAnswer:
+def rehearsed(order: Order, rules: MarketRules) -> answers.RehearsedAnswer:
     """Return the answer to a dry run: what only sequencing can give is null."""
-    view: RehearsedOrderView = {**order_view(order, rules)}
+    view: answers.RehearsedOrderView = {**order_view(order, rules)}
     if not order.order_id:
         view["order_id"] = view["created_at"] = view["updated_at"] = view["sequence"] = None
     return {"order": view, "trades": [], "sequence": None}

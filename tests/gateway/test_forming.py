@@ -90,7 +90,8 @@ async def test_an_introduction_is_given_to_whoever_asks_by_whatever_host() -> No
     async with gateway() as g:
         nonce = "0123456789abcdef" * 2
         found = await g.call("GET", f"/v1/node?nonce={nonce}", Host="10.0.0.7:8081")
-        assert (found.status, found.body) == (200, {"nonce": nonce, "asked_at": "127.0.0.1"})
+        introduction = {"statement": {"asked_at": "127.0.0.1"}, "nonce": nonce, "proof": ""}
+        assert (found.status, found.body) == (200, introduction)
         assert (await g.call("GET", "/v1/node")).body["nonce"] == ""
         foreign = await g.call("GET", "/v1/node", Origin="http://evil.example")
         assert foreign.code == "bad_origin"

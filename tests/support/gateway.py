@@ -117,7 +117,8 @@ class Gateway:
 
 def introduce(nonce: str, asked_at: str) -> bytes:
     """What a node would sign."""
-    return json.dumps({"nonce": nonce, "asked_at": asked_at}).encode()
+    statement = {"asked_at": asked_at}
+    return json.dumps({"statement": statement, "nonce": nonce, "proof": ""}).encode()
 
 
 @asynccontextmanager
