@@ -36,7 +36,7 @@ EVERYWHERE: Final = (
     *(ErrorCode.UNAUTHENTICATED, ErrorCode.FORBIDDEN),
     *(ErrorCode.NO_LEADER, ErrorCode.STATE_DIVERGENCE),
 )
-"""What any route may answer: a stranger's page or key, a path that is none, a node in no cluster yet."""
+"""What any route may answer: strangers, a path that is none, a node in no cluster yet."""
 
 DOCUMENT: Final = web.AppKey("openapi", bytes)
 _PART: Final = re.compile(r"\{(\w+)(:[^}]*)?\}")

@@ -13,7 +13,7 @@ import aiohttp
 import pytest
 
 from raft_exchange.gateway.access import NEEDS
-from raft_exchange.gateway.app import ROUTES, SEED_ROUTES
+from raft_exchange.gateway.routes import ROUTES, SEED_ROUTES
 from raft_exchange.matching.messages import CreateAccount, CreateKey, KeyKind, RevokeKey, Scope
 from tests.support.coroutines import eventually, in_loop
 from tests.support.gateway import Answer, Gateway, gateway
@@ -110,7 +110,7 @@ async def test_operating_takes_the_scope_admin() -> None:
 
 def _served() -> set[tuple[str, str]]:
     routes = (*ROUTES, *SEED_ROUTES)
-    return {(method, path.replace(":.+", "")) for method, path, _ in routes}
+    return {(route.method, route.template) for route in routes}
 
 
 def test_no_route_is_named_that_is_not_served() -> None:
