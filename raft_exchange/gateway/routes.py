@@ -63,7 +63,7 @@ ACCOUNT: Final = ("X-Account",)
 ENVELOPE: Final = (*ACCOUNT, "Idempotency-Key", "X-Deadline")
 PROOF: Final = ("X-Nonce", "X-Proof")
 DRY_RUN: Final = ("dry_run",)
-SEED_REFUSALS: Final = dict.fromkeys((400, 401, 403, 422, 503), (answers.SeedFailure,))
+SEED_FAILURE: Final[tuple[type, ...]] = (answers.SeedFailure,)
 HTML: Final = docs.TYPES[docs.PAGE]
 
 
@@ -357,7 +357,7 @@ SEED_ROUTES: Final = (
     ),
     Route(
         *("DELETE", "/order/{order_id}", seed_surface.delete_order),
-        {200: (answers.SeedCanceled,)} | SEED_REFUSALS,
+        dict.fromkeys((400, 401, 403, 422, 503), SEED_FAILURE) | {200: (answers.SeedCanceled,)},
     ),
 )
 
