@@ -17,6 +17,7 @@ from typing import Final
 import msgspec
 from aiohttp import web
 
+from raft_exchange.gateway.access import NEEDS
 from raft_exchange.gateway.errors import KINDS, PROBLEM_TYPE, ErrorCode, ProblemView
 from raft_exchange.gateway.guard import Handler
 from raft_exchange.gateway.inputs import (
@@ -29,6 +30,7 @@ from raft_exchange.gateway.inputs import (
     WORDS,
 )
 from raft_exchange.gateway.rendering import JSON_TYPE, View
+from raft_exchange.matching.messages import Scope
 
 OPENAPI: Final = "3.1.0"
 EVERYWHERE: Final = (
@@ -38,6 +40,11 @@ EVERYWHERE: Final = (
 )
 """What any route may answer: strangers, a path that is none, a node in no cluster yet."""
 
+BEARER_KEY: Final[View] = {
+    "type": "http",
+    "scheme": "bearer",
+    "description": "A key with the scope named, or `admin`; none where the mode is `open`.",
+}
 DOCUMENT: Final = web.AppKey("openapi", bytes)
 _PART: Final = re.compile(r"\{(\w+)(:[^}]*)?\}")
 
@@ -91,7 +98,10 @@ def document(routes: Sequence[Route]) -> View:
             "Every node serves every route. The streams are described by /asyncapi.json.",
         },
         "paths": paths,
-        "components": {"schemas": {**components, **BODIES}},
+        "components": {
+            "schemas": {**components, **BODIES},
+            "securitySchemes": {"bearer": BEARER_KEY},
+        },
     }
 
 
@@ -114,6 +124,9 @@ def _operation(route: Route) -> View:
         "parameters": list(_parameters(route)),
         "responses": _responses(route),
     }
+    if scope := NEEDS.get((route.method, route.template), Scope.ADMIN):
+        assert scope.name is not None, "a route asks for one scope"
+        operation["security"] = [{"bearer": [scope.name.lower()]}, {}]
     if rest.strip():
         operation["description"] = rest.strip()
     if route.body:
