@@ -65,7 +65,7 @@ def test_what_is_proved_must_be_a_statement_all_the_same() -> None:
 
 def test_the_longest_statement_fits() -> None:
     longest = "n" * 64
-    member = MemberAddress(longest, "h" * 294 + ":65535", "http://" + "h" * 293)
+    member = MemberAddress(longest, "h" * 253 + ":65535", "http://" + "h" * 290)
     full = msgspec.structs.replace(
         statement(longest),
         raft_address=member.raft_address,
