@@ -83,6 +83,11 @@ class NodeProcess:
     def log(self) -> str:
         return (self.folder / "node.log").read_text(errors="replace")
 
+    def assert_running(self) -> None:
+        """Fail with its log if it exited by itself; whoever was stopped or killed is fine."""
+        code = None if self.process is None else self.process.poll()
+        assert code is None, f"{self.name} exited with {code}:\n{self.log}"
+
 
 class RealCluster:
     """N nodes of one group; a context manager that leaves no process behind.
@@ -203,10 +208,14 @@ def accepted_orders(node: NodeProcess) -> list[Order]:
 
 
 class Client:
-    """A minimal HTTP client of the cluster for tests; keeps one session."""
+    """A minimal HTTP client of the cluster for tests; keeps one session.
 
-    def __init__(self, cluster: RealCluster) -> None:
+    `ready_s_max` is how long it waits for nodes to be ready, to lead, to agree.
+    """
+
+    def __init__(self, cluster: RealCluster, *, ready_s_max: float = READY_S_MAX) -> None:
         self.cluster = cluster
+        self.ready_s_max = ready_s_max
 
     async def __aenter__(self) -> Client:
         self._session = aiohttp.ClientSession(
@@ -246,9 +255,10 @@ class Client:
         return await self.call(node, "POST", "/v1/orders", order)
 
     async def ready(self, nodes: Sequence[NodeProcess] | None = None) -> None:
-        """Wait until the nodes say they are ready."""
-        deadline_s = time.monotonic() + READY_S_MAX
-        for node in nodes or self.cluster.nodes:
+        """Wait until the nodes say they are ready; where one exits, the rest may never be."""
+        deadline_s = time.monotonic() + self.ready_s_max
+        awaited = nodes or self.cluster.nodes
+        for node in awaited:
             while True:
                 try:
                     status, _ = await self.call(node, "GET", "/readyz")
@@ -256,13 +266,14 @@ class Client:
                         break
                 except aiohttp.ClientError:
                     assert node.process is not None
-                    assert node.process.poll() is None, f"{node.name} exited:\n{node.log}"
+                for each in awaited:
+                    each.assert_running()
                 assert time.monotonic() < deadline_s, f"{node.name} is not ready:\n{node.log}"
                 await asyncio.sleep(POLL_S)
 
     async def leader(self, *, other_than: NodeProcess | None = None) -> NodeProcess:
         """Return the node that says it leads, as soon as one does."""
-        deadline_s = time.monotonic() + READY_S_MAX
+        deadline_s = time.monotonic() + self.ready_s_max
         while time.monotonic() < deadline_s:
             for node in self.cluster.nodes:
                 if node is other_than or node.process is None:
@@ -278,7 +289,7 @@ class Client:
 
     async def settled(self) -> list[Any]:
         """Return every node's cluster view with its state hash, once all are at one sequence."""
-        deadline_s = time.monotonic() + READY_S_MAX
+        deadline_s = time.monotonic() + self.ready_s_max
         while True:
             views = [
                 (await self.call(node, "GET", "/v1/cluster?hash=now"))[1]
