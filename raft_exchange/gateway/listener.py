@@ -127,12 +127,17 @@ class Listener:
         await _end(earlier, within_s=LINGERING_S)
 
     def stop(self) -> None:
-        """Take no more connections; those that are open are served on. Idempotent."""
+        """Take no more connections; those that are open are served on. Idempotent.
+
+        Open is also what the system took while this loop was busy: closing a listening socket
+        resets all that wait in its backlog, who may have sent a request already.
+        """
         for pause in self._pauses.values():
             pause.cancel()
         self._pauses.clear()
         for listening in self._sockets:
             self._loop.remove_reader(listening)
+            self._take(listening, count_max=BACKLOG + 1)
             listening.close()
         self._sockets.clear()
 
@@ -154,17 +159,25 @@ class Listener:
         await _end(self._runner, within_s=within_s)
 
     def _accept(self, listening: socket.socket) -> None:
-        for _ in range(ACCEPTS_AT_ONCE):
+        error = self._take(listening, count_max=ACCEPTS_AT_ONCE)
+        if error is not None:
+            _logger.error("cannot accept: %s; pausing for %s s", error, PAUSE_S)
+            self._loop.remove_reader(listening)
+            self._pauses[listening] = self._loop.call_later(PAUSE_S, self._resume, listening)
+
+    def _take(self, listening: socket.socket, *, count_max: int) -> OSError | None:
+        """Accept those who wait; return what the system has against it."""
+        for _ in range(count_max):
             try:
                 connection, _ = listening.accept()
-            except (BlockingIOError, ConnectionAbortedError):
-                return
+            except ConnectionAbortedError:
+                continue
+            except BlockingIOError:
+                return None
             except OSError as error:
-                _logger.error("cannot accept: %s; pausing for %s s", error, PAUSE_S)
-                self._loop.remove_reader(listening)
-                self._pauses[listening] = self._loop.call_later(PAUSE_S, self._resume, listening)
-                return
+                return error
             self._admit(connection)
+        return None
 
     def _resume(self, listening: socket.socket) -> None:
         del self._pauses[listening]

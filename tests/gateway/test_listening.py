@@ -225,6 +225,23 @@ async def test_every_address_of_a_name_is_listened_on() -> None:
 
 
 @in_loop
+async def test_who_is_connected_when_the_listener_stops_is_answered() -> None:
+    """They connected while the loop was busy: the system took them, the listener not yet."""
+    async with served() as s:
+        waiting = [socket.create_connection(("127.0.0.1", s.listener.port)) for _ in range(100)]
+        for client in waiting:
+            client.sendall(GET)
+        port = s.listener.port
+        s.listener.stop()
+        for client in waiting:
+            reader, writer = await asyncio.open_connection(sock=client)
+            assert b" 200 OK" in await reader.readuntil(b"\r\n\r\n")
+            writer.close()
+        with pytest.raises(ConnectionRefusedError):
+            await asyncio.open_connection("127.0.0.1", port)
+
+
+@in_loop
 async def test_closing_takes_its_time_and_no_longer() -> None:
     """What is answered within it is answered; what is not is cancelled."""
     async with served() as s:

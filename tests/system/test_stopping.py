@@ -1,7 +1,8 @@
-"""A stop ends in its time, whatever clients do meanwhile."""
+"""A stop ends in its time, whatever clients do meanwhile, and costs nobody an answer."""
 
 from __future__ import annotations
 
+import asyncio
 import json
 import re
 import signal
@@ -10,10 +11,13 @@ import time
 import urllib.request
 from pathlib import Path
 
+import aiohttp
 import pytest
 
 from tests.support.coroutines import eventually, in_loop
 from tests.support.processes import Client, NodeProcess, RealCluster
+from tests.support.trading import Outcome, Trading
+from tests.system.conftest import size
 
 pytestmark = [pytest.mark.system, pytest.mark.timeout(120)]
 
@@ -58,3 +62,29 @@ async def test_a_stop_ends_in_its_time_though_nobody_else_does_their_part(tmp_pa
             assert time.monotonic() - began_s < DRAIN_SECONDS + 1.5
             for connection in connections:
                 connection.close()
+
+
+class ConnectedAnew(RealCluster):
+    """Its clients connect for each request, so that somebody always does while a node stops."""
+
+    def connector(self) -> aiohttp.TCPConnector:
+        return aiohttp.TCPConnector(limit=0, force_close=True)
+
+
+@in_loop
+async def test_no_request_goes_unanswered_when_leaders_are_stopped(tmp_path: Path) -> None:
+    """The port of a node that has gone refuses connections: then nothing was asked."""
+    with ConnectedAnew(tmp_path) as cluster:
+        async with Client(cluster) as client:
+            await client.ready()
+            trading = Trading(client, clients=12)
+            trading.start()
+            for _ in range(size("STOPS", 2)):
+                await asyncio.sleep(0.5)
+                leader = await client.leader()
+                assert await asyncio.to_thread(cluster.terminate, leader) == 0
+                cluster.start(leader)
+                await client.ready()
+            await trading.stop()
+    assert set(trading.problems) <= {"not connected"}, trading.problems
+    assert trading.count(Outcome.OK) > 0
