@@ -14,8 +14,12 @@ def pytest_addoption(parser: pytest.Parser) -> None:
         default=DEFAULT_SEEDS,
         help="how many seeds the simulated cluster lives through",
     )
+    parser.addoption(
+        "--first-seed", type=int, default=0, help="the first of them: a long run goes on in parts"
+    )
 
 
 def pytest_generate_tests(metafunc: pytest.Metafunc) -> None:
     if "seed" in metafunc.fixturenames and metafunc.definition.path.parent.name == "sim":
-        metafunc.parametrize("seed", range(metafunc.config.getoption("seeds")))
+        first = metafunc.config.getoption("first_seed")
+        metafunc.parametrize("seed", range(first, first + metafunc.config.getoption("seeds")))
