@@ -24,7 +24,7 @@ from raft_exchange.gateway.grenache_events import EventFeed, make_events_app
 from raft_exchange.gateway.listener import Listener
 from raft_exchange.gateway.streams import Streams
 from raft_exchange.history.backfill import Prove
-from raft_exchange.history.service import History, HistoryHooks, HistorySettings
+from raft_exchange.history.service import FILE_NAME, History, HistoryHooks, HistorySettings
 from raft_exchange.listening import bind
 from raft_exchange.marketdata.view import MarketData
 from raft_exchange.metrics import NodeFigures
@@ -55,7 +55,6 @@ from raft_exchange.settings import Settings
 from raft_exchange.welcoming import Welcome
 
 POLL_S: Final = 0.02
-HISTORY_FILE: Final = "history.sqlite3"
 
 logger = logging.getLogger(__name__)
 
@@ -183,7 +182,7 @@ class Node:
         settings, core, own = self._settings, self._core, self._identity
         self._history = History(
             HistorySettings(
-                path=settings.data_dir / HISTORY_FILE,
+                path=settings.data_dir / FILE_NAME,
                 cluster_id=own.cluster_id,
                 days=settings.history_days,
                 url=settings.history_url,
@@ -245,6 +244,11 @@ class Node:
     def is_leader(self) -> bool:
         """Whether this node leads the group now."""
         return bool(self._group.role == "leader")
+
+    @property
+    def was_removed_before(self) -> bool:
+        """Whether this node is no member, and was none in the life of this process."""
+        return self._group.is_removed and not self._leader_changes
 
     async def drain(self) -> None:
         """Hand over leadership, then finish and answer what was taken, all in the time allowed."""

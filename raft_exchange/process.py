@@ -13,7 +13,7 @@ import random
 import signal
 import sys
 from collections.abc import Callable, Coroutine
-from contextlib import AsyncExitStack
+from contextlib import AsyncExitStack, suppress
 from functools import partial
 from typing import Final
 
@@ -46,7 +46,7 @@ from raft_exchange.neighbourhood import ANY_HOST, Neighbourhood, Whereabouts
 from raft_exchange.node import Node, now_us
 from raft_exchange.raft.driver import Driver
 from raft_exchange.raft.handshake import Credentials
-from raft_exchange.raft.identity import IdentityError, IdentityFile
+from raft_exchange.raft.identity import Identity, IdentityError, IdentityFile
 from raft_exchange.raft.journal import Journal
 from raft_exchange.raft.library import check_library
 from raft_exchange.raft.proof import sign, verify
@@ -55,10 +55,12 @@ from raft_exchange.raft.snapshot_store import SnapshotsUnusable
 from raft_exchange.raft.storage import PATH_ERRORS, Directory, DirectoryInUse, StorageFailed
 from raft_exchange.raft.transport import PeerTransport
 from raft_exchange.services import Services
+from raft_exchange.setting_aside import finish_setting_aside, set_aside
 from raft_exchange.setting_values import url_endpoint
 from raft_exchange.settings import Settings
 
 LOOPBACK: Final = "127.0.0.1"
+LOOK_S: Final = 0.1
 SUBSCRIBERS_SHARE: Final = 8
 """One in so many connections may be a Grenache subscriber's."""
 
@@ -76,7 +78,9 @@ def run_node(settings: Settings, secret: bytes, *, lifeline: int | None = None) 
         check_library()
         collector.spare_the_old()
         with asyncio.Runner(loop_factory=uvloop.new_event_loop) as runner:
-            runner.run(_serve(settings, secret, lifeline))
+            while removed := runner.run(_serve(settings, secret, lifeline)):
+                logger.warning("%s sets its data aside, to join as another node", removed)
+                set_aside(settings.data_dir, removed)
     except (IdentityError, DirectoryInUse) as error:
         logger.error("data_dir: %s", error)
         return EXIT_USAGE
@@ -108,7 +112,9 @@ def _stop_event(lifeline: int | None) -> asyncio.Event:
     return stop
 
 
-async def _serve(settings: Settings, secret: bytes, lifeline: int | None) -> None:
+async def _serve(settings: Settings, secret: bytes, lifeline: int | None) -> str:
+    """Run until told to stop; return the node's id if it is to come back as another, else ""."""
+    removed = ""
     stop, first_key = _stop_event(lifeline), _first_key(settings)
     connections_max = connections_affordable()
     subscribers_max = connections_max // SUBSCRIBERS_SHARE
@@ -138,13 +144,7 @@ async def _serve(settings: Settings, secret: bytes, lifeline: int | None) -> Non
         )
         if await _is_bound_before(stop, forming, neighbourhood):
             driver = Driver()
-            transport = PeerTransport(
-                Credentials(identity.current.node, identity.current.cluster_id, secret),
-                listen=(settings.raft_host, settings.raft_port),
-                resolve=neighbourhood.raft_endpoint,
-                wake=driver.wake,
-                jitter=random.random,
-            )
+            transport = _transport(settings, identity.current, secret, neighbourhood, driver)
             stack.push_async_callback(transport.stop)
             await bind(transport.start(), host="raft_host", port="raft_port")
             node = Node(settings, identity.current, journal, neighbourhood, transport, driver)
@@ -154,9 +154,42 @@ async def _serve(settings: Settings, secret: bytes, lifeline: int | None) -> Non
             await node.start(stack, listener, front, subscribers_max=subscribers_max)
             announced = _services(settings, is_leader=lambda: node.is_leader)
             async with node.control(stop.set), announced:
-                await stop.wait()
+                if await _is_removed(stop, node, may_rejoin=settings.rejoin_when_removed):
+                    removed = identity.current.node
             await node.drain()
     logger.info("stopped")
+    return removed
+
+
+def _transport(
+    settings: Settings,
+    own: Identity,
+    secret: bytes,
+    neighbourhood: Neighbourhood,
+    driver: Driver,
+) -> PeerTransport:
+    return PeerTransport(
+        Credentials(own.node, own.cluster_id, secret),
+        listen=(settings.raft_host, settings.raft_port),
+        resolve=neighbourhood.raft_endpoint,
+        wake=driver.wake,
+        jitter=random.random,
+    )
+
+
+async def _is_removed(stop: asyncio.Event, node: Node, *, may_rejoin: bool) -> bool:
+    """Wait until told to stop, or until this node finds that it was removed before its start.
+
+    One that is removed while it is a member waits on: it may be about to be stopped for good.
+    """
+    while may_rejoin and not stop.is_set():
+        if node.was_removed_before:
+            return True
+        with suppress(TimeoutError):
+            async with asyncio.timeout(LOOK_S):
+                await stop.wait()
+    await stop.wait()
+    return False
 
 
 def _first_key(settings: Settings) -> FirstKey | None:
@@ -170,6 +203,7 @@ def _open_folder(settings: Settings) -> tuple[Journal, IdentityFile]:
     folder = settings.data_dir
     try:
         folder.mkdir(parents=True, exist_ok=True)
+        finish_setting_aside(folder)
         journal = Journal(
             Directory.ensure(folder / "journal"),
             durability="fsync" if settings.durability == "fsync" else "os",

@@ -78,6 +78,7 @@ class Settings(msgspec.Struct, frozen=True, kw_only=True):
     seed_services: bool
     cors_origins: tuple[str, ...]
     drain_seconds: int
+    rejoin_when_removed: bool
     log_level: str
 
 
@@ -96,6 +97,11 @@ ACCOUNTS: Final = (
     "says otherwise; founding markets settle elsewhere"
 )
 SEED_SERVICES: Final = "serve the seed projects' HTTP routes, Grenache services and events as well"
+
+REJOIN: Final = (
+    "a node that finds at its start that it was removed sets its data aside, in the folder `aside` "
+    "of data_dir, and joins as another node"
+)
 
 ADMIN_KEY: Final = (
     "the first key of a cluster that has none for operators; later ones are made with it, and then "
@@ -270,6 +276,7 @@ OPTIONS: Final = (
         "foreign web origins that may call this node",
     ),
     Option("drain_seconds", parse_seconds, "10", "1-600 seconds", "how long a stop may take"),
+    Option("rejoin_when_removed", parse_on_off, "off", "on | off", REJOIN),
     Option(
         "log_level",
         one_of("debug", "info", "warning", "error"),

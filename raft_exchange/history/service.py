@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 from collections.abc import Callable, Sequence
 from pathlib import Path
+from typing import Final
 
 import msgspec
 
@@ -16,6 +17,7 @@ from raft_exchange.metrics import HistoryFigures
 from raft_exchange.sequencer.applied import Applied
 
 US_PER_DAY = 86_400_000_000
+FILE_NAME: Final = "history.sqlite3"
 
 
 class HistorySettings(msgspec.Struct, frozen=True, kw_only=True):
