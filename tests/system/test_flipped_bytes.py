@@ -5,7 +5,6 @@ Not one byte may change what a folder says in silence. `RAFT_EXCHANGE_TEST_FLIPS
 
 from __future__ import annotations
 
-import argparse
 import itertools
 import json
 import random
@@ -14,7 +13,7 @@ from typing import Any
 
 import pytest
 
-from raft_exchange.cli import verify
+from raft_exchange.__main__ import main
 from tests.support.coroutines import in_loop
 from tests.support.processes import Client, RealCluster
 from tests.system.conftest import size
@@ -45,7 +44,7 @@ async def live(folder: Path) -> None:
 
 def verified(folder: Path, capsys: pytest.CaptureFixture[str]) -> tuple[int, dict[str, Any], str]:
     """Return the exit code of `verify`, what it found, and what it complains of."""
-    code = verify.run(argparse.Namespace(dir=folder, index=None, json=True))
+    code = main(["verify", str(folder), "--json"])
     told = capsys.readouterr()
     return code, json.loads(told.out) if code == 0 else {}, told.err
 
