@@ -12,6 +12,7 @@ from raft_exchange.cli import (
     bench,
     book,
     cluster,
+    cluster_admin,
     demo,
     market,
     node,
@@ -26,7 +27,7 @@ from raft_exchange.cli import (
 
 COMMANDS = (
     *(cluster, demo, node, order, book, trades, watch, account, market),
-    *(probe, verify, rebuild, refound, bench),
+    *(cluster_admin, probe, verify, rebuild, refound, bench),
 )
 
 

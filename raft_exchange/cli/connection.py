@@ -157,8 +157,12 @@ def tell(arguments: argparse.Namespace, error: ExchangeError) -> int:
     if isinstance(error, RequestRefused):
         return fail(arguments, f"refused: {error}", code=error.code)
     if isinstance(error, OutcomeUnknown):
-        again = f"--repeat {error.key.name} --until {error.key.deadline.isoformat()}"
-        text = f"unknown whether it took effect: the same command with {again} finds out"
+        text = "unknown whether it took effect: the same command "
+        if "repeat" in arguments:
+            again = f"--repeat {error.key.name} --until {error.key.deadline.isoformat()}"
+            text += f"with {again} finds out"
+        else:
+            text += "again does no harm"
         return fail(arguments, text, code="outcome_unknown")
     return fail(arguments, f"no node answered: {error}", code="unavailable")
 

@@ -12,7 +12,18 @@ from rich.console import Console, Group, RenderableType
 from rich.table import Table
 from rich.text import Text
 
-from raft_exchange.client import Account, Book, Fill, Level, Market, Order, Trade
+from raft_exchange.client import (
+    Account,
+    Book,
+    Cluster,
+    Fill,
+    Level,
+    Market,
+    Member,
+    Members,
+    Order,
+    Trade,
+)
 
 PIPED_WIDTH: Final = 200
 """Columns where the output is no terminal: nothing is cut off for who reads on."""
@@ -152,6 +163,56 @@ def market_table(markets: Iterable[Market]) -> RenderableType:
         )
         table.add_row(market.market, market.status, *map(decimal_text, numbers))
     return table if table.row_count else Text("no markets")
+
+
+def cluster_view(cluster: Cluster) -> RenderableType:
+    """Return a node's view of its cluster; `lag` is in entries, and known on the leader alone."""
+    title = f"{cluster.cluster} {cluster.cluster_id}, seen by {cluster.node} ({cluster.role})"
+    facts = [
+        f"term {cluster.term}, committed {cluster.commit_index}, applied {cluster.applied_index}, "
+        f"snapshot {cluster.snapshot_index}, sequence {cluster.sequence}",
+        f"version {cluster.version} of {cluster.version_newest}",
+    ]
+    if cluster.checkpoint_sequence is not None:
+        facts.append(f"agreed at sequence {cluster.checkpoint_sequence}: {cluster.state_hash}")
+    words = ("id", "role", "raft", "http", "state")
+    table = _table("id", "role", "raft", "http", "lag", "reachable", "state", left=words)
+    for member in cluster.members:
+        table.add_row(
+            member.id,
+            _role(cluster, member),
+            member.raft_address or "-",
+            member.http_url or "-",
+            "-" if member.match_lag is None else str(member.match_lag),
+            "yes" if member.reachable else Text("no", "red"),
+            Text("fenced", "red") if member.fenced else "ok",
+        )
+    return Group(Text(title, "bold"), *facts, *_warnings(cluster), table)
+
+
+def _role(cluster: Cluster, member: Member) -> str:
+    if not member.votes:
+        return "learner"
+    return "leader" if member.id == cluster.leader else "voter"
+
+
+def _warnings(cluster: Cluster) -> list[Text]:
+    found = {
+        "nobody leads": cluster.leader is None,
+        "this node was removed": cluster.removed,
+        "this node is read-only: its disk is nearly full": cluster.read_only,
+        "this node is draining": cluster.draining,
+        f"this node does not serve: it is {cluster.standing}": cluster.standing != "full",
+    }
+    return [Text(warning, "red") for warning, is_so in found.items() if is_so]
+
+
+def members_table(members: Members) -> RenderableType:
+    """Return who the members are after a change."""
+    table = _table("id", "role", left=("id", "role"))
+    for member in members.members:
+        table.add_row(member.id, "voter" if member.votes else "learner")
+    return table
 
 
 def ladder(bids: Sequence[Level], asks: Sequence[Level]) -> RenderableType:

@@ -24,6 +24,7 @@ from raft_exchange.client.models import (
     FillPage,
     LoggedTime,
     Market,
+    Members,
     NewMarket,
     NewOrder,
     Number,
@@ -32,6 +33,7 @@ from raft_exchange.client.models import (
     OrderPage,
     Placed,
     Side,
+    SnapshotAsked,
     Ticker,
     Trade,
     WriteKey,
@@ -91,6 +93,8 @@ _book: Final = _as(Book)
 _order_book: Final = _as(OrderBook)
 _cluster: Final = _as(Cluster)
 _time: Final = _as(LoggedTime)
+_members: Final = _as(Members)
+_snapshot_asked: Final = _as(SnapshotAsked)
 _account: Final = _as(Account)
 _fills: Final = _as(FillPage)
 _ticker: Final = _as(Ticker)
@@ -275,6 +279,25 @@ def get_time() -> Call[LoggedTime]:
 def get_cluster(*, with_hash: bool = False) -> Call[Cluster]:
     """Return the cluster as the answering node sees it, if told with the hash of its state."""
     return Call("GET", "/v1/cluster", _cluster, query={"hash": "now"} if with_hash else {})
+
+
+# Operating ------------------------------------------------------------------------------------
+
+
+def add_member(node_id: str, raft_address: str, http_url: str) -> Call[Members]:
+    """Add a node to the cluster; it votes when it has caught up. Harmless if it is a member."""
+    body = {"id": node_id, "raft_address": raft_address, "http_url": http_url}
+    return _write("POST", "/v1/cluster/members", _members, body=body, key=None)
+
+
+def remove_member(node_id: str) -> Call[Members]:
+    """Remove a member for ever. Harmless if that was done before."""
+    return _write("DELETE", f"/v1/cluster/members/{_part(node_id)}", _members, key=None)
+
+
+def request_snapshot() -> Call[SnapshotAsked]:
+    """Have the node that answers write a snapshot."""
+    return _write("POST", "/v1/cluster/snapshot", _snapshot_asked, key=None)
 
 
 def _read(path: str, decode: Decode[T], query: Mapping[str, str] | None = None) -> Call[T]:

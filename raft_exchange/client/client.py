@@ -163,3 +163,6 @@ class ExchangeClient:
     get_candles = _method(calls.get_candles)
     get_time = _method(calls.get_time)
     get_cluster = _method(calls.get_cluster)
+    add_member = _method(calls.add_member)
+    remove_member = _method(calls.remove_member)
+    request_snapshot = _method(calls.request_snapshot)

@@ -330,6 +330,21 @@ class Member(msgspec.Struct, frozen=True, kw_only=True):
     reachable: bool
     raft_address: str = ""
     match_lag: int | None = None
+    fenced: bool = False
+    votes: bool = True
+
+
+class Voter(msgspec.Struct, frozen=True, kw_only=True):
+    """A member after a change, and whether it votes already."""
+
+    id: str
+    votes: bool
+
+
+class Members(msgspec.Struct, frozen=True, kw_only=True):
+    """Who the members are once a change was committed."""
+
+    members: list[Voter]
 
 
 class Cluster(msgspec.Struct, frozen=True, kw_only=True):
@@ -346,6 +361,22 @@ class Cluster(msgspec.Struct, frozen=True, kw_only=True):
     applied_index: int = 0
     state_hash: str | None = None
     draining: bool = False
+    cluster_id: str = ""
+    snapshot_index: int = 0
+    checkpoint_sequence: int | None = None
+    standing: str = "full"
+    version: int = 1
+    version_newest: int = 1
+    read_only: bool = False
+    removed: bool = False
+
+
+class SnapshotAsked(msgspec.Struct, frozen=True, kw_only=True):
+    """A node writes a snapshot: it is there when its `snapshot_index` reaches `applied_index`."""
+
+    node: str
+    applied_index: int
+    snapshot_index: int
 
 
 class LoggedTime(msgspec.Struct, frozen=True, kw_only=True):

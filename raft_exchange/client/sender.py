@@ -41,7 +41,7 @@ CONNECTIONS_MAX: Final = 256
 
 TRANSIENT_STATUSES: Final = frozenset({429, 500, 502, 503, 504})
 NOTHING_HAPPENED: Final = frozenset(
-    {"no_leader", "overloaded", "read_only", "draining", "behind", "rate_limited"}
+    {"no_leader", "overloaded", "read_only", "draining", "behind", "rate_limited", "change_pending"}
 )
 """Codes of transient answers that were given before the log. All others leave it open."""
 
