@@ -14,11 +14,11 @@ from contextlib import AsyncExitStack
 from typing import Final
 
 from raft_exchange import collector
-from raft_exchange.control import Control
+from raft_exchange.control import HOST, Control
 from raft_exchange.exits import fail
 from raft_exchange.first_key import FirstKey
 from raft_exchange.founding import founding_requests, log_founded
-from raft_exchange.gateway.app import make_app
+from raft_exchange.gateway.app import make_app, make_control_app
 from raft_exchange.gateway.context import Context, Front, has_seed_surface
 from raft_exchange.gateway.grenache_events import EventFeed, make_events_app
 from raft_exchange.gateway.listener import Listener
@@ -47,6 +47,7 @@ from raft_exchange.sequencer.applied import Applied
 from raft_exchange.sequencer.core import NodeCore
 from raft_exchange.sequencer.fence import FenceFile
 from raft_exchange.sequencer.hashing import ForkedHasher
+from raft_exchange.sequencer.operations import NodeOperations
 from raft_exchange.sequencer.pipeline import Pipeline
 from raft_exchange.sequencer.replica import LeaderClock, Replica
 from raft_exchange.sequencer.state import ReplicatedState
@@ -201,9 +202,15 @@ class Node:
         self._first_key = first_key
 
     async def start(
-        self, stack: AsyncExitStack, listener: Listener, front: Front, *, subscribers_max: int
+        self,
+        stack: AsyncExitStack,
+        listener: Listener,
+        front: Front,
+        *,
+        subscribers_max: int,
+        stop: Callable[[], None],
     ) -> None:
-        """Join the group and serve; `stack` undoes it in reverse."""
+        """Join the group and serve; `stack` undoes it in reverse. `stop` has the process end."""
         settings = self._settings
         self._listener = listener
         self._events = Listener(
@@ -228,17 +235,24 @@ class Node:
         self._group.connect_members()
         self._driver.start(self._tick)
         front.metrics.watch_node(self._figures)
-        context = Context(
-            self._core, self._marketdata, front.metrics, front.settings, self._history
+        operations = NodeOperations(
+            self._identity.node,
+            self._group,
+            self._snapshots,
+            serves_state=lambda: self._core.serves_state,
+            stop=stop,
         )
-        app = make_app(context, front.introduce, self._streams, front.vouches)
+        context = Context(
+            self._core, self._marketdata, front.metrics, front.settings, operations, self._history
+        )
+        app = self._app = make_app(context, front.introduce, self._streams, front.vouches)
         await listener.serve(app)
         logger.info("node %s of cluster %s", self._identity.node, self._identity.cluster_id)
 
-    def control(self, stop: Callable[[], None]) -> Control:
+    def control(self) -> Control:
         """Return the socket by which the operator of this machine controls the node."""
-        folder, group = self._settings.data_dir, self._group
-        return Control(folder, self._core, hand_over=group.hand_over, stop=stop)
+        app = make_control_app(self._app, host=HOST)
+        return Control(self._settings.data_dir, app, self._core)
 
     @property
     def is_leader(self) -> bool:

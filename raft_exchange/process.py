@@ -151,9 +151,9 @@ async def _serve(settings: Settings, secret: bytes, lifeline: int | None) -> str
             if settings.history:
                 node.keep_history(partial(sign, secret))
             node.grant(first_key)
-            await node.start(stack, listener, front, subscribers_max=subscribers_max)
+            await node.start(stack, listener, front, subscribers_max=subscribers_max, stop=stop.set)
             announced = _services(settings, is_leader=lambda: node.is_leader)
-            async with node.control(stop.set), announced:
+            async with node.control(), announced:
                 if await _is_removed(stop, node, may_rejoin=settings.rejoin_when_removed):
                     removed = identity.current.node
             await node.drain()

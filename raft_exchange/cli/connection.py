@@ -7,8 +7,9 @@ A command that fails says why on standard error and exits with 1; 2 is for wrong
 from __future__ import annotations
 
 import argparse
+import os
 import sys
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from datetime import datetime
 from pathlib import Path
 from typing import Final, TypeVar
@@ -23,6 +24,8 @@ from raft_exchange.client import (
     RequestRefused,
     WriteKey,
 )
+from raft_exchange.control import HOST as CONTROL_HOST
+from raft_exchange.control import SOCKET_FILE
 
 DEFAULT_URLS: Final = "http://127.0.0.1:8081,http://127.0.0.1:8082,http://127.0.0.1:8083"
 DEFAULT_MARKET: Final = "BTC-USD"
@@ -38,8 +41,11 @@ class UsageError(Exception):
     """The command line or the environment is wrong; the message names what."""
 
 
-def add_connection(parser: argparse.ArgumentParser) -> None:
-    """Give a command the flags that say where the cluster is and who asks."""
+def add_connection(parser: argparse.ArgumentParser, *, operates: bool = False) -> None:
+    """Give a command the flags that say where the cluster is and who asks.
+
+    What operates a node may be said through its control socket as well.
+    """
     group = parser.add_argument_group("connection")
     group.add_argument(
         "--url",
@@ -47,6 +53,13 @@ def add_connection(parser: argparse.ArgumentParser) -> None:
         help="base URLs of nodes, comma-separated, tried in turn "
         f"({config.CLIENT_URL_VARIABLE}; default {DEFAULT_URLS})",
     )
+    if operates:
+        group.add_argument(
+            "--socket",
+            type=Path,
+            metavar="DIR",
+            help="data folder of the node on this machine to ask, without a key, instead of --url",
+        )
     add_access(group)
     parser.add_argument("--json", action="store_true", help="print JSON instead of a table")
 
@@ -122,6 +135,39 @@ def key_of(arguments: argparse.Namespace) -> str | None:
         raise UsageError(f"--key-file: cannot read {str(path)!r}: {error}") from error
 
 
+def connect(
+    arguments: argparse.Namespace,
+    urls: Sequence[str] | None = None,
+    *,
+    patience_s: float | None = None,
+) -> ExchangeClientSync:
+    """Return a client of the nodes that the flags name, or of `urls`, to be closed.
+
+    Raises:
+        UsageError, ValueError: the flags are wrong; the message names which.
+    """
+    folder: Path | None = getattr(arguments, "socket", None)
+    socket = None
+    if folder is not None:
+        if urls is not None or arguments.url is not None:
+            raise UsageError("--socket asks the node of that folder; leave out other nodes")
+        urls, socket = [f"http://{CONTROL_HOST}"], _control_socket(folder)
+    return ExchangeClientSync(
+        urls_of(arguments) if urls is None else urls,
+        key=key_of(arguments),
+        account=arguments.account,
+        patience_s=arguments.timeout if patience_s is None else patience_s,
+        socket=socket,
+    )
+
+
+def _control_socket(folder: Path) -> str:
+    """Return a short name of a folder's control socket: those of sockets are bounded."""
+    if not (folder / SOCKET_FILE).is_socket():
+        raise UsageError(f"--socket: there is no {SOCKET_FILE} in {folder}; does the node run?")
+    return f"/proc/self/fd/{os.open(folder, os.O_PATH)}/{SOCKET_FILE}"
+
+
 def ask(
     arguments: argparse.Namespace,
     work: Callable[[ExchangeClientSync], T],
@@ -129,12 +175,7 @@ def ask(
 ) -> int:
     """Do `work` with a client and show its result; return the exit code."""
     try:
-        client = ExchangeClientSync(
-            urls_of(arguments),
-            key=key_of(arguments),
-            account=arguments.account,
-            patience_s=arguments.timeout,
-        )
+        client = connect(arguments)
     except (UsageError, ValueError) as error:
         return fail(arguments, str(error), exit_code=EXIT_USAGE)
     with client:

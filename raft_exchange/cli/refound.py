@@ -1,47 +1,39 @@
 """`raft-exchange backup`, `restore` and `recover`: a state outlives its cluster.
 
-All three work on stopped nodes' folders and change none of them. A backup is a copy with a manifest
-of sums. What is restored, or recovered from the survivor of a lost majority, is written into a new
-folder as a *new cluster of one new node*: other ids, so that it can never be taken for a member of
-the old one, nor vote with it. Further nodes join it as they join any cluster.
+All three work on stopped nodes' folders and change none of them. (`cluster-admin backup` makes a
+backup of a running node.) What is restored, or recovered from the survivor of a lost majority, is
+written into a new folder as a *new cluster of one new node*: other ids, so that it can never be
+taken for a member of the old one, nor vote with it. Further nodes join it as they join any cluster.
 """
 
 from __future__ import annotations
 
 import argparse
-import hashlib
 import sys
 import time
 from collections.abc import Callable
 from pathlib import Path
-from typing import Final
-
-import msgspec
 
 from raft_exchange.cli import Commands
-from raft_exchange.cli.replay import Folder, NotThere, Replay, read_folder
+from raft_exchange.cli.backup_folder import (
+    MANIFEST,
+    Manifest,
+    parts_of,
+    read_manifest,
+    write_manifest,
+    write_new,
+)
+from raft_exchange.cli.replay import Folder, NotThere, Replay, read_folder, read_snapshots
 from raft_exchange.matching.versions import NewerVersion
 from raft_exchange.raft.entries import Position
 from raft_exchange.raft.identity import FILE_NAME, Identity, IdentityError, IdentityFile
 from raft_exchange.raft.journal import Journal
 from raft_exchange.raft.membership import Configuration
+from raft_exchange.raft.recovery import Recovery
 from raft_exchange.raft.segments import JournalCorrupt
 from raft_exchange.raft.snapshot_file import encode, header_of
 from raft_exchange.raft.snapshot_store import SUFFIX, UNFINISHED_SUFFIX
 from raft_exchange.raft.storage import Directory, DirectoryInUse
-
-MANIFEST: Final = "manifest.json"
-PARTS: Final = ("journal", "snapshots")
-
-
-class Manifest(msgspec.Struct, frozen=True):
-    """What a backup is of, and the SHA-256 of each of its files."""
-
-    cluster: str
-    cluster_id: str
-    node: str
-    index: int
-    files: dict[str, str]
 
 
 def add_command(commands: Commands) -> None:
@@ -83,7 +75,7 @@ def _reported(
     if arguments.out.exists():
         print(f"raft-exchange {name}: OUT: {arguments.out} exists", file=sys.stderr)
         return 2
-    if not (arguments.dir / "journal").is_dir():
+    if not any((arguments.dir / sign).exists() for sign in ("journal", MANIFEST)):
         print(f"raft-exchange {name}: {arguments.dir} holds no journal", file=sys.stderr)
         return 2
     try:
@@ -97,50 +89,72 @@ def _reported(
     return 0
 
 
-def _read(folder: Path) -> tuple[Folder, Identity]:
+def _read(folder: Path) -> Folder:
+    if not (folder / "journal").is_dir():  # a backup of a running node
+        return Folder(None, Recovery(), read_snapshots(folder / "snapshots"))
     journal = Directory(folder / "journal")
     try:
         journal.lock()
-        found = read_folder(folder, journal)
+        return read_folder(folder, journal)
     finally:
         journal.close()
+
+
+def _identity(folder: Path, found: Folder) -> Identity:
     if found.identity is None:
         raise IdentityError(f"{folder / FILE_NAME} is missing")
-    return found, found.identity
+    return found.identity
+
+
+def _replayed(found: Folder) -> Replay:
+    """Return a replica at the end of a folder's log.
+
+    Raises:
+        ValueError: the members had agreed on another state.
+    """
+    replay = Replay()
+    replay.go_through_folder(found, max(found.committed, found.log.entries.last_index))
+    if replay.differences:
+        raise ValueError(f"the members had agreed on another state: {replay.differences[0]}")
+    return replay
 
 
 def _backup(arguments: argparse.Namespace) -> None:
-    found, identity = _read(arguments.dir)
-    files = {}
-    paths = [p for part in PARTS for p in sorted((arguments.dir / part).glob("*"))]
-    for path in [arguments.dir / FILE_NAME, *paths]:
-        data, name = path.read_bytes(), str(path.relative_to(arguments.dir))
-        files[name] = hashlib.sha256(data).hexdigest()
-        _write_new(arguments.out / name, data)
-    index = found.log.entries.last_index
-    manifest = Manifest(identity.cluster, identity.cluster_id, identity.node, index, files)
-    _write_new(arguments.out / MANIFEST, msgspec.json.encode(manifest))
-    print(f"backed up {len(files)} files of {identity.node}, up to entry {index}")
+    found = _read(arguments.dir)
+    identity = _identity(arguments.dir, found)
+    replay = _replayed(found)
+    image, files = replay.replica.capture(), {}
+    for path in parts_of(arguments.dir):
+        name = str(path.relative_to(arguments.dir))
+        _, files[name] = write_new(arguments.out / name, [path.read_bytes()])
+    manifest = Manifest(
+        cluster=identity.cluster,
+        cluster_id=identity.cluster_id,
+        node=identity.node,
+        index=replay.index,
+        files=files,
+        sequence=image.sequence,
+        state_hash=image.state_hash,
+    )
+    write_manifest(arguments.out, manifest)
+    print(f"backed up {len(files)} files of {identity.node}, up to entry {manifest.index}")
+    print(f"sequence {image.sequence}, state {image.state_hash}")
 
 
 def _restore(arguments: argparse.Namespace) -> None:
-    path = arguments.dir / MANIFEST
-    try:
-        manifest = msgspec.json.decode(path.read_bytes(), type=Manifest)
-    except msgspec.DecodeError as error:
-        raise ValueError(f"{path} is damaged: {error}") from error
-    paths = [p for part in PARTS for p in (arguments.dir / part).glob("*")]
-    found = {str(p.relative_to(arguments.dir)) for p in [arguments.dir / FILE_NAME, *paths]}
-    if found != set(manifest.files):
-        raise ValueError(f"{path} tells of other files: {sorted(found ^ set(manifest.files))}")
-    for name, wanted in manifest.files.items():
-        if hashlib.sha256((arguments.dir / name).read_bytes()).hexdigest() != wanted:
-            raise ValueError(f"{arguments.dir / name} is damaged: its SHA-256 is another one")
-    _found_anew(arguments, what="restored")
+    manifest = read_manifest(arguments.dir)
+    replay = _replayed(_read(arguments.dir))
+    found = replay.index, replay.state.state_hash()
+    if manifest.state_hash and found != (manifest.index, manifest.state_hash):
+        wanted = manifest.index, manifest.state_hash
+        raise ValueError(f"the backup comes to entry and state {found}, not {wanted}")
+    _found_anew(arguments, manifest, replay, what="restored")
 
 
 def _recover(arguments: argparse.Namespace) -> None:
-    _found_anew(arguments, what="recovered")
+    found = _read(arguments.dir)
+    identity = _identity(arguments.dir, found)
+    _found_anew(arguments, identity, _replayed(found), what="recovered")
     print(
         "LOST, if there was any: whatever the other members acknowledged beyond that entry.\n"
         "KEPT, if there was any: entries at the end that no majority had confirmed.\n"
@@ -148,17 +162,14 @@ def _recover(arguments: argparse.Namespace) -> None:
     )
 
 
-def _found_anew(arguments: argparse.Namespace, *, what: str) -> None:
-    """Write the state at the end of a folder's log as a cluster of one new node.
+def _found_anew(
+    arguments: argparse.Namespace, old: Manifest | Identity, replay: Replay, *, what: str
+) -> None:
+    """Write the state at the end of a log as a cluster of one new node.
 
     The folder gets its name when everything is in it: nothing can start from half of it.
     """
     out = arguments.out.with_name(arguments.out.name + UNFINISHED_SUFFIX)
-    found, old = _read(arguments.dir)
-    replay = Replay()
-    replay.go_through_folder(found, max(found.committed, found.log.entries.last_index))
-    if replay.differences:
-        raise ValueError(f"the members had agreed on another state: {replay.differences[0]}")
     now_us = time.time_ns() // 1_000
     file = IdentityFile.open(out, cluster=old.cluster, name=arguments.name, now_us=now_us)
     new_id = file.current.node
@@ -171,28 +182,13 @@ def _found_anew(arguments: argparse.Namespace, *, what: str) -> None:
         log_bytes=0,
         configuration=Configuration((new_id,)),
     )
-    snapshot = b"".join(encode(header, image.sections))
-    _write_new(out / "snapshots" / f"{at.index:020d}{SUFFIX}", snapshot)
+    write_new(out / "snapshots" / f"{at.index:020d}{SUFFIX}", encode(header, image.sections))
     journal = Journal(Directory.ensure(out / "journal"))
     journal.reset_to(at.index, at.term)
-    journal.setCurrentTerm(max(at.term, found.log.term), None)
+    journal.setCurrentTerm(at.term, None)
     journal.close()
     file.found_with([new_id])
     out.rename(arguments.out)
     print(f"{what} up to entry {at.index}, sequence {image.sequence}, state {image.state_hash}")
     print(f"old cluster {old.cluster_id}, node {old.node}")
     print(f"new cluster {file.current.cluster_id}, node {new_id}, in {arguments.out}")
-
-
-def _write_new(path: Path, data: bytes) -> None:
-    """Write a file, durably, and the folders above it."""
-    path.parent.mkdir(parents=True, exist_ok=True)
-    directory = Directory(path.parent)
-    try:
-        file = directory.create(path.name, 0)
-        directory.write(file, data, 0)
-        directory.sync_data(file)
-        directory.close_file(file)
-        directory.sync()
-    finally:
-        directory.close()

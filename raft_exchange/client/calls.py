@@ -21,7 +21,9 @@ from raft_exchange.client.models import (
     CanceledAll,
     Candle,
     Cluster,
+    Draining,
     FillPage,
+    HandedOver,
     LoggedTime,
     Market,
     Members,
@@ -32,6 +34,7 @@ from raft_exchange.client.models import (
     OrderBook,
     OrderPage,
     Placed,
+    RecoveredKey,
     Side,
     SnapshotAsked,
     Ticker,
@@ -95,6 +98,9 @@ _cluster: Final = _as(Cluster)
 _time: Final = _as(LoggedTime)
 _members: Final = _as(Members)
 _snapshot_asked: Final = _as(SnapshotAsked)
+_handed_over: Final = _as(HandedOver)
+_draining: Final = _as(Draining)
+_recovered_key: Final = _as(RecoveredKey)
 _account: Final = _as(Account)
 _fills: Final = _as(FillPage)
 _ticker: Final = _as(Ticker)
@@ -298,6 +304,21 @@ def remove_member(node_id: str) -> Call[Members]:
 def request_snapshot() -> Call[SnapshotAsked]:
     """Have the node that answers write a snapshot."""
     return _write("POST", "/v1/cluster/snapshot", _snapshot_asked, key=None)
+
+
+def hand_over(to: str | None = None) -> Call[HandedOver]:
+    """Have the node that answers, which leads, make `to` the leader, or the most advanced one."""
+    return _write("POST", "/v1/cluster/leader", _handed_over, query=_query(to=to), key=None)
+
+
+def drain() -> Call[Draining]:
+    """Have the node that answers hand over, finish what it took, and end."""
+    return _write("POST", "/v1/cluster/drain", _draining, key=None)
+
+
+def recover_key() -> Call[RecoveredKey]:
+    """Make a key with every scope, for who lost all; on a control socket only."""
+    return _write("POST", "/keys", _recovered_key, key=None)
 
 
 def _read(path: str, decode: Decode[T], query: Mapping[str, str] | None = None) -> Call[T]:

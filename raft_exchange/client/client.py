@@ -10,6 +10,7 @@ from types import TracebackType
 from typing import Any, Concatenate, ParamSpec, Self, TypeVar
 
 from raft_exchange.client import calls
+from raft_exchange.client.backup import read_backup
 from raft_exchange.client.calls import Call
 from raft_exchange.client.discovery import find_nodes
 from raft_exchange.client.sender import PATIENCE_S, Options, Sender
@@ -57,6 +58,7 @@ class ExchangeClient:
         account: whom to trade as, in an exchange without keys.
         tls: for `https` URLs; None for the system's authorities.
         patience_s: how long a call may take, all attempts together.
+        socket: path of a node's control socket, for its operator: see `calls`, "Operating".
     """
 
     def __init__(
@@ -67,9 +69,10 @@ class ExchangeClient:
         account: str | None = None,
         tls: ssl.SSLContext | None = None,
         patience_s: float = PATIENCE_S,
+        socket: str | None = None,
     ) -> None:
         names = [urls] if isinstance(urls, str) else urls
-        self._sender = Sender(names, Options(key, account, tls, patience_s))
+        self._sender = Sender(names, Options(key, account, tls, patience_s, socket))
 
     @classmethod
     async def discover(
@@ -137,6 +140,15 @@ class ExchangeClient:
         """
         return read_stream(self._sender, channels, from_sequence=from_sequence)
 
+    def read_backup(self) -> AsyncGenerator[bytes, None]:
+        """Give the bytes of a snapshot of the whole state, which the current node writes for it.
+
+        Raises:
+            RequestRefused: it is not for this caller.
+            Unavailable: the node does not give it whole.
+        """
+        return read_backup(self._sender)
+
     async def close(self) -> None:
         """Close the connections."""
         await self._sender.close()
@@ -166,3 +178,6 @@ class ExchangeClient:
     add_member = _method(calls.add_member)
     remove_member = _method(calls.remove_member)
     request_snapshot = _method(calls.request_snapshot)
+    hand_over = _method(calls.hand_over)
+    drain = _method(calls.drain)
+    recover_key = _method(calls.recover_key)

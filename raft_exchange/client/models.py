@@ -379,6 +379,28 @@ class SnapshotAsked(msgspec.Struct, frozen=True, kw_only=True):
     snapshot_index: int
 
 
+class HandedOver(msgspec.Struct, frozen=True, kw_only=True):
+    """Who leads, after `node` did."""
+
+    node: str
+    leader: str | None
+
+
+class Draining(msgspec.Struct, frozen=True, kw_only=True):
+    """A node stops: its process ends when what it took is finished."""
+
+    node: str
+    draining: bool
+
+
+class RecoveredKey(msgspec.Struct, frozen=True, kw_only=True):
+    """A new key, `bearer`, which is shown only here."""
+
+    account: str
+    id: str
+    bearer: str
+
+
 class LoggedTime(msgspec.Struct, frozen=True, kw_only=True):
     """The clock by which orders expire, as of `sequence`."""
 

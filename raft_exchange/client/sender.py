@@ -55,12 +55,14 @@ class Options:
         account: whom the client trades as, in an exchange without keys.
         tls: for `https` URLs; None for the system's authorities.
         patience_s: how long a call may take, all attempts together.
+        socket: path of a Unix socket that every connection is made to, whatever the URLs say.
     """
 
     key: str | None = None
     account: str | None = None
     tls: ssl.SSLContext | None = None
     patience_s: float = PATIENCE_S
+    socket: str | None = None
 
 
 class _Failed(Exception):
@@ -118,13 +120,19 @@ class Sender:
         """The connections, opened by the first call."""
         if self._session is None:
             self._session = aiohttp.ClientSession(
-                connector=aiohttp.TCPConnector(
-                    limit=CONNECTIONS_MAX, limit_per_host=0, ssl=self.options.tls or True
-                ),
+                connector=self._connector(),
                 cookie_jar=aiohttp.DummyCookieJar(),
                 headers=self._headers(),
             )
         return self._session
+
+    def _connector(self) -> aiohttp.BaseConnector:
+        options = self.options
+        if options.socket is not None:
+            return aiohttp.UnixConnector(options.socket, limit=CONNECTIONS_MAX)
+        return aiohttp.TCPConnector(
+            limit=CONNECTIONS_MAX, limit_per_host=0, ssl=options.tls or True
+        )
 
     def _headers(self) -> dict[str, str]:
         headers = {}

@@ -5,7 +5,7 @@ from __future__ import annotations
 import asyncio
 import ssl
 import threading
-from collections.abc import Awaitable, Callable, Iterator, Sequence
+from collections.abc import AsyncGenerator, Awaitable, Callable, Iterator, Sequence
 from types import TracebackType
 from typing import Concatenate, ParamSpec, Self, TypeVar
 
@@ -46,9 +46,10 @@ class ExchangeClientSync:
         account: str | None = None,
         tls: ssl.SSLContext | None = None,
         patience_s: float = PATIENCE_S,
+        socket: str | None = None,
     ) -> None:
         self._client = ExchangeClient(
-            urls, key=key, account=account, tls=tls, patience_s=patience_s
+            urls, key=key, account=account, tls=tls, patience_s=patience_s, socket=socket
         )
         self._loop = asyncio.new_event_loop()
         self._thread = threading.Thread(
@@ -75,12 +76,20 @@ class ExchangeClientSync:
         self, channels: Sequence[str], *, from_sequence: int | None = None
     ) -> Iterator[Update]:
         """Give the updates of `channels` for ever: see `ExchangeClient.stream`."""
-        updates = self._client.stream(channels, from_sequence=from_sequence)
+        return self._each(self._client.stream(channels, from_sequence=from_sequence))
+
+    def read_backup(self) -> Iterator[bytes]:
+        """Give the bytes of a snapshot: see `ExchangeClient.read_backup`."""
+        return self._each(self._client.read_backup())
+
+    def _each(self, given: AsyncGenerator[T, None]) -> Iterator[T]:
         try:
             while True:
-                yield self._run(anext(updates))
+                yield self._run(anext(given))
+        except StopAsyncIteration:
+            return
         finally:
-            self._run(updates.aclose())
+            self._run(given.aclose())
 
     def close(self) -> None:
         """Close the connections and end the thread. Idempotent."""
@@ -122,3 +131,6 @@ class ExchangeClientSync:
     add_member = _method(calls.add_member)
     remove_member = _method(calls.remove_member)
     request_snapshot = _method(calls.request_snapshot)
+    hand_over = _method(calls.hand_over)
+    drain = _method(calls.drain)
+    recover_key = _method(calls.recover_key)

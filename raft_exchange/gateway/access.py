@@ -106,6 +106,9 @@ class Principal(NamedTuple):
         )
 
 
+OWN_MACHINE: Final = frozenset({"127.0.0.1", "::1", ""})
+"""Where a request comes from that was sent on the node's own machine; "" is a Unix socket."""
+
 NOBODY: Final = Principal("", "", NOTHING)
 PRINCIPAL: Final = web.RequestKey("principal", Principal)
 
@@ -123,6 +126,23 @@ def admit(request: web.Request, context: Context) -> None:
     scope = NEEDS.get((method, resource.canonical), Scope.ADMIN)
     if scope:
         principal_of(request).demand(scope)
+
+
+def is_on_own_machine(request: web.Request) -> bool:
+    """Say whether a request was sent on the node's own machine."""
+    return request.remote in OWN_MACHINE
+
+
+def demand_operator(request: web.Request) -> None:
+    """Go on for an operator only: a key of the scope `ADMIN`, or the own machine without keys.
+
+    Raises:
+        Problem: `unauthenticated` or `forbidden`.
+    """
+    if request.app[CONTEXT].settings.auth_required:
+        principal_of(request).demand(Scope.ADMIN)
+    elif not is_on_own_machine(request):
+        raise Problem(ErrorCode.FORBIDDEN, "where there are no keys, ask from the node's machine")
 
 
 def still_good(request: web.Request, context: Context) -> None:

@@ -218,6 +218,20 @@ class SnapshotAnswer(TypedDict):
     snapshot_index: int
 
 
+class LeaderAnswer(TypedDict):
+    """Who leads now."""
+
+    node: str
+    leader: str | None
+
+
+class DrainAnswer(TypedDict):
+    """The node stops; its process ends when what it took is finished."""
+
+    node: str
+    draining: bool
+
+
 class VoterView(TypedDict):
     """A member of the group, and whether it votes already."""
 

@@ -2,13 +2,15 @@
 
 from __future__ import annotations
 
+import asyncio
 from collections.abc import Callable, Sequence
 
 import msgspec
 from aiohttp import web
 
-from raft_exchange.gateway import forming, openapi, seed_events
+from raft_exchange.gateway import forming, openapi, operating, seed_events
 from raft_exchange.gateway.bodies import BATCH_BYTES_MAX
+from raft_exchange.gateway.cluster_routes import CLUSTER_ROUTES
 from raft_exchange.gateway.context import (
     CONTEXT,
     FRONT,
@@ -39,6 +41,7 @@ def make_app(
     app = _app(front if vouches is None else msgspec.structs.replace(front, vouches=vouches))
     app[CONTEXT] = context
     app[STREAMS] = streams
+    app[operating.BACKUP] = asyncio.Lock()
     routes: tuple[openapi.Route, ...] = ROUTES
     if context.history is not None:
         routes += (HISTORY_ROUTE,)
@@ -51,6 +54,22 @@ def make_app(
     _add_routes(app, [(route.method, route.path, route.handler) for route in routes])
     metrics.watch_exchange(lambda: exchange_figures(marketdata))
     metrics.watch_streams(streams.figures)
+    return app
+
+
+def make_control_app(node: web.Application, *, host: str) -> web.Application:
+    """Return what an operator on the machine of a node's application is served, who needs no key.
+
+    `host` is what the operator calls the node.
+    """
+    context = node[CONTEXT]
+    settings = msgspec.structs.replace(
+        context.settings, auth_required=False, allowed_hosts=frozenset({host})
+    )
+    app = _app(msgspec.structs.replace(node[FRONT], settings=settings))
+    app[CONTEXT] = msgspec.structs.replace(context, settings=settings)
+    app[operating.BACKUP] = node[operating.BACKUP]
+    _add_routes(app, [(route.method, route.path, route.handler) for route in CLUSTER_ROUTES])
     return app
 
 

@@ -13,6 +13,7 @@ from aiohttp import web
 from raft_exchange.history.service import History
 from raft_exchange.marketdata.view import MarketData
 from raft_exchange.metrics import Metrics
+from raft_exchange.sequencer.operations import Operations
 from raft_exchange.sequencer.outcome import Core
 
 
@@ -71,6 +72,7 @@ class Context(msgspec.Struct, frozen=True):
     marketdata: MarketData
     metrics: Metrics
     settings: Settings
+    operations: Operations
     history: History | None = None
 
 

@@ -33,6 +33,7 @@ class ErrorCode(StrEnum):
     DUPLICATE_CLIENT_ORDER_ID = "duplicate_client_order_id"
     ALREADY_EXISTS = "already_exists"
     MEMBER_REMOVED = "member_removed"
+    NOT_LEADER = "not_leader"
     BODY_TOO_LARGE = "body_too_large"
     UNSUPPORTED_MEDIA_TYPE = "unsupported_media_type"
     EXPECTATION_FAILED = "expectation_failed"
@@ -94,6 +95,7 @@ KINDS: Final[Mapping[ErrorCode, Kind]] = {
     ErrorCode.DUPLICATE_CLIENT_ORDER_ID: Kind(409, "A live order has this client_order_id"),
     ErrorCode.ALREADY_EXISTS: Kind(409, "It exists already"),
     ErrorCode.MEMBER_REMOVED: Kind(409, "A removed member never returns"),
+    ErrorCode.NOT_LEADER: Kind(409, "The node does not lead"),
     ErrorCode.BODY_TOO_LARGE: Kind(413, "The body is too large"),
     ErrorCode.UNSUPPORTED_MEDIA_TYPE: Kind(415, "The body is not declared as JSON"),
     ErrorCode.EXPECTATION_FAILED: Kind(417, "The expectation cannot be met"),

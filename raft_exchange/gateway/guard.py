@@ -42,7 +42,7 @@ Handler = Callable[[web.Request], Awaitable[web.StreamResponse]]
 
 SOCKET_PATH: Final = "/v1/ws"
 ANY_HOST_PATHS: Final = frozenset({"/livez", "/readyz", "/metrics", "/v1/node"})
-STATELESS_PATHS: Final = ANY_HOST_PATHS | {"/v1/cluster"}
+STATELESS_PATHS: Final = ANY_HOST_PATHS | {"/v1/cluster", "/v1/cluster/drain"}
 """What a node answers whose state may differ from the others'."""
 REQUEST_ID_CHARS_MAX: Final = 64
 SERVER: Final = "raft-exchange"

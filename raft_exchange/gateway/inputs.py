@@ -228,6 +228,7 @@ QUERY: Final[Mapping[str, Schema]] = {
     "min_sequence": whole() | {"description": "Wait, at most 2 s, until it is applied here."},
     "max_age": whole() | {"description": "Milliseconds since the leader was last heard of."},
     "hash": one_of(("now",)),
+    "to": {"type": "string", "description": MEMBER_FIELDS["id"][1]},
     "nonce": {"type": "string", "pattern": "^[0-9a-f]{32,128}$"},
     "from_sequence": whole(1),
     "channels": {

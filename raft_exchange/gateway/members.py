@@ -16,7 +16,7 @@ from typing import Final
 
 from aiohttp import web
 
-from raft_exchange.gateway.access import principal_of
+from raft_exchange.gateway.access import is_on_own_machine, principal_of
 from raft_exchange.gateway.answers import MembersAnswer
 from raft_exchange.gateway.bodies import body_bytes, query_of
 from raft_exchange.gateway.context import CONTEXT, FRONT
@@ -30,7 +30,6 @@ PATH: Final = "/v1/cluster/members"
 NONCE_HEADER: Final = "X-Nonce"
 PROOF_HEADER: Final = "X-Proof"
 NONCE: Final = re.compile(r"[0-9a-f]{32,128}")
-LOOPBACK: Final = frozenset({"127.0.0.1", "::1"})
 
 CODES: Final[Mapping[MemberRefusal, ErrorCode]] = {
     MemberRefusal.PENDING: ErrorCode.CHANGE_PENDING,
@@ -72,7 +71,7 @@ def _admit(request: web.Request, purpose: str, said: bytes) -> None:
         if request.app[CONTEXT].settings.auth_required:
             principal_of(request).demand(Scope.ADMIN)
             return
-        if request.remote in LOOPBACK:
+        if is_on_own_machine(request):
             return
     try:
         is_proved = bool(NONCE.fullmatch(nonce)) and request.app[FRONT].vouches(

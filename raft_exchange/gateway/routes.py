@@ -12,13 +12,11 @@ from raft_exchange.gateway import (
     accounts,
     answers,
     asyncapi,
-    cluster,
     compound_orders,
     docs,
     health,
     introduction,
     markets,
-    members,
     openapi,
     order_queries,
     orders,
@@ -30,6 +28,7 @@ from raft_exchange.gateway import (
     stream,
     websocket,
 )
+from raft_exchange.gateway.cluster_routes import BODY, CLUSTER_ROUTES, PROOF, QUERY
 from raft_exchange.gateway.errors import ErrorCode as E
 from raft_exchange.gateway.guard import Handler
 from raft_exchange.gateway.openapi import Route
@@ -38,8 +37,6 @@ from raft_exchange.gateway.stream import EVENT_STREAM
 from raft_exchange.history.backfill import PATH as HISTORY_PATH
 from raft_exchange.metrics import CONTENT_TYPE
 
-QUERY: Final = (E.BAD_FIELD,)
-BODY: Final = (E.BAD_JSON, E.BAD_FIELD, E.BODY_TOO_LARGE, E.UNSUPPORTED_MEDIA_TYPE)
 BARRIER: Final = (E.NO_LEADER, E.OVERLOADED, E.BEHIND, E.DRAINING, E.READ_ONLY, E.UPGRADE_PENDING)
 READ: Final = (*QUERY, *BARRIER)
 WRITE: Final = (
@@ -55,13 +52,8 @@ PLACE: Final = (
 )
 OWN_ORDER: Final = (E.UNKNOWN_ORDER, E.NOT_OPEN)
 GRID: Final = (E.OFF_TICK, E.OFF_LOT, E.OUT_OF_RANGE)
-MEMBERS: Final = (
-    *(E.BAD_FIELD, E.FORBIDDEN, E.CHANGE_PENDING, E.NO_LEADER, E.NO_QUORUM, E.MEMBER_REMOVED),
-    *(E.LIMIT_REACHED, E.UNKNOWN_MEMBER, E.OUTCOME_UNKNOWN),
-)
 ACCOUNT: Final = ("X-Account",)
 ENVELOPE: Final = (*ACCOUNT, "Idempotency-Key", "X-Deadline")
-PROOF: Final = ("X-Nonce", "X-Proof")
 DRY_RUN: Final = ("dry_run",)
 SEED_FAILURE: Final[tuple[type, ...]] = (answers.SeedFailure,)
 HTML: Final = docs.TYPES[docs.PAGE]
@@ -284,30 +276,7 @@ ROUTES: Final = (
         READ,
         query=FRESHNESS,
     ),
-    Route(
-        *("GET", "/v1/cluster", cluster.get_cluster),
-        {200: (answers.ClusterAnswer,)},
-        (*QUERY, E.OVERLOADED),
-        query=("hash",),
-    ),
-    Route(
-        *("POST", "/v1/cluster/snapshot", cluster.post_snapshot),
-        {202: (answers.SnapshotAnswer,)},
-        QUERY,
-    ),
-    Route(
-        *("POST", members.PATH, members.post_member),
-        {202: (answers.MembersAnswer,)},
-        (*MEMBERS, *BODY),
-        body="NewMember",
-        headers=PROOF,
-    ),
-    Route(
-        *("DELETE", members.PATH + "/{member}", members.delete_member),
-        {200: (answers.MembersAnswer,)},
-        MEMBERS,
-        headers=PROOF,
-    ),
+    *CLUSTER_ROUTES,
     Route(
         *("GET", "/v1/node", introduction.get_node),
         {200: (answers.IntroductionView,)},

@@ -120,11 +120,11 @@ class Elections:
             logger.warning("leader of term %d hears no majority; stepping down", self._seat.term)
             self.follow(None)
 
-    def hand_over(self, connected: Collection[Node]) -> None:
-        """If this member leads, begin to make the most advanced voter the leader."""
+    def hand_over(self, connected: Collection[Node], *, to: str | None = None) -> None:
+        """If this member leads, begin to make a voter the leader: the most advanced, or `to`."""
         if self.leadership is not None:
             deadline_s = monotonic_s() + self._timing.transfer_s_max
-            self.leadership.hand_over(connected, deadline_s=deadline_s)
+            self.leadership.hand_over(connected, deadline_s=deadline_s, to=to)
             self._hooks.wake()
 
     def stand_aside(self, connected: Collection[Node]) -> None:

@@ -229,12 +229,12 @@ class Group(syncobj.SyncObj):  # type: ignore[misc]
             return False
         return self._outbox.send(leader, Propose(payload))
 
-    def hand_over(self) -> None:
-        """As leader: stop taking proposals and make the most advanced member the leader.
+    def hand_over(self, to: str | None = None) -> None:
+        """As leader: stop taking proposals and make the most advanced member, or `to`, the leader.
 
         Bounded by `Timing.transfer_s_max`; afterwards proposals are taken again. Ask `is_leader`.
         """
-        self._elections.hand_over(self._peers.connected)
+        self._elections.hand_over(self._peers.connected, to=to)
 
     @property
     def is_handing_over(self) -> bool:

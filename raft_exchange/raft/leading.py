@@ -124,15 +124,18 @@ class Leadership:
             if payload is not None:
                 self._log.add(REGULAR + payload, self._log.last_index + 1, self._term)
 
-    def hand_over(self, connected: Collection[Node], *, deadline_s: float) -> None:
-        """Choose the most advanced of the connected members and make it the leader once level.
+    def hand_over(
+        self, connected: Collection[Node], *, deadline_s: float, to: str | None = None
+    ) -> None:
+        """Choose a connected voter and make it the leader once level; nothing where none is.
 
-        One whose disk has room comes before one that would have to make way itself.
+        Without `to` it is the most advanced one, and one whose disk has room before one that would
+        have to make way itself.
         """
         candidates = [
             (progress.has_room, progress.match_index, node.id, node)
             for node, progress in self.progress.items()
-            if node in connected and self._is_voter(node)
+            if node in connected and self._is_voter(node) and to in (None, node.id)
         ]
         if candidates and self._transfer is None:
             self._transfer = (max(candidates)[3], deadline_s)

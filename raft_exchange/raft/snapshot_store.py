@@ -47,6 +47,24 @@ class Snapshot(msgspec.Struct, frozen=True):
         return self.header.index
 
 
+class OpenSnapshot:
+    """A snapshot that can be read to its end, though newer ones take its place meanwhile."""
+
+    def __init__(self, directory: Directory, snapshot: Snapshot) -> None:
+        self.header = snapshot.header
+        self.size_bytes = snapshot.size_bytes
+        self._directory = directory
+        self._file = directory.open(snapshot.name)
+
+    def read(self, offset: int, size_bytes: int) -> bytes:
+        """Return a part of the file."""
+        return self._directory.read_at(self._file, offset, size_bytes)
+
+    def close(self) -> None:
+        """Give the file back."""
+        self._directory.close_file(self._file)
+
+
 class SnapshotStore:
     """The snapshots in one directory, oldest first in `snapshots`.
 
@@ -141,6 +159,11 @@ class SnapshotStore:
             if old.endswith(SUFFIX) and old not in names:
                 self.directory.unlink(old)
         return self.snapshots[-1]
+
+    def open_newest(self) -> OpenSnapshot | None:
+        """Return the newest snapshot, to be read and closed; None while there is none."""
+        newest = self.newest
+        return None if newest is None else OpenSnapshot(self.directory, newest)
 
     def read(self, snapshot: Snapshot, offset: int, size_bytes: int) -> bytes:
         """Return a part of a snapshot's file."""

@@ -14,6 +14,7 @@ from raft_exchange.gateway.streams import Streams
 from raft_exchange.metrics import Metrics
 from tests.support.coroutines import in_loop
 from tests.support.fake_core import FakeCore
+from tests.support.fake_operations import FakeOperations
 from tests.support.gateway import Gateway, gateway, introduce
 
 
@@ -79,7 +80,9 @@ async def test_the_group_takes_over_the_port_without_refusing_a_connection() -> 
     async with forming() as (g, listener, front):
         assert (await g.call("GET", "/v1/time")).status == 503
         core = g.core
-        context = Context(core, core.marketdata, front.metrics, front.settings)
+        context = Context(
+            core, core.marketdata, front.metrics, front.settings, FakeOperations(core)
+        )
         await listener.serve(make_app(context, introduce, g.streams))
         assert (await g.call("GET", "/v1/time")).status == 200
         assert (await g.call("GET", "/readyz")).body == {"status": "ready"}

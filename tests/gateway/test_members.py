@@ -6,7 +6,7 @@ from typing import Any
 
 import pytest
 
-from raft_exchange.gateway import members
+from raft_exchange.gateway import access, members
 from raft_exchange.raft.proof import sign
 from raft_exchange.sequencer.outcome import MemberRefusal, MemberRefused
 from tests.support.coroutines import in_loop
@@ -110,7 +110,7 @@ async def test_only_the_own_machine_needs_no_proof(
     monkeypatch: pytest.MonkeyPatch, is_near: bool
 ) -> None:
     if not is_near:
-        monkeypatch.setattr(members, "LOOPBACK", frozenset())
+        monkeypatch.setattr(access, "OWN_MACHINE", frozenset())
     async with gateway() as made:
         for method, path, body in (("POST", PATH, NODE), ("DELETE", f"{PATH}/n4-0123", None)):
             answer = await made.call(method, path, body)
@@ -121,7 +121,7 @@ async def test_only_the_own_machine_needs_no_proof(
 
 @in_loop
 async def test_a_proof_opens_the_door_from_anywhere(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(members, "LOOPBACK", frozenset())
+    monkeypatch.setattr(access, "OWN_MACHINE", frozenset())
     async with gateway() as made:
         added = await made.call("POST", PATH, BODY, X_Nonce=NONCE, X_Proof=proof("join", BODY))
         assert added.status == 202

@@ -30,6 +30,7 @@ from raft_exchange.raft.proof import sign
 from raft_exchange.sequencer.applied import Applied, Result
 from tests.support.coroutines import eventually, in_loop
 from tests.support.fake_core import FakeCore
+from tests.support.fake_operations import FakeOperations
 from tests.support.past import CLUSTER_ID, Past
 
 SECRET = b"the secret of the cluster"
@@ -62,6 +63,7 @@ class Served:
             core.marketdata,
             Metrics(),
             Settings(node="n1", auth_required=auth_required),
+            FakeOperations(core),
             history,
         )
         self.history = history

@@ -23,6 +23,7 @@ from raft_exchange.raft.proof import verify
 from tests.support.coroutines import eventually
 from tests.support.described import DESCRIBED
 from tests.support.fake_core import FakeCore
+from tests.support.fake_operations import FakeOperations
 
 LINGERING_S = 0.2
 SECRET = b"the cluster secret of the tests"
@@ -43,7 +44,7 @@ class Answer(NamedTuple):
 
 
 class Gateway:
-    """`core` and `streams` are behind it, `call` and `raw` are in front of it.
+    """`core`, `operations` and `streams` are behind it, `call` and `raw` are in front of it.
 
     `served` are method and path of each of its routes.
     """
@@ -56,7 +57,9 @@ class Gateway:
         self.metrics = metrics
         self.served = served
         self.port = 0
-        self._session = aiohttp.ClientSession()
+        self.operations: FakeOperations
+        self.app: web.Application
+        self.session = aiohttp.ClientSession()
 
     async def call(self, method: str, path: str, body: object = None, **headers: str) -> Answer:
         """Send a request; `body` goes as JSON, or as it is if it is bytes.
@@ -69,7 +72,7 @@ class Gateway:
             sent.setdefault("Content-Type", "application/json")
         payload = data if data is None else io.BytesIO(data)
         url = URL(f"http://127.0.0.1:{self.port}{path}", encoded=True)
-        async with self._session.request(method, url, data=payload, headers=sent) as response:
+        async with self.session.request(method, url, data=payload, headers=sent) as response:
             text = await response.read()
             is_json = "json" in response.headers.get("Content-Type", "")
             answer = Answer(
@@ -112,7 +115,7 @@ class Gateway:
         return await self.call("POST", "/v1/orders", order | {"price": price} | fields)
 
     async def close(self) -> None:
-        await self._session.close()
+        await self.session.close()
 
 
 def introduce(nonce: str, asked_at: str) -> bytes:
@@ -131,7 +134,9 @@ async def gateway(
     metrics = Metrics()
     streams = Streams(core.marketdata)
     core.on_folded = streams.applied
-    context = Context(core, core.marketdata, metrics, Settings(**({"node": "n1"} | settings)))
+    operations = FakeOperations(core)
+    about = Settings(**({"node": "n1"} | settings))
+    context = Context(core, core.marketdata, metrics, about, operations)
     app = make_app(context, introduce, streams, functools.partial(verify, SECRET))
     served = {
         (route.method, route.resource.canonical)
@@ -147,6 +152,7 @@ async def gateway(
     await runner.setup()
     await web.TCPSite(runner, "127.0.0.1", 0).start()
     made = Gateway(core, metrics, streams, served=served)
+    made.operations, made.app = operations, app
     made.port = runner.addresses[0][1]
     try:
         yield made
