@@ -85,7 +85,7 @@ async def _revoke(cluster: RealCluster) -> None:
             async with operator.post("http://node/keys") as answer:
                 recovered = (await answer.json())["bearer"]
             await known(client, first, recovered)
-            async with operator.post("http://node/drain") as answer:
+            async with operator.post("http://node/v1/cluster/drain") as answer:
                 assert answer.status == 202
         assert others[0].process is not None
         assert await asyncio.to_thread(others[0].process.wait, 60) == 0
