@@ -6,6 +6,16 @@ async with ExchangeClient(["http://127.0.0.1:8081", "http://127.0.0.1:8082"]) as
 """
 
 from raft_exchange.client.client import ExchangeClient
+from raft_exchange.client.cluster import (
+    Cluster,
+    Draining,
+    HandedOver,
+    Member,
+    Members,
+    RecoveredKey,
+    SnapshotAsked,
+    Voter,
+)
 from raft_exchange.client.errors import ExchangeError, OutcomeUnknown, RequestRefused, Unavailable
 from raft_exchange.client.models import (
     Account,
@@ -17,16 +27,11 @@ from raft_exchange.client.models import (
     Canceled,
     CanceledAll,
     Candle,
-    Cluster,
-    Draining,
     Fill,
     FillPage,
-    HandedOver,
     Level,
     LoggedTime,
     Market,
-    Member,
-    Members,
     NewMarket,
     NewOrder,
     Order,
@@ -34,11 +39,8 @@ from raft_exchange.client.models import (
     OrderPage,
     Placed,
     Problem,
-    RecoveredKey,
-    SnapshotAsked,
     Ticker,
     Trade,
-    Voter,
     WriteKey,
 )
 from raft_exchange.client.sync import ExchangeClientSync

@@ -13,6 +13,14 @@ from urllib.parse import quote
 
 import msgspec
 
+from raft_exchange.client.cluster import (
+    Cluster,
+    Draining,
+    HandedOver,
+    Members,
+    RecoveredKey,
+    SnapshotAsked,
+)
 from raft_exchange.client.models import (
     Account,
     Batch,
@@ -20,13 +28,9 @@ from raft_exchange.client.models import (
     Canceled,
     CanceledAll,
     Candle,
-    Cluster,
-    Draining,
     FillPage,
-    HandedOver,
     LoggedTime,
     Market,
-    Members,
     NewMarket,
     NewOrder,
     Number,
@@ -34,9 +38,7 @@ from raft_exchange.client.models import (
     OrderBook,
     OrderPage,
     Placed,
-    RecoveredKey,
     Side,
-    SnapshotAsked,
     Ticker,
     Trade,
     WriteKey,
