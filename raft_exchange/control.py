@@ -22,8 +22,8 @@ from typing import Final, Self
 import msgspec
 from aiohttp import web
 
+from raft_exchange.decoding.errors import ErrorCode, Problem
 from raft_exchange.first_key import ADMIN_ACCOUNT, admin_key_requests
-from raft_exchange.gateway.errors import ErrorCode, Problem
 from raft_exchange.gateway.rendering import JSON_TYPE
 from raft_exchange.matching.messages import CommandRefused
 from raft_exchange.sequencer.outcome import Committed, Core, Refused

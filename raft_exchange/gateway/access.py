@@ -21,9 +21,9 @@ from typing import Final, NamedTuple
 
 from aiohttp import web
 
+from raft_exchange.decoding.errors import ErrorCode, Problem
+from raft_exchange.decoding.fields import NAME_FORM, is_label
 from raft_exchange.gateway.context import CONTEXT, Context
-from raft_exchange.gateway.errors import ErrorCode, Problem
-from raft_exchange.gateway.fields import NAME_FORM, is_label
 from raft_exchange.matching.filters import is_name
 from raft_exchange.matching.messages import ANONYMOUS, KeyKind, Scope
 

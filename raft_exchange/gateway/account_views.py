@@ -4,6 +4,8 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Mapping
 
+from raft_exchange.decoding.decimals import format_e18, format_e36
+from raft_exchange.decoding.times import format_time_us
 from raft_exchange.gateway.account_answers import (
     AccountView,
     BalanceView,
@@ -12,9 +14,7 @@ from raft_exchange.gateway.account_answers import (
     LimitsView,
     TransferView,
 )
-from raft_exchange.gateway.decimals import format_e18, format_e36
 from raft_exchange.gateway.rendering import trade_view
-from raft_exchange.gateway.times import format_time_us
 from raft_exchange.marketdata.balances import Holding
 from raft_exchange.marketdata.trades import Trade
 from raft_exchange.matching.messages import (

@@ -2,10 +2,21 @@
 
 from __future__ import annotations
 
+import hashlib
+import secrets
 from typing import Final
 
 from aiohttp import web
 
+from raft_exchange.decoding.account_schema import (
+    account_named,
+    change_account,
+    key_id_of,
+    key_terms,
+    transfer,
+)
+from raft_exchange.decoding.errors import ErrorCode, Problem
+from raft_exchange.decoding.fields import Json, known_fields
 from raft_exchange.gateway.access import account_of
 from raft_exchange.gateway.account_answers import (
     AccountAnswer,
@@ -14,13 +25,6 @@ from raft_exchange.gateway.account_answers import (
     KeyAnswer,
     KeysAnswer,
     TransferAnswer,
-)
-from raft_exchange.gateway.account_schema import (
-    account_named,
-    change_account,
-    key_id_of,
-    new_key,
-    transfer,
 )
 from raft_exchange.gateway.account_views import (
     account_view,
@@ -31,8 +35,6 @@ from raft_exchange.gateway.account_views import (
 )
 from raft_exchange.gateway.bodies import json_object, query_of, whole_number
 from raft_exchange.gateway.context import CONTEXT, Context
-from raft_exchange.gateway.errors import ErrorCode, Problem
-from raft_exchange.gateway.fields import Json, known_fields
 from raft_exchange.gateway.reads import (
     FRESHNESS,
     freshen,
@@ -50,7 +52,9 @@ from raft_exchange.matching.messages import (
     Command,
     CommandRefused,
     CreateAccount,
+    CreateKey,
     KeyChanged,
+    KeyKind,
     OrderEnded,
     RevokeKey,
     TransferMade,
@@ -171,7 +175,7 @@ async def post_key(request: web.Request) -> web.Response:
     query_of(request)
     account = account_named(request.match_info["account"])
     body = await json_object(request)
-    command, shown = new_key(body, account=account)
+    command, shown = _new_key(body, account=account)
     result = await _administer(request, command, sent=body)
     event = result.events[-1]
     assert isinstance(event, KeyChanged), event
@@ -179,6 +183,16 @@ async def post_key(request: web.Request) -> web.Response:
     if shown:
         created["bearer"] = shown
     return answer(created, status=201, headers=write_headers(result))
+
+
+def _new_key(body: Json, *, account: str) -> tuple[CreateKey, str]:
+    """Return the command, and the bearer key that its holder is shown once; "" for a public key."""
+    terms = key_terms(body)
+    shown = "" if terms.public_key else f"rx_{secrets.token_urlsafe(32)}"
+    kind = KeyKind.BEARER if shown else KeyKind.ED25519
+    secret = hashlib.sha256(shown.encode()).digest() if shown else terms.public_key
+    key_id = terms.key_id or f"key-{secrets.token_hex(8)}"
+    return CreateKey(account, key_id, kind, secret, terms.scopes, terms.replaces), shown
 
 
 async def delete_key(request: web.Request) -> web.Response:

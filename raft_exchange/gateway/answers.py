@@ -6,7 +6,7 @@ from typing import Annotated, Any, NotRequired, TypedDict
 
 from msgspec import Meta
 
-from raft_exchange.gateway.errors import ProblemView
+from raft_exchange.decoding.errors import ProblemView
 from raft_exchange.gateway.rendering import MarketView, OrderView, TradeView
 
 

@@ -14,10 +14,10 @@ from typing import Final, get_args
 import msgspec
 from aiohttp import web
 
+from raft_exchange.decoding.order_schema import AMEND_FIELDS, ORDER_FIELDS
 from raft_exchange.gateway import stream_messages
 from raft_exchange.gateway.channels import CHANNELS_MAX, FORMS
 from raft_exchange.gateway.rendering import JSON_TYPE, View
-from raft_exchange.gateway.schema import AMEND_FIELDS, ORDER_FIELDS
 from raft_exchange.gateway.websocket import OPS
 
 ASYNCAPI: Final = "3.0.0"

@@ -9,8 +9,8 @@ from typing import Final
 
 from aiohttp import web
 
-from raft_exchange.gateway.errors import ErrorCode, Problem
-from raft_exchange.gateway.fields import Json, decode_object
+from raft_exchange.decoding.errors import ErrorCode, Problem
+from raft_exchange.decoding.fields import Json, decode_object
 from raft_exchange.matching.limits import INT64_MAX
 
 BODY_BYTES_MAX: Final = 64 * 1024

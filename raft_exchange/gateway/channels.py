@@ -8,9 +8,9 @@ from __future__ import annotations
 
 from typing import Final, NamedTuple
 
+from raft_exchange.decoding.errors import ErrorCode, Problem
 from raft_exchange.gateway.access import Principal
 from raft_exchange.gateway.context import Context
-from raft_exchange.gateway.errors import ErrorCode, Problem
 from raft_exchange.gateway.reads import market_named
 from raft_exchange.marketdata.candles import INTERVALS_US
 from raft_exchange.matching.messages import Scope

@@ -4,11 +4,11 @@ from __future__ import annotations
 
 from aiohttp import web
 
+from raft_exchange.decoding.errors import ErrorCode, Problem
 from raft_exchange.gateway.access import principal_of
 from raft_exchange.gateway.answers import ClusterAnswer, MemberView, SnapshotAnswer
 from raft_exchange.gateway.bodies import bad_parameter, query_of
 from raft_exchange.gateway.context import CONTEXT
-from raft_exchange.gateway.errors import ErrorCode, Problem
 from raft_exchange.gateway.rendering import answer
 from raft_exchange.matching.messages import Scope
 from raft_exchange.sequencer.hashing import HashFailed

@@ -7,8 +7,8 @@ from __future__ import annotations
 
 from typing import Final
 
+from raft_exchange.decoding.errors import ErrorCode as E
 from raft_exchange.gateway import answers, cluster, members, operating
-from raft_exchange.gateway.errors import ErrorCode as E
 from raft_exchange.gateway.openapi import Route
 
 QUERY: Final = (E.BAD_FIELD,)

@@ -2,10 +2,18 @@
 
 from __future__ import annotations
 
-from typing import Final
-
 from aiohttp import web
 
+from raft_exchange.decoding.fields import Json, known_fields
+from raft_exchange.decoding.order_schema import (
+    CANCEL_AFTER_FIELDS,
+    ORDER_FIELDS,
+    cancel_after,
+    oco,
+    oco_legs,
+    place_order,
+)
+from raft_exchange.decoding.times import format_time_us
 from raft_exchange.gateway.answers import (
     PairAnswer,
     RehearsedPairAnswer,
@@ -14,10 +22,8 @@ from raft_exchange.gateway.answers import (
 )
 from raft_exchange.gateway.bodies import json_object, query_of
 from raft_exchange.gateway.context import CONTEXT
-from raft_exchange.gateway.errors import Problem
-from raft_exchange.gateway.fields import Json, bad_field, known_fields
 from raft_exchange.gateway.orders import is_dry_run, order_id_of, order_outcome, rehearsed
-from raft_exchange.gateway.reads import market_named, read_headers
+from raft_exchange.gateway.reads import market_named, read_headers, rules_of
 from raft_exchange.gateway.refusals import refusal
 from raft_exchange.gateway.rehearsal import rehearse_oco, rehearse_place
 from raft_exchange.gateway.rendering import (
@@ -27,28 +33,16 @@ from raft_exchange.gateway.rendering import (
     order_view,
     trade_view,
 )
-from raft_exchange.gateway.schema import (
-    CANCEL_AFTER_FIELDS,
-    OCO_FIELDS,
-    ORDER_FIELDS,
-    cancel_after,
-    place_order,
-)
 from raft_exchange.gateway.submission import envelope_of, submit, write_headers
-from raft_exchange.gateway.times import format_time_us
 from raft_exchange.matching.messages import (
     CancelAfterSet,
     CommandRefused,
     MarketRules,
     OrderAccepted,
     OrderEnded,
-    PlaceOco,
-    PlaceOrder,
     ReplaceOrder,
 )
 from raft_exchange.sequencer.outcome import Committed
-
-LEG_FORM: Final = "an object: an order as for POST /v1/orders"
 
 
 async def post_oco(request: web.Request) -> web.Response:
@@ -57,15 +51,11 @@ async def post_oco(request: web.Request) -> web.Response:
     envelope = envelope_of(request)
     dry_run = is_dry_run(request)
     body = await json_object(request)
-    known_fields(body, OCO_FIELDS)
-    legs = {name: _leg(body, name) for name in OCO_FIELDS}
-    commands: dict[str, PlaceOrder] = {}
-    rules: MarketRules | None = None
-    for name, leg in legs.items():
-        rules = (await market_named(context, leg.get("market"))).rules
-        commands[name] = _leg_command(name, leg, rules, account=envelope.account)
-    assert rules is not None
-    command = PlaceOco(envelope.account, commands["limit"], commands["stop"])
+    legs = oco_legs(body)
+    for leg in legs.values():
+        await market_named(context, leg.get("market"))
+    command = oco(legs, rules_of(context), account=envelope.account)
+    rules = context.marketdata.markets[command.limit.market].rules
     if dry_run:
         orders = rehearse_oco(command, context.marketdata, sent=body)
         views = [rehearsed(order, rules)["order"] for order in orders]
@@ -76,22 +66,6 @@ async def post_oco(request: web.Request) -> web.Response:
     placed.reverse()  # the stop was placed first; the answer names the limit order first
     view: PairAnswer = {"orders": placed, "trades": trades, "sequence": result.sequence}
     return answer(view, status=201, headers=write_headers(result))
-
-
-def _leg(body: Json, name: str) -> Json:
-    leg = body.get(name)
-    if not isinstance(leg, dict):
-        raise bad_field(body, name, LEG_FORM)
-    return leg
-
-
-def _leg_command(name: str, leg: Json, rules: MarketRules, *, account: str) -> PlaceOrder:
-    try:
-        known_fields(leg, ORDER_FIELDS)
-        return place_order(leg, rules, account=account)
-    except Problem as problem:
-        problem.field = f"{name}.{problem.field}"
-        raise
 
 
 def _placed(

@@ -14,8 +14,8 @@ from typing import Final, NamedTuple
 
 from aiohttp import web
 
+from raft_exchange.decoding.errors import ErrorCode, Problem
 from raft_exchange.gateway.bodies import query_of
-from raft_exchange.gateway.errors import ErrorCode, Problem
 
 SWAGGER_UI: Final = "5.35.0"
 SHA256: Final = {

@@ -8,8 +8,8 @@ from typing import Final
 import msgspec
 from aiohttp import web
 
+from raft_exchange.decoding.errors import ErrorCode, Problem
 from raft_exchange.gateway import health, introduction
-from raft_exchange.gateway.errors import ErrorCode, Problem
 from raft_exchange.gateway.guard import Handler
 from raft_exchange.gateway.rendering import answer
 

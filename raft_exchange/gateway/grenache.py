@@ -18,11 +18,11 @@ from typing import Final
 from aiohttp import web
 
 from grape.rpc import RemoteError, RpcRequest, RpcServer
+from raft_exchange.decoding.errors import ErrorCode, Problem
+from raft_exchange.decoding.fields import decode_value
 from raft_exchange.gateway.access import Principal, caller
 from raft_exchange.gateway.bodies import BODY_BYTES_MAX
 from raft_exchange.gateway.context import Context, RequestIds
-from raft_exchange.gateway.errors import ErrorCode, Problem
-from raft_exchange.gateway.fields import decode_value
 from raft_exchange.gateway.grenache_exchange import exchange_service
 from raft_exchange.gateway.grenache_seeds import (
     create_order_request,

@@ -20,8 +20,8 @@ import msgspec
 from aiohttp import web
 
 from grape.pubsub import Publisher
+from raft_exchange.decoding.times import format_time_us
 from raft_exchange.gateway.rendering import View, order_view, trade_view
-from raft_exchange.gateway.times import format_time_us
 from raft_exchange.marketdata.trades import Trade
 from raft_exchange.marketdata.view import MarketData
 from raft_exchange.matching.messages import (

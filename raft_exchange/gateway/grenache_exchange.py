@@ -23,21 +23,22 @@ from typing import Final
 
 import msgspec
 
-from raft_exchange.gateway.access import Principal, open_principal
-from raft_exchange.gateway.answers import BookAnswer
-from raft_exchange.gateway.bodies import whole_number
-from raft_exchange.gateway.context import Context, RequestIds
-from raft_exchange.gateway.errors import ErrorCode, Problem
-from raft_exchange.gateway.fields import (
+from raft_exchange.decoding.decimals import format_lots, format_ticks
+from raft_exchange.decoding.errors import ErrorCode, Problem
+from raft_exchange.decoding.fields import (
     NAME_FORM,
     Json,
     bad_field,
     known_fields,
     required_choice,
 )
+from raft_exchange.gateway.access import Principal, open_principal
+from raft_exchange.gateway.answers import BookAnswer
+from raft_exchange.gateway.bodies import whole_number
+from raft_exchange.gateway.context import Context, RequestIds
 from raft_exchange.gateway.markets import BOOK_DEPTH_MAX, TRADES_MAX, book_view
 from raft_exchange.gateway.reads import market_named
-from raft_exchange.gateway.rendering import View, format_lots, format_ticks, trade_view
+from raft_exchange.gateway.rendering import View, trade_view
 from raft_exchange.gateway.websocket_orders import ORDER_OPS, run_order_op
 from raft_exchange.marketdata.view import Market
 from raft_exchange.matching.filters import is_name

@@ -17,13 +17,15 @@ from __future__ import annotations
 import hashlib
 from typing import Final
 
+from raft_exchange.decoding.decimals import format_lots, format_ticks
+from raft_exchange.decoding.errors import ErrorCode, Problem, shown
+from raft_exchange.decoding.fields import Json, Number, is_label
+from raft_exchange.decoding.times import format_time_us
 from raft_exchange.gateway.access import Principal
 from raft_exchange.gateway.context import Context
-from raft_exchange.gateway.errors import ErrorCode, Problem, shown
-from raft_exchange.gateway.fields import Json, Number, is_label
 from raft_exchange.gateway.reads import market_named
 from raft_exchange.gateway.refusals import DETAILS
-from raft_exchange.gateway.rendering import View, format_lots, format_ticks
+from raft_exchange.gateway.rendering import View
 from raft_exchange.gateway.seed_shapes import (
     BadOrder,
     Named,
@@ -33,7 +35,6 @@ from raft_exchange.gateway.seed_shapes import (
     snapshot_view,
 )
 from raft_exchange.gateway.submission import Envelope, submit
-from raft_exchange.gateway.times import format_time_us
 from raft_exchange.marketdata.view import Market
 from raft_exchange.matching.filters import is_name
 from raft_exchange.matching.limits import CLIENT_ORDER_ID_BYTES_MAX

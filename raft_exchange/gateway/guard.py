@@ -22,6 +22,7 @@ from typing import Final
 
 from aiohttp import web
 
+from raft_exchange.decoding.errors import ErrorCode, Problem
 from raft_exchange.gateway.access import admit, still_good
 from raft_exchange.gateway.bodies import BATCH_BYTES_MAX, too_large
 from raft_exchange.gateway.context import (
@@ -33,9 +34,9 @@ from raft_exchange.gateway.context import (
     RequestIds,
     has_seed_surface,
 )
-from raft_exchange.gateway.errors import ErrorCode, Problem
 from raft_exchange.gateway.grenache import GRENACHE
 from raft_exchange.gateway.origins import LOOPBACK_HOSTS, is_member_origin
+from raft_exchange.gateway.rendering import problem_answer
 from raft_exchange.metrics import UNKNOWN_ROUTE
 
 Handler = Callable[[web.Request], Awaitable[web.StreamResponse]]
@@ -91,7 +92,7 @@ async def guard(request: web.Request, handler: Handler) -> web.StreamResponse:
             if context is not None and not response.prepared:  # a stream has told why it ended
                 still_good(request, context)
     except Exception as error:
-        response = _problem_of(error, request).response(request_id)
+        response = problem_answer(_problem_of(error, request), request_id)
     finally:
         if STREAM_OPENED not in request:
             in_flight.dec()
@@ -266,4 +267,4 @@ async def refuse_expectation(request: web.Request) -> web.StreamResponse | None:
         value=expectation,
         allowed=["100-continue"],
     )
-    return problem.response(_request_id(request))
+    return problem_answer(problem, _request_id(request))

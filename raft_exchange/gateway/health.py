@@ -6,9 +6,9 @@ from typing import Final, NamedTuple
 
 from aiohttp import web
 
+from raft_exchange.decoding.errors import RETRY_AFTER_S
 from raft_exchange.gateway.answers import CheckView, LifeAnswer, ReadinessAnswer
 from raft_exchange.gateway.context import CONTEXT, FRONT, Context
-from raft_exchange.gateway.errors import RETRY_AFTER_S
 from raft_exchange.gateway.rendering import answer
 from raft_exchange.metrics import CONTENT_TYPE
 

@@ -9,36 +9,38 @@ from __future__ import annotations
 from collections.abc import Iterable, Mapping
 from typing import Final
 
-from raft_exchange.gateway.account_schema import (
+from raft_exchange.decoding.account_schema import (
     ACCOUNT_CHANGE_FIELDS,
     KEY_FIELDS,
     SCOPES,
     TRANSFER_FIELDS,
 )
-from raft_exchange.gateway.account_schema import LIMIT_FIELDS as ACCOUNT_LIMIT_FIELDS
-from raft_exchange.gateway.accounts import ACCOUNT_FIELDS, FILLS, FILLS_MAX
-from raft_exchange.gateway.errors import ErrorCode
-from raft_exchange.gateway.fields import NAME_FORM, NUMBER_FORM, TIME_FORM
-from raft_exchange.gateway.markets import BOOK_DEPTH, BOOK_DEPTH_MAX, TRADES, TRADES_MAX
-from raft_exchange.gateway.order_queries import PAGE_ORDERS, PAGE_ORDERS_MAX, STATUSES
-from raft_exchange.gateway.orders import BATCH_ORDERS_MAX
-from raft_exchange.gateway.prices import CANDLES
-from raft_exchange.gateway.reads import CONSISTENCIES
-from raft_exchange.gateway.rendering import View
-from raft_exchange.gateway.schema import (
-    AMEND_FIELDS,
-    CANCEL_AFTER_FIELDS,
+from raft_exchange.decoding.account_schema import LIMIT_FIELDS as ACCOUNT_LIMIT_FIELDS
+from raft_exchange.decoding.errors import ErrorCode
+from raft_exchange.decoding.fields import NAME_FORM, NUMBER_FORM, TIME_FORM
+from raft_exchange.decoding.market_schema import (
     MARKET_CHANGE_FIELDS,
     MARKET_FIELDS,
     MARKET_STATUSES,
+    SETTLES,
+)
+from raft_exchange.decoding.order_schema import (
+    AMEND_FIELDS,
+    BATCH_ORDERS_MAX,
+    CANCEL_AFTER_FIELDS,
     OCO_FIELDS,
     ORDER_FIELDS,
     ORDER_TYPES,
     SELF_TRADE_PREVENTIONS,
-    SETTLES,
     SIDES,
     TIMES_IN_FORCE,
 )
+from raft_exchange.gateway.accounts import ACCOUNT_FIELDS, FILLS, FILLS_MAX
+from raft_exchange.gateway.markets import BOOK_DEPTH, BOOK_DEPTH_MAX, TRADES, TRADES_MAX
+from raft_exchange.gateway.order_queries import PAGE_ORDERS, PAGE_ORDERS_MAX, STATUSES
+from raft_exchange.gateway.prices import CANDLES
+from raft_exchange.gateway.reads import CONSISTENCIES
+from raft_exchange.gateway.rendering import View
 from raft_exchange.history.rows import PAGE_ROWS_MAX
 from raft_exchange.marketdata.candles import CANDLES_MAX, INTERVALS_US
 from raft_exchange.matching.limits import (

@@ -7,6 +7,15 @@ from typing import Final
 
 from aiohttp import web
 
+from raft_exchange.decoding.decimals import format_lots, format_ticks
+from raft_exchange.decoding.fields import Json, known_fields
+from raft_exchange.decoding.market_schema import (
+    MARKET_CHANGE_FIELDS,
+    MARKET_FIELDS,
+    change_market,
+    market_rules,
+)
+from raft_exchange.decoding.times import format_time_us
 from raft_exchange.gateway.answers import (
     BookAnswer,
     MarketAnswer,
@@ -16,25 +25,15 @@ from raft_exchange.gateway.answers import (
 )
 from raft_exchange.gateway.bodies import bad_parameter, json_object, query_of, whole_number
 from raft_exchange.gateway.context import CONTEXT, Context
-from raft_exchange.gateway.fields import Json, known_fields
 from raft_exchange.gateway.past import older_trades
 from raft_exchange.gateway.reads import FRESHNESS, freshen, market_named, read_headers
 from raft_exchange.gateway.refusals import refusal
 from raft_exchange.gateway.rendering import (
     answer,
-    format_lots,
-    format_ticks,
     market_view,
     trade_view,
 )
-from raft_exchange.gateway.schema import (
-    MARKET_CHANGE_FIELDS,
-    MARKET_FIELDS,
-    change_market,
-    market_rules,
-)
 from raft_exchange.gateway.submission import envelope_of, submit, write_headers
-from raft_exchange.gateway.times import format_time_us
 from raft_exchange.marketdata.view import Market
 from raft_exchange.matching.messages import (
     ChangeMarket,

@@ -16,12 +16,12 @@ from typing import Final
 
 from aiohttp import web
 
+from raft_exchange.decoding.errors import ErrorCode, Problem
+from raft_exchange.decoding.fields import Json, bad_field, decode_object, known_fields
 from raft_exchange.gateway.access import is_on_own_machine, principal_of
 from raft_exchange.gateway.answers import MembersAnswer
 from raft_exchange.gateway.bodies import body_bytes, query_of
 from raft_exchange.gateway.context import CONTEXT, FRONT
-from raft_exchange.gateway.errors import ErrorCode, Problem
-from raft_exchange.gateway.fields import Json, bad_field, decode_object, known_fields
 from raft_exchange.gateway.rendering import answer
 from raft_exchange.matching.messages import Scope
 from raft_exchange.sequencer.outcome import MEMBER_FIELDS, MemberRefusal, MemberRefused, Members

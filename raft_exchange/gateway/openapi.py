@@ -17,8 +17,8 @@ from typing import Final
 import msgspec
 from aiohttp import web
 
+from raft_exchange.decoding.errors import KINDS, PROBLEM_TYPE, ErrorCode, ProblemView
 from raft_exchange.gateway.access import NEEDS
-from raft_exchange.gateway.errors import KINDS, PROBLEM_TYPE, ErrorCode, ProblemView
 from raft_exchange.gateway.guard import Handler
 from raft_exchange.gateway.inputs import (
     BODIES,

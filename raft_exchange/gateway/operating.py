@@ -13,11 +13,11 @@ from typing import Final
 
 from aiohttp import web
 
+from raft_exchange.decoding.errors import ErrorCode, Problem
 from raft_exchange.gateway.access import demand_operator
 from raft_exchange.gateway.answers import DrainAnswer, LeaderAnswer
 from raft_exchange.gateway.bodies import bad_parameter, query_of
 from raft_exchange.gateway.context import CONTEXT
-from raft_exchange.gateway.errors import ErrorCode, Problem
 from raft_exchange.gateway.guard import open_stream
 from raft_exchange.gateway.rendering import answer
 from raft_exchange.sequencer.operations import BackupFailed, HandOver

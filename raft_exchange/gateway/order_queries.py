@@ -7,12 +7,12 @@ from typing import Final
 
 from aiohttp import web
 
+from raft_exchange.decoding.errors import ErrorCode, Problem
+from raft_exchange.decoding.fields import is_label
 from raft_exchange.gateway.access import account_of
 from raft_exchange.gateway.answers import OrderAnswer, OrdersPage
 from raft_exchange.gateway.bodies import bad_parameter, query_of, whole_number
 from raft_exchange.gateway.context import CONTEXT
-from raft_exchange.gateway.errors import ErrorCode, Problem
-from raft_exchange.gateway.fields import is_label
 from raft_exchange.gateway.orders import order_id_of, own_order
 from raft_exchange.gateway.past import older_order, with_older_orders
 from raft_exchange.gateway.reads import FRESHNESS, freshen, market_named, read_headers

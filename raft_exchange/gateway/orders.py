@@ -6,6 +6,17 @@ from typing import Final
 
 from aiohttp import web
 
+from raft_exchange.decoding.errors import ErrorCode, Problem
+from raft_exchange.decoding.fields import Json, is_label, known_fields
+from raft_exchange.decoding.order_schema import (
+    AMEND_FIELDS,
+    ORDER_FIELDS,
+    SIDES,
+    amend_order,
+    batch_items,
+    batch_order,
+    place_order,
+)
 from raft_exchange.gateway import answers
 from raft_exchange.gateway.bodies import (
     BATCH_BYTES_MAX,
@@ -15,25 +26,15 @@ from raft_exchange.gateway.bodies import (
     whole_number,
 )
 from raft_exchange.gateway.context import CONTEXT, REQUEST_ID, Context
-from raft_exchange.gateway.errors import ErrorCode, Problem
-from raft_exchange.gateway.fields import Json, is_label, known_fields
 from raft_exchange.gateway.reads import (
-    known_market,
-    market_name,
     market_named,
     pass_barrier,
     read_headers,
+    rules_of,
 )
 from raft_exchange.gateway.refusals import DETAILS, refusal
 from raft_exchange.gateway.rehearsal import rehearse_amend, rehearse_place
 from raft_exchange.gateway.rendering import answer, order_view, trade_view
-from raft_exchange.gateway.schema import (
-    AMEND_FIELDS,
-    ORDER_FIELDS,
-    SIDES,
-    amend_order,
-    place_order,
-)
 from raft_exchange.gateway.submission import (
     Envelope,
     envelope_of,
@@ -67,7 +68,6 @@ from raft_exchange.matching.messages import (
 from raft_exchange.sequencer.idempotency import fingerprint
 from raft_exchange.sequencer.outcome import Committed
 
-BATCH_ORDERS_MAX: Final = 500
 Shown = answers.PlacedAnswer | Problem | None
 _VIEWS: Final = (
     *(OrderAccepted, OrderAmended, OrderRested, OrderEnded, OrderReduced, OrderReplenished),
@@ -117,14 +117,15 @@ async def place_batch(
     Raises:
         Problem: nothing was placed, or nobody knows.
     """
-    items = _batch_items(body)
+    items = batch_items(body)
     if any(_names_unknown_market(context, item) for item in items):
         await pass_barrier(context)  # once for all: see `market_named`
     views: list[Shown] = []
     commands: list[tuple[int, PlaceOrder]] = []
     for index, item in enumerate(items):
         try:
-            commands.append((index, _item_command(context, item, account=envelope.account)))
+            command = batch_order(item, rules_of(context), account=envelope.account)
+            commands.append((index, command))
             views.append(None)  # until it is committed
         except Problem as problem:
             views.append(problem)
@@ -132,7 +133,7 @@ async def place_batch(
     for (index, command), result in zip(commands, results, strict=True):
         rules = context.marketdata.markets[command.market].rules
         try:
-            views[index] = order_result(result, rules, sent=items[index])
+            views[index] = order_result(result, rules, sent=_sent(items[index]))
         except Problem as problem:
             if problem.code is ErrorCode.IDEMPOTENCY_MISMATCH:
                 raise
@@ -140,28 +141,13 @@ async def place_batch(
     return _batch_answer(context, views, results, request_id=request_id)
 
 
-def _batch_items(body: Json) -> list[Json]:
-    known_fields(body, ("orders",))
-    items = body.get("orders")
-    if not isinstance(items, list) or not 0 < len(items) <= BATCH_ORDERS_MAX:
-        allowed = f"an array of 1 to {BATCH_ORDERS_MAX} orders"
-        detail = "orders is missing or no array of allowed length"
-        raise Problem(ErrorCode.BAD_FIELD, detail, field="orders", allowed=allowed)
-    return items
-
-
 def _names_unknown_market(context: Context, item: object) -> bool:
     name = item.get("market") if isinstance(item, dict) else None
     return isinstance(name, str) and is_name(name) and name not in context.marketdata.markets
 
 
-def _item_command(context: Context, item: object, *, account: str) -> PlaceOrder:
-    if not isinstance(item, dict):
-        detail = "an order must be an object"
-        raise Problem(ErrorCode.BAD_FIELD, detail, field="orders", value=item)
-    known_fields(item, ORDER_FIELDS)
-    market = known_market(context, market_name(item.get("market")))
-    return place_order(item, market.rules, account=account)
+def _sent(item: object) -> Json:
+    return item if isinstance(item, dict) else {}
 
 
 def _batch_answer(

@@ -20,8 +20,8 @@ from typing import Final
 import msgspec
 from aiohttp import web
 
+from raft_exchange.decoding.errors import ErrorCode, Problem
 from raft_exchange.gateway.context import CONTEXT
-from raft_exchange.gateway.errors import ErrorCode, Problem
 from raft_exchange.gateway.origins import member_origins, socket_origin
 
 PACKAGE: Final = "raft_exchange.web"

@@ -13,13 +13,13 @@ from typing import Final
 import msgspec
 from aiohttp import web
 
+from raft_exchange.decoding.errors import ErrorCode, Problem
+from raft_exchange.decoding.times import format_time_us
 from raft_exchange.gateway.access import principal_of
 from raft_exchange.gateway.answers import HistoryAnswer, HistoryRow
 from raft_exchange.gateway.bodies import bad_parameter, query_of, whole_number
 from raft_exchange.gateway.context import CONTEXT, Context
-from raft_exchange.gateway.errors import ErrorCode, Problem
 from raft_exchange.gateway.rendering import answer, order_view, trade_view
-from raft_exchange.gateway.times import format_time_us
 from raft_exchange.history.backfill import (
     NONCE_BYTES,
     NONCE_HEADER,

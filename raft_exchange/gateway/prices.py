@@ -7,13 +7,13 @@ from typing import Final, TypedDict
 import msgspec
 from aiohttp import web
 
+from raft_exchange.decoding.decimals import format_e36, format_lots, format_ticks
+from raft_exchange.decoding.fields import TIME_FORM
+from raft_exchange.decoding.times import NotATime, format_time_us, parse_time_us
 from raft_exchange.gateway.bodies import bad_parameter, query_of, whole_number
 from raft_exchange.gateway.context import CONTEXT
-from raft_exchange.gateway.decimals import format_e36
-from raft_exchange.gateway.fields import TIME_FORM
 from raft_exchange.gateway.reads import FRESHNESS, freshen, market_named, read_headers
-from raft_exchange.gateway.rendering import answer, format_lots, format_ticks
-from raft_exchange.gateway.times import NotATime, format_time_us, parse_time_us
+from raft_exchange.gateway.rendering import answer
 from raft_exchange.marketdata.candles import CANDLES_MAX, INTERVALS_US, Candle
 from raft_exchange.marketdata.view import Market, MarketData
 from raft_exchange.matching.limits import TIME_US_MAX

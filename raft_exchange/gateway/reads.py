@@ -9,13 +9,12 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import Final
 
+from raft_exchange.decoding.errors import ErrorCode, Problem
+from raft_exchange.decoding.order_schema import RulesOf, market_name
 from raft_exchange.gateway.bodies import bad_parameter, whole_number
 from raft_exchange.gateway.context import Context
-from raft_exchange.gateway.errors import ErrorCode, Problem
-from raft_exchange.gateway.fields import NAME_FORM
 from raft_exchange.gateway.submission import committed
 from raft_exchange.marketdata.view import Market
-from raft_exchange.matching.filters import is_name
 from raft_exchange.sequencer.outcome import Unknown
 
 FRESHNESS: Final = ("consistency", "min_sequence", "max_age")
@@ -74,18 +73,6 @@ def read_headers(context: Context) -> dict[str, str]:
     return headers
 
 
-def market_name(value: object) -> str:
-    """Return the name of a market.
-
-    Raises:
-        Problem: `bad_field`.
-    """
-    if type(value) is not str or not is_name(value):
-        detail = "market is missing" if value is None else "market is no name"
-        raise Problem(ErrorCode.BAD_FIELD, detail, field="market", value=value, allowed=NAME_FORM)
-    return value
-
-
 def known_market(context: Context, name: str) -> Market:
     """Return a market that this node knows.
 
@@ -116,3 +103,8 @@ async def market_named(context: Context, value: object) -> Market:
     if name not in context.marketdata.markets:
         await pass_barrier(context)
     return known_market(context, name)
+
+
+def rules_of(context: Context) -> RulesOf:
+    """Return how decoders find the rules of the markets that this node knows."""
+    return lambda name: known_market(context, name).rules

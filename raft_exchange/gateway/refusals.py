@@ -5,10 +5,9 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import Final
 
-from raft_exchange.gateway.decimals import E18, format_e18, format_e36
-from raft_exchange.gateway.errors import ErrorCode, Problem
-from raft_exchange.gateway.rendering import MILLION
-from raft_exchange.gateway.schema import price_range, quantity_range
+from raft_exchange.decoding.decimals import E18, MILLION, format_e18, format_e36
+from raft_exchange.decoding.errors import ErrorCode, Problem
+from raft_exchange.decoding.order_schema import price_range, quantity_range
 from raft_exchange.matching.limits import ICEBERG_TRANCHES_MAX
 from raft_exchange.matching.messages import CommandRefused, MarketRules, RejectCode
 from raft_exchange.sequencer.outcome import Committed

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import msgspec
 
-from raft_exchange.gateway.fields import Json
+from raft_exchange.decoding.fields import Json
 from raft_exchange.gateway.refusals import refusal
 from raft_exchange.marketdata.view import Market, MarketData
 from raft_exchange.matching.filters import (

@@ -12,8 +12,17 @@ from typing import Final, TypedDict
 import msgspec
 from aiohttp import web
 
-from raft_exchange.gateway.decimals import E18, divide_half_even, format_e18, format_e36
-from raft_exchange.gateway.times import format_time_us
+from raft_exchange.decoding.decimals import (
+    E18,
+    MILLION,
+    divide_half_even,
+    format_e18,
+    format_e36,
+    format_lots,
+    format_ticks,
+)
+from raft_exchange.decoding.errors import PROBLEM_TYPE, RETRY_AFTER_S, Problem
+from raft_exchange.decoding.times import format_time_us
 from raft_exchange.marketdata.trades import Trade
 from raft_exchange.matching.messages import (
     MarketRules,
@@ -27,7 +36,6 @@ from raft_exchange.matching.messages import (
 )
 
 JSON_TYPE: Final = "application/json"
-MILLION: Final = 10**6
 
 _SIDE: Final = [side.name.lower() for side in Side]
 _TYPE: Final = [type_.name.lower() for type_ in OrderType]
@@ -103,16 +111,6 @@ class MarketView(TypedDict):
     max_notional: str | None
     order_types: list[str]
     status: str
-
-
-def format_ticks(ticks: int, tick_size_e18: int) -> str:
-    """Return a price as a decimal."""
-    return format_e18(ticks * tick_size_e18)
-
-
-def format_lots(lots: int, lot_size_e18: int) -> str:
-    """Return a quantity as a decimal."""
-    return format_e18(lots * lot_size_e18)
 
 
 def average_price(order: Order, tick_size_e18: int) -> str | None:
@@ -207,3 +205,16 @@ def answer(
     if headers is not None:
         real_headers |= headers
     return web.Response(body=msgspec.json.encode(body), status=status, headers=real_headers)
+
+
+def problem_answer(problem: Problem, request_id: str) -> web.Response:
+    """Return the answer that tells of a problem."""
+    headers = {"Content-Type": PROBLEM_TYPE, **problem.headers}
+    if problem.status == 503:
+        headers["Retry-After"] = str(RETRY_AFTER_S)
+    if problem.sequence is not None:
+        headers["X-Sequence"] = str(problem.sequence)
+    if problem.replayed:
+        headers["Idempotent-Replay"] = "true"
+    body = msgspec.json.encode(problem.view(request_id))
+    return web.Response(body=body, status=problem.status, headers=headers)

@@ -7,6 +7,7 @@ from __future__ import annotations
 
 from typing import Final
 
+from raft_exchange.decoding.errors import ErrorCode as E
 from raft_exchange.gateway import (
     account_answers,
     accounts,
@@ -29,7 +30,6 @@ from raft_exchange.gateway import (
     websocket,
 )
 from raft_exchange.gateway.cluster_routes import BODY, CLUSTER_ROUTES, PROOF, QUERY
-from raft_exchange.gateway.errors import ErrorCode as E
 from raft_exchange.gateway.guard import Handler
 from raft_exchange.gateway.openapi import Route
 from raft_exchange.gateway.reads import FRESHNESS

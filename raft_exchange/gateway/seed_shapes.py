@@ -13,11 +13,17 @@ from typing import Final
 
 import msgspec
 
+from raft_exchange.decoding.decimals import (
+    NotANumber,
+    OffGrid,
+    format_lots,
+    format_ticks,
+    parse_steps,
+)
+from raft_exchange.decoding.fields import Json
+from raft_exchange.decoding.order_schema import price_range, quantity_range
 from raft_exchange.gateway.context import Context
-from raft_exchange.gateway.decimals import NotANumber, OffGrid, parse_steps
-from raft_exchange.gateway.fields import Json
-from raft_exchange.gateway.rendering import View, format_lots, format_ticks, order_view
-from raft_exchange.gateway.schema import price_range, quantity_range
+from raft_exchange.gateway.rendering import View, order_view
 from raft_exchange.marketdata.trades import Trade
 from raft_exchange.marketdata.view import Market
 from raft_exchange.matching.limits import PRICE_TICKS_MAX, QUANTITY_LOTS_MAX

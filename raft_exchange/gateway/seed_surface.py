@@ -9,10 +9,10 @@ from __future__ import annotations
 
 from aiohttp import web
 
+from raft_exchange.decoding.errors import RETRY_AFTER_S, Problem
+from raft_exchange.decoding.fields import decode_object
 from raft_exchange.gateway.bodies import body_bytes
 from raft_exchange.gateway.context import CONTEXT
-from raft_exchange.gateway.errors import RETRY_AFTER_S, Problem
-from raft_exchange.gateway.fields import decode_object
 from raft_exchange.gateway.reads import market_named, read_headers
 from raft_exchange.gateway.refusals import DETAILS
 from raft_exchange.gateway.rendering import View, answer

@@ -14,11 +14,11 @@ from typing import Final
 
 from aiohttp import web
 
+from raft_exchange.decoding.errors import ErrorCode, Problem
 from raft_exchange.gateway.access import principal_of
 from raft_exchange.gateway.bodies import query_of, whole_number
 from raft_exchange.gateway.channels import channels_named
 from raft_exchange.gateway.context import CONTEXT, Context
-from raft_exchange.gateway.errors import ErrorCode, Problem
 from raft_exchange.gateway.guard import open_stream
 from raft_exchange.gateway.reads import MIN_SEQUENCE_WAIT_S
 from raft_exchange.gateway.stream_rendering import Encoded

@@ -12,11 +12,13 @@ from typing import Final, NamedTuple
 
 import msgspec
 
+from raft_exchange.decoding.decimals import format_lots, format_ticks
+from raft_exchange.decoding.times import format_time_us
 from raft_exchange.gateway.account_views import balances_view, fill_view
 from raft_exchange.gateway.channels import CANDLES, Channel
 from raft_exchange.gateway.markets import book_checksum
 from raft_exchange.gateway.prices import candle_view, ticker_view
-from raft_exchange.gateway.rendering import format_lots, format_ticks, order_view, trade_view
+from raft_exchange.gateway.rendering import order_view, trade_view
 from raft_exchange.gateway.stream_messages import (
     BalancesMessage,
     BookMessage,
@@ -28,7 +30,6 @@ from raft_exchange.gateway.stream_messages import (
     TickerMessage,
     TradesMessage,
 )
-from raft_exchange.gateway.times import format_time_us
 from raft_exchange.marketdata.changes import (
     BalancesChanged,
     BookChanged,

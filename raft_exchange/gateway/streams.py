@@ -23,8 +23,9 @@ from typing import Final
 
 from aiohttp import web
 
+from raft_exchange.decoding.errors import ErrorCode, Problem
+from raft_exchange.decoding.times import format_time_us
 from raft_exchange.gateway.channels import Channel
-from raft_exchange.gateway.errors import ErrorCode, Problem
 from raft_exchange.gateway.stream_messages import CutOff, GoingAway, Heartbeat, Message, Resync
 from raft_exchange.gateway.stream_rendering import (
     Encoded,
@@ -33,7 +34,6 @@ from raft_exchange.gateway.stream_rendering import (
     touched_markets,
 )
 from raft_exchange.gateway.subscribers import Framing, Subscriber
-from raft_exchange.gateway.times import format_time_us
 from raft_exchange.marketdata.candles import MINUTE_US
 from raft_exchange.marketdata.changes import Change
 from raft_exchange.marketdata.view import MarketData

@@ -11,12 +11,12 @@ from typing import Final, NamedTuple
 
 from aiohttp import web
 
+from raft_exchange.decoding.errors import ErrorCode, Problem
+from raft_exchange.decoding.fields import TIME_FORM, is_label
+from raft_exchange.decoding.times import NotATime, parse_time_us
 from raft_exchange.gateway.access import principal_of
 from raft_exchange.gateway.context import Context
-from raft_exchange.gateway.errors import ErrorCode, Problem
-from raft_exchange.gateway.fields import TIME_FORM, is_label
 from raft_exchange.gateway.refusals import refusal
-from raft_exchange.gateway.times import NotATime, parse_time_us
 from raft_exchange.matching.limits import IDEMPOTENCY_KEY_BYTES_MAX
 from raft_exchange.matching.messages import (
     Command,

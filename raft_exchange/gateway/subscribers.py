@@ -6,9 +6,9 @@ import asyncio
 from collections.abc import Callable, Iterable, Sequence
 from typing import Final
 
+from raft_exchange.decoding.errors import ErrorCode, Problem
 from raft_exchange.gateway.access import Principal
 from raft_exchange.gateway.channels import Channel
-from raft_exchange.gateway.errors import ErrorCode, Problem
 from raft_exchange.gateway.stream_rendering import Encoded
 from raft_exchange.metrics import STREAM_TRANSPORTS
 

@@ -19,12 +19,8 @@ from typing import Final
 import msgspec
 from aiohttp import WSCloseCode, WSMsgType, web
 
-from raft_exchange.gateway.access import Principal, key_holder, open_principal, principal_of
-from raft_exchange.gateway.bodies import BATCH_BYTES_MAX, whole_number
-from raft_exchange.gateway.channels import CHANNELS_MAX, Channel, channels_named
-from raft_exchange.gateway.context import CONTEXT, REQUEST_ID, Context
-from raft_exchange.gateway.errors import ErrorCode, Problem
-from raft_exchange.gateway.fields import (
+from raft_exchange.decoding.errors import ErrorCode, Problem
+from raft_exchange.decoding.fields import (
     NAME_FORM,
     Json,
     Number,
@@ -33,6 +29,10 @@ from raft_exchange.gateway.fields import (
     is_label,
     known_fields,
 )
+from raft_exchange.gateway.access import Principal, key_holder, open_principal, principal_of
+from raft_exchange.gateway.bodies import BATCH_BYTES_MAX, whole_number
+from raft_exchange.gateway.channels import CHANNELS_MAX, Channel, channels_named
+from raft_exchange.gateway.context import CONTEXT, REQUEST_ID, Context
 from raft_exchange.gateway.guard import SERVER, internal_error
 from raft_exchange.gateway.rendering import View
 from raft_exchange.gateway.stream import bound_socket, caught_up

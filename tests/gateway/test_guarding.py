@@ -4,7 +4,7 @@ import asyncio
 
 import pytest
 
-from raft_exchange.gateway.errors import KINDS, ErrorCode
+from raft_exchange.decoding.errors import KINDS, ErrorCode
 from raft_exchange.gateway.refusals import DETAILS
 from raft_exchange.matching.messages import RejectCode
 from raft_exchange.metrics import Metrics

@@ -4,7 +4,7 @@ import asyncio
 
 import pytest
 
-from raft_exchange.gateway.errors import ErrorCode
+from raft_exchange.decoding.errors import ErrorCode
 from raft_exchange.sequencer.outcome import Refusal, Refused, Unknown
 from tests.support.coroutines import eventually, in_loop
 from tests.support.fake_core import NO_LEADER

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import pytest
 
-from raft_exchange.gateway.times import parse_time_us
+from raft_exchange.decoding.times import parse_time_us
 from tests.support.coroutines import in_loop
 from tests.support.gateway import Gateway, gateway
 

@@ -8,9 +8,9 @@ from itertools import islice
 
 import pytest
 
+from raft_exchange.decoding.decimals import format_lots, format_ticks
 from raft_exchange.gateway.account_views import balances_view, fill_view
 from raft_exchange.gateway.channels import PRIVATE_KINDS, Channel
-from raft_exchange.gateway.rendering import format_lots, format_ticks
 from raft_exchange.gateway.streams import Streams
 from raft_exchange.marketdata import snapshot
 from raft_exchange.marketdata.changes import History

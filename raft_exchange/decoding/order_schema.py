@@ -1,4 +1,4 @@
-"""Bodies -> commands: the one place where decimals become ticks and lots.
+"""Bodies -> orders: the one place where decimals become ticks and lots.
 
 What only the exchange can judge (limits, status, most combinations) is left to it; what could not
 even be written into a command is refused here.
@@ -6,50 +6,47 @@ even be written into a command is refused here.
 
 from __future__ import annotations
 
+from collections.abc import Callable, Mapping
 from typing import Final
 
-from raft_exchange.gateway.decimals import (
+from raft_exchange.decoding.decimals import (
     E18,
+    MILLION,
     NotANumber,
     format_e36,
+    format_lots,
+    format_ticks,
     parse_steps_down,
-    parse_steps_up,
 )
-from raft_exchange.gateway.errors import ErrorCode, Problem
-from raft_exchange.gateway.fields import (
+from raft_exchange.decoding.errors import ErrorCode, Problem
+from raft_exchange.decoding.fields import (
+    NAME_FORM,
     NUMBER_FORM,
     Json,
     bad_field,
     choice,
-    count_max,
-    fee_e8,
     flag,
+    known_fields,
     label,
-    name,
-    notional_max,
     out_of_range,
     required_choice,
     steps,
     time_us,
 )
-from raft_exchange.gateway.rendering import MILLION, format_lots, format_ticks
+from raft_exchange.matching.filters import is_name
 from raft_exchange.matching.limits import (
     CANCEL_AFTER_US_MAX,
     CLIENT_ORDER_ID_BYTES_MAX,
-    INT64_MAX,
-    PRICE_BAND_PPM_MAX,
     PRICE_TICKS_MAX,
     QUANTITY_LOTS_MAX,
-    SIZE_E18_MAX,
 )
 from raft_exchange.matching.messages import (
     STOP_TYPES,
     AmendOrder,
     CancelAfter,
-    ChangeMarket,
     MarketRules,
-    MarketStatus,
     OrderType,
+    PlaceOco,
     PlaceOrder,
     SelfTradePrevention,
     Side,
@@ -60,7 +57,6 @@ SIDES: Final = {side.name.lower(): side for side in Side}
 ORDER_TYPES: Final = {type_.name.lower(): type_ for type_ in OrderType}
 TIMES_IN_FORCE: Final = {time.name.lower(): time for time in TimeInForce}
 SELF_TRADE_PREVENTIONS: Final = {mode.name.lower(): mode for mode in SelfTradePrevention}
-MARKET_STATUSES: Final = {status.name.lower(): status for status in MarketStatus}
 
 ORDER_FIELDS: Final = (
     *("market", "side", "type", "quantity", "price", "time_in_force", "expires_at", "post_only"),
@@ -68,19 +64,15 @@ ORDER_FIELDS: Final = (
     "quote_quantity",
 )
 OCO_FIELDS: Final = ("limit", "stop")
+BATCH_FIELDS: Final = ("orders",)
+BATCH_ORDERS_MAX: Final = 500
+LEG_FORM: Final = "an object: an order as for POST /v1/orders"
 AMEND_FIELDS: Final = ("price", "quantity", "stop_price")
 CANCEL_AFTER_FIELDS: Final = ("seconds",)
-LIMIT_FIELDS: Final = (
-    *("min_price", "max_price", "min_quantity", "max_quantity", "min_notional"),
-    *("self_trade_prevention", "price_band", "maker_fee", "taker_fee"),
-    *("max_open_orders", "max_notional"),
-)
-MARKET_FIELDS: Final = (
-    *("market", "base", "quote", "tick_size", "lot_size", *LIMIT_FIELDS),
-    "accounts",
-)
-MARKET_CHANGE_FIELDS: Final = ("status", *LIMIT_FIELDS, "cancel_orders")
-SETTLES: Final = {"off": False, "on": True}
+
+
+RulesOf = Callable[[str], MarketRules]
+"""From the name of a market to its rules; raises `Problem` where there is none."""
 
 
 def price_range(rules: MarketRules) -> str:
@@ -185,6 +177,87 @@ def place_order(body: Json, rules: MarketRules, *, account: str) -> PlaceOrder:
     )
 
 
+def new_order(body: Json, rules_of: RulesOf, *, account: str) -> PlaceOrder:
+    """Return the command for the body of a new order, in the market that it names.
+
+    Raises:
+        Problem: as `place_order`; `unknown_market`.
+    """
+    known_fields(body, ORDER_FIELDS)
+    return place_order(body, rules_of(market_name(body.get("market"))), account=account)
+
+
+def market_name(value: object) -> str:
+    """Return the name of a market.
+
+    Raises:
+        Problem: `bad_field`.
+    """
+    if type(value) is not str or not is_name(value):
+        detail = "market is missing" if value is None else "market is no name"
+        raise Problem(ErrorCode.BAD_FIELD, detail, field="market", value=value, allowed=NAME_FORM)
+    return value
+
+
+def batch_items(body: Json) -> list[object]:
+    """Return the orders of a batch, not decoded yet.
+
+    Raises:
+        Problem: `bad_field`.
+    """
+    known_fields(body, BATCH_FIELDS)
+    items = body.get("orders")
+    if not isinstance(items, list) or not 0 < len(items) <= BATCH_ORDERS_MAX:
+        allowed = f"an array of 1 to {BATCH_ORDERS_MAX} orders"
+        detail = "orders is missing or no array of allowed length"
+        raise Problem(ErrorCode.BAD_FIELD, detail, field="orders", allowed=allowed)
+    return items
+
+
+def batch_order(item: object, rules_of: RulesOf, *, account: str) -> PlaceOrder:
+    """Return the command for one order of a batch.
+
+    Raises:
+        Problem: as `new_order`.
+    """
+    if not isinstance(item, dict):
+        detail = "an order must be an object"
+        raise Problem(ErrorCode.BAD_FIELD, detail, field="orders", value=item)
+    return new_order(item, rules_of, account=account)
+
+
+def oco_legs(body: Json) -> dict[str, Json]:
+    """Return the two legs of an OCO by their names, not decoded yet.
+
+    Raises:
+        Problem: `bad_field`.
+    """
+    known_fields(body, OCO_FIELDS)
+    legs: dict[str, Json] = {}
+    for leg_name in OCO_FIELDS:
+        leg = body.get(leg_name)
+        if not isinstance(leg, dict):
+            raise bad_field(body, leg_name, LEG_FORM)
+        legs[leg_name] = leg
+    return legs
+
+
+def oco(legs: Mapping[str, Json], rules_of: RulesOf, *, account: str) -> PlaceOco:
+    """Return the command for the legs of an OCO; problems name the leg before the field.
+
+    Raises:
+        Problem: as `new_order`.
+    """
+    commands = []
+    for leg_name in OCO_FIELDS:
+        try:
+            commands.append(new_order(legs[leg_name], rules_of, account=account))
+        except Problem as problem:
+            problem.field = f"{leg_name}.{problem.field}"
+            raise
+    return PlaceOco(account, *commands)
+
+
 def amend_order(body: Json, rules: MarketRules, *, account: str, order_id: int) -> AmendOrder:
     """Return the command for an amend's body.
 
@@ -216,110 +289,3 @@ def cancel_after(body: Json, *, account: str) -> CancelAfter:
     if not 0 <= after_us <= CANCEL_AFTER_US_MAX:
         raise out_of_range(body, "seconds", f"0 (disarm) to {CANCEL_AFTER_US_MAX // MILLION}")
     return CancelAfter(account, after_us)
-
-
-def _price_band_ppm(body: Json) -> int | None:
-    ppm = steps(body, "price_band", E18 // MILLION, ErrorCode.OUT_OF_RANGE)
-    if ppm is not None and not 0 <= ppm <= PRICE_BAND_PPM_MAX:
-        most = PRICE_BAND_PPM_MAX // MILLION
-        raise out_of_range(body, "price_band", f"0 (none) to {most} times the last trade")
-    return ppm
-
-
-def _size_e18(body: Json, field: str) -> int:
-    size_e18 = steps(body, field, 1, ErrorCode.OUT_OF_RANGE)
-    if size_e18 is None:
-        raise bad_field(body, field, NUMBER_FORM)
-    if not 0 < size_e18 <= SIZE_E18_MAX:
-        raise out_of_range(
-            body, field, f"above 0, up to {format_ticks(SIZE_E18_MAX, 1)}, in 18 decimal places"
-        )
-    return size_e18
-
-
-def _bounded_steps(body: Json, field: str, step_e18: int, *, steps_max: int) -> int | None:
-    off_grid = ErrorCode.OFF_TICK if field.endswith("price") else ErrorCode.OFF_LOT
-    found = steps(body, field, step_e18, off_grid)
-    if found is not None and not 0 < found <= steps_max:
-        highest = format_ticks(steps_max, step_e18)
-        raise out_of_range(body, field, f"{format_ticks(1, step_e18)} to {highest}")
-    return found
-
-
-def _notional_min(body: Json, tick_size_e18: int, lot_size_e18: int) -> int | None:
-    value = body.get("min_notional")
-    if value is None:
-        return None
-    try:
-        notional = parse_steps_up(
-            value if isinstance(value, str) else "", tick_size_e18 * lot_size_e18
-        )
-    except NotANumber:
-        raise bad_field(body, "min_notional", NUMBER_FORM) from None
-    if not 0 <= notional <= INT64_MAX:
-        raise out_of_range(body, "min_notional", "0 or more, below 2^63 steps of tick x lot")
-    return notional
-
-
-def market_rules(body: Json, *, settles: bool) -> MarketRules:
-    """Return the rules of a new market; limits that are absent are the widest there are.
-
-    `settles` is what holds where `accounts` is absent.
-
-    Raises:
-        Problem: `bad_field`, `off_tick`, `off_lot` or `out_of_range`.
-    """
-    tick, lot = _size_e18(body, "tick_size"), _size_e18(body, "lot_size")
-    mode = choice(body, "self_trade_prevention", SELF_TRADE_PREVENTIONS)
-    accounts = choice(body, "accounts", SETTLES)
-    return MarketRules(
-        name(body, "market"),
-        name(body, "base"),
-        name(body, "quote"),
-        tick,
-        lot,
-        _bounded_steps(body, "min_price", tick, steps_max=PRICE_TICKS_MAX) or 1,
-        _bounded_steps(body, "max_price", tick, steps_max=PRICE_TICKS_MAX) or PRICE_TICKS_MAX,
-        _bounded_steps(body, "min_quantity", lot, steps_max=QUANTITY_LOTS_MAX) or 1,
-        _bounded_steps(body, "max_quantity", lot, steps_max=QUANTITY_LOTS_MAX) or QUANTITY_LOTS_MAX,
-        _notional_min(body, tick, lot) or 0,
-        SelfTradePrevention.EXPIRE_TAKER if mode is None else mode,
-        settles=settles if accounts is None else accounts,
-        maker_fee_e8=fee_e8(body, "maker_fee") or 0,
-        taker_fee_e8=fee_e8(body, "taker_fee") or 0,
-        price_band_ppm=_price_band_ppm(body) or 0,
-        open_orders_max=count_max(body, "max_open_orders") or 0,
-        notional_max=notional_max(body, "max_notional", tick * lot) or 0,
-    )
-
-
-def change_market(body: Json, rules: MarketRules) -> ChangeMarket:
-    """Return the command that changes a market; what is absent stays.
-
-    Raises:
-        Problem: as `market_rules`; `bad_field` where nothing is to change.
-    """
-    if all(value is None for value in body.values()):
-        raise Problem(
-            ErrorCode.BAD_FIELD,
-            "nothing to change was given",
-            field="status",
-            allowed=list(MARKET_CHANGE_FIELDS),
-        )
-    tick, lot = rules.tick_size_e18, rules.lot_size_e18
-    return ChangeMarket(
-        rules.market,
-        choice(body, "status", MARKET_STATUSES),
-        _bounded_steps(body, "min_price", tick, steps_max=PRICE_TICKS_MAX),
-        _bounded_steps(body, "max_price", tick, steps_max=PRICE_TICKS_MAX),
-        _bounded_steps(body, "min_quantity", lot, steps_max=QUANTITY_LOTS_MAX),
-        _bounded_steps(body, "max_quantity", lot, steps_max=QUANTITY_LOTS_MAX),
-        _notional_min(body, tick, lot),
-        choice(body, "self_trade_prevention", SELF_TRADE_PREVENTIONS),
-        maker_fee_e8=fee_e8(body, "maker_fee"),
-        taker_fee_e8=fee_e8(body, "taker_fee"),
-        price_band_ppm=_price_band_ppm(body),
-        open_orders_max=count_max(body, "max_open_orders"),
-        notional_max=notional_max(body, "max_notional", tick * lot),
-        cancel_orders=flag(body, "cancel_orders"),
-    )

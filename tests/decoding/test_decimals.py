@@ -8,7 +8,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from raft_exchange.gateway.decimals import (
+from raft_exchange.decoding.decimals import (
     E18,
     NotANumber,
     OffGrid,

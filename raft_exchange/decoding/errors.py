@@ -1,7 +1,8 @@
 """The closed list of what can go wrong for a client, and its one form: RFC 9457 problem details.
 
-Handlers raise `Problem`; `guard` renders it. Codes are part of the public interface: they are
-added, never renamed. Whatever a client sent is shown back escaped and cut, never raw.
+Decoders and handlers raise `Problem`; the gateway renders it. Codes are part of the public
+interface: they are added, never renamed. Whatever a client sent is shown back escaped and cut,
+never raw.
 """
 
 from __future__ import annotations
@@ -9,9 +10,6 @@ from __future__ import annotations
 from collections.abc import Mapping
 from enum import StrEnum
 from typing import Final, NamedTuple, NotRequired, TypedDict
-
-import msgspec
-from aiohttp import web
 
 PROBLEM_TYPE: Final = "application/problem+json"
 VALUE_CHARS_MAX: Final = 128
@@ -194,18 +192,6 @@ class Problem(Exception):
         if self.allowed is not None:
             view["allowed"] = self.allowed
         return view
-
-    def response(self, request_id: str) -> web.Response:
-        """Return the answer that carries the problem."""
-        headers = {"Content-Type": PROBLEM_TYPE, **self.headers}
-        if self.status == 503:
-            headers["Retry-After"] = str(RETRY_AFTER_S)
-        if self.sequence is not None:
-            headers["X-Sequence"] = str(self.sequence)
-        if self.replayed:
-            headers["Idempotent-Replay"] = "true"
-        body = msgspec.json.encode(self.view(request_id))
-        return web.Response(body=body, status=self.status, headers=headers)
 
 
 def shown(value: object) -> str | bool | None:

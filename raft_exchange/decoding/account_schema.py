@@ -4,13 +4,11 @@ from __future__ import annotations
 
 import base64
 import binascii
-import hashlib
-import secrets
 from collections.abc import Mapping
-from typing import Final, NamedTuple
+from typing import Final, NamedTuple, Protocol
 
-from raft_exchange.gateway.errors import ErrorCode, Problem
-from raft_exchange.gateway.fields import (
+from raft_exchange.decoding.errors import ErrorCode, Problem
+from raft_exchange.decoding.fields import (
     Json,
     amount_e36,
     bad_field,
@@ -23,7 +21,6 @@ from raft_exchange.gateway.fields import (
     out_of_range,
     steps,
 )
-from raft_exchange.marketdata.view import Market
 from raft_exchange.matching.limits import (
     AMOUNT_MAX,
     INT64_MAX,
@@ -33,9 +30,8 @@ from raft_exchange.matching.limits import (
 from raft_exchange.matching.messages import (
     AccountLimits,
     ChangeAccount,
-    CreateKey,
     Deposit,
-    KeyKind,
+    MarketRules,
     Scope,
     Withdraw,
 )
@@ -47,6 +43,12 @@ KEY_FIELDS: Final = ("id", "scopes", "public_key", "replaces")
 SCOPES: Final = {scope.name.lower(): scope for scope in Scope if scope.name is not None}
 MARKETS_FEE: Final = "market"
 """What a fee says that is the market's again."""
+
+
+class Listed(Protocol):
+    """A market of the exchange, wherever it is kept."""
+
+    rules: MarketRules
 
 
 def transfer(body: Json, *, account: str, is_deposit: bool) -> Deposit | Withdraw:
@@ -67,7 +69,7 @@ def transfer(body: Json, *, account: str, is_deposit: bool) -> Deposit | Withdra
     return command(account, asset, str(amount), transfer_id)
 
 
-def change_account(body: Json, markets: Mapping[str, Market], *, account: str) -> ChangeAccount:
+def change_account(body: Json, markets: Mapping[str, Listed], *, account: str) -> ChangeAccount:
     """Return the command that changes an account; what is absent stays.
 
     Raises:
@@ -97,7 +99,7 @@ def _own_fee_e8(body: Json, field: str) -> int | None:
     return -1 if body.get(field) == MARKETS_FEE else fee_e8(body, field)
 
 
-def _limits(body: Json, markets: Mapping[str, Market]) -> tuple[AccountLimits, ...]:
+def _limits(body: Json, markets: Mapping[str, Listed]) -> tuple[AccountLimits, ...]:
     value = body.get("limits")
     if value is None:
         return ()
@@ -111,13 +113,12 @@ def _limits(body: Json, markets: Mapping[str, Market]) -> tuple[AccountLimits, .
             )
         if own is not None and not isinstance(own, dict):
             raise bad_field(value, market, f"an object of {', '.join(LIMIT_FIELDS)}, or null")
-        limits.append(_market_limits(own or {}, markets[market]))
+        limits.append(_market_limits(own or {}, markets[market].rules))
     return tuple(limits)
 
 
-def _market_limits(own: Json, market: Market) -> AccountLimits:
+def _market_limits(own: Json, rules: MarketRules) -> AccountLimits:
     known_fields(own, LIMIT_FIELDS)
-    rules = market.rules
     lots = steps(own, "max_quantity", rules.lot_size_e18, ErrorCode.OFF_LOT)
     if lots is not None and not 0 <= lots <= INT64_MAX:
         raise out_of_range(own, "max_quantity", "0 for no limit, or below 2^63 lots")
@@ -129,28 +130,31 @@ def _market_limits(own: Json, market: Market) -> AccountLimits:
     )
 
 
-class NewKey(NamedTuple):
-    """The command that creates a key, and what its holder is told once; "" for a public key."""
+class KeyTerms(NamedTuple):
+    """What a new key is to be: "" for an id or a predecessor that was not named.
 
-    command: CreateKey
-    shown: str
+    `public_key` is of Ed25519; b"" asks for a bearer key.
+    """
+
+    key_id: str
+    scopes: int
+    replaces: str
+    public_key: bytes
 
 
-def new_key(body: Json, *, account: str) -> NewKey:
-    """Return a new key for an account: of 256 random bits, or a public key that was sent.
+def key_terms(body: Json) -> KeyTerms:
+    """Return what is asked of a new key.
 
     Raises:
         Problem: `bad_field`.
     """
     known_fields(body, KEY_FIELDS)
-    scopes = _scopes(body)
-    given = body.get("public_key")
-    shown = "" if given is not None else f"rx_{secrets.token_urlsafe(32)}"
-    secret = hashlib.sha256(shown.encode()).digest() if shown else _public_key(body)
-    key_id = name(body, "id") if body.get("id") is not None else f"key-{secrets.token_hex(8)}"
-    replaces = name(body, "replaces") if body.get("replaces") is not None else ""
-    kind = KeyKind.BEARER if shown else KeyKind.ED25519
-    return NewKey(CreateKey(account, key_id, kind, secret, scopes, replaces), shown)
+    return KeyTerms(
+        name(body, "id") if body.get("id") is not None else "",
+        _scopes(body),
+        name(body, "replaces") if body.get("replaces") is not None else "",
+        _public_key(body) if body.get("public_key") is not None else b"",
+    )
 
 
 def _scopes(body: Json) -> int:

@@ -13,7 +13,7 @@ import json
 from collections.abc import Mapping
 from typing import Final, TypeVar
 
-from raft_exchange.gateway.decimals import (
+from raft_exchange.decoding.decimals import (
     E18,
     NotANumber,
     OffGrid,
@@ -21,8 +21,8 @@ from raft_exchange.gateway.decimals import (
     parse_e36,
     parse_steps,
 )
-from raft_exchange.gateway.errors import ErrorCode, Problem
-from raft_exchange.gateway.times import NotATime, parse_time_us
+from raft_exchange.decoding.errors import ErrorCode, Problem
+from raft_exchange.decoding.times import NotATime, parse_time_us
 from raft_exchange.matching.filters import is_name
 from raft_exchange.matching.limits import FEE_E8_MAX, INT64_MAX
 

@@ -11,6 +11,7 @@ import re
 from typing import Final
 
 E18: Final = 10**18
+MILLION: Final = 10**6
 NUMBER_CHARS_MAX: Final = 64
 EXPONENT_MAX: Final = 64
 _NUMBER: Final = re.compile(r"(-?)(0|[1-9][0-9]*)(?:\.([0-9]+))?(?:[eE]([+-]?[0-9]+))?", re.ASCII)
@@ -111,6 +112,16 @@ def format_e36(value_e36: int) -> str:
     """Return the canonical decimal of a value in 10^-36."""
     whole, fraction = divmod(value_e36, E18 * E18)
     return f"{whole}.{fraction:036d}".rstrip("0") if fraction else str(whole)
+
+
+def format_ticks(ticks: int, tick_size_e18: int) -> str:
+    """Return a price as a decimal."""
+    return format_e18(ticks * tick_size_e18)
+
+
+def format_lots(lots: int, lot_size_e18: int) -> str:
+    """Return a quantity as a decimal."""
+    return format_e18(lots * lot_size_e18)
 
 
 def divide_half_even(dividend: int, divisor: int) -> int:
