@@ -1,13 +1,17 @@
 """The markets that a new cluster opens by itself.
 
 Every leader that finds an empty exchange proposes all of them. A second market of one name is
-refused by the state machine, so it does not matter how many leaders do.
+refused by the state machine, so it does not matter how many leaders do. A list that says what an
+earlier release cannot read (balances) waits until all members run a release that does.
 """
 
 from __future__ import annotations
 
 import logging
 from collections.abc import Sequence
+from typing import Final
+
+import msgspec
 
 from raft_exchange.matching.limits import PRICE_TICKS_MAX, QUANTITY_LOTS_MAX
 from raft_exchange.matching.messages import (
@@ -17,8 +21,10 @@ from raft_exchange.matching.messages import (
     RejectCode,
     SelfTradePrevention,
 )
-from raft_exchange.sequencer.codec import Request
+from raft_exchange.sequencer.codec import RELEASE, Request
 from raft_exchange.sequencer.outcome import Committed, Outcome, Refused
+
+RETRY_S: Final = 1.0
 
 logger = logging.getLogger(__name__)
 
@@ -41,9 +47,35 @@ def founding_rules(market: str, *, tick_size_e18: int, lot_size_e18: int) -> Mar
     )
 
 
-def founding_requests(markets: Sequence[MarketRules]) -> list[Request]:
-    """Return the requests that open the markets."""
-    return [Request(CreateMarket(rules)) for rules in markets]
+class Founding:
+    """Proposed at most every `RETRY_S` until an outcome is in, or there is a market.
+
+    Args:
+        markets: their rules.
+        settles: whether balances back their orders.
+    """
+
+    def __init__(self, markets: Sequence[MarketRules], *, settles: bool) -> None:
+        self._markets = [msgspec.structs.replace(rules, settles=settles) for rules in markets]
+        self.requests: Sequence[Request] = [Request(CreateMarket(r)) for r in self._markets]
+        self._version_min = RELEASE.needed_by(list(self.requests))
+        self._next_s = float("-inf")
+        self._is_settled = not markets
+
+    def is_due(self, *, has_markets: bool, version: int, now_s: float) -> bool:
+        """Say whether the leader should propose it now, and note that it does.
+
+        `version` is the active one: it may not be able to say all of the list yet.
+        """
+        if self._is_settled or has_markets or now_s < self._next_s or version < self._version_min:
+            return False
+        self._next_s = now_s + RETRY_S
+        return True
+
+    def answered(self, outcomes: Sequence[Outcome]) -> None:
+        """Take what became of a proposal; once committed, it is not made again."""
+        self._is_settled |= all(isinstance(outcome, Committed) for outcome in outcomes)
+        log_founded(self._markets, outcomes)
 
 
 def log_founded(markets: Sequence[MarketRules], outcomes: Sequence[Outcome]) -> None:

@@ -17,7 +17,7 @@ from raft_exchange import collector
 from raft_exchange.control import HOST, Control
 from raft_exchange.exits import fail
 from raft_exchange.first_key import FirstKey
-from raft_exchange.founding import founding_requests, log_founded
+from raft_exchange.founding import Founding
 from raft_exchange.gateway.app import make_app, make_control_app
 from raft_exchange.gateway.context import Context, Front, has_seed_surface
 from raft_exchange.gateway.grenache_events import EventFeed, make_events_app
@@ -82,6 +82,7 @@ class Node:
         self._leader_changes = 0
         self._history: History | None = None
         self._first_key: FirstKey | None = None
+        self._founding = Founding(settings.founding_markets, settles=settings.accounts)
         self._reserve = DiskReserve(settings.disk_reserve_mib * MIB, journal.free_bytes)
         self._marketdata = MarketData()
         self._feed = EventFeed(self._marketdata)
@@ -289,10 +290,18 @@ class Node:
             self._pipeline.set_read_only(not self._reserve.has_room)
             self._pipeline.tick(now_s=now_s, now_us=now_us(), next_due_us=self._state.next_due_us())
             self._witness.tick(now_s=now_s)
+            self._offer_founding(now_s)
             self._offer_first_key(now_s)
             self._group.do_tick()
         except Exception as error:
             fail(error)
+
+    def _offer_founding(self, now_s: float) -> None:
+        founding, has_markets = self._founding, bool(self._marketdata.markets)
+        if self.is_leader and founding.is_due(
+            has_markets=has_markets, version=self._state.version, now_s=now_s
+        ):
+            self._pipeline.submit(founding.requests, founding.answered, now_s=now_s)
 
     def _offer_first_key(self, now_s: float) -> None:
         first = self._first_key
@@ -308,13 +317,6 @@ class Node:
         logger.info("leader: %s, term %d", leader or "none", self._group.term)
         self._leader_changes += 1
         self._pipeline.leader_changed(leader, now_s=asyncio.get_running_loop().time())
-        founding = self._settings.founding_markets
-        if founding and leader == self._identity.node and not self._marketdata.markets:
-            self._pipeline.submit(
-                founding_requests(founding),
-                lambda outcomes: log_founded(founding, outcomes),
-                now_s=asyncio.get_running_loop().time(),
-            )
 
     def _applied(self, applied: Applied) -> None:
         self._witness.applied(applied)
@@ -361,6 +363,7 @@ class Node:
             archive_failures=self._archive.failures if self._archive else 0,
             archived_index=self._archive.archived_index if self._archive else 0,
             divergences=self._fence.divergences,
+            unbalanced_assets=len(self._state.exchange.state.ledger.unbalanced()),
             serves_state=self._core.serves_state,
             commands_queued=self._pipeline.commands_queued,
             batches_in_flight=self._pipeline.batches_in_flight,

@@ -93,8 +93,8 @@ class Option(msgspec.Struct, frozen=True):
 
 
 ACCOUNTS: Final = (
-    "back the orders of a market that is opened through this node with balances, unless its opener "
-    "says otherwise; founding markets settle elsewhere"
+    "back the orders of founding markets with balances, and of markets opened through this node "
+    "unless their opener says otherwise; the same on every node"
 )
 SEED_SERVICES: Final = "serve the seed projects' HTTP routes, Grenache services and events as well"
 

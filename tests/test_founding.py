@@ -6,7 +6,7 @@ import logging
 
 import pytest
 
-from raft_exchange.founding import founding_requests, founding_rules, log_founded
+from raft_exchange.founding import RETRY_S, Founding, founding_rules, log_founded
 from raft_exchange.matching.machine import Exchange
 from raft_exchange.matching.messages import CommandRefused, MarketChanged, RejectCode
 from raft_exchange.sequencer.outcome import Committed, Outcome, Refusal, Refused, Unknown
@@ -20,10 +20,37 @@ def refused(code: RejectCode) -> Committed:
 
 def test_the_exchange_takes_what_is_proposed() -> None:
     exchange = Exchange()
-    (request,) = founding_requests([BTC])
+    (request,) = Founding([BTC], settles=False).requests
     (event,) = exchange.apply(request.command)
     assert isinstance(event, MarketChanged)
-    assert (event.rules.base, event.rules.quote) == ("BTC", "USD")
+    assert (event.rules.base, event.rules.quote, event.rules.settles) == ("BTC", "USD", False)
+
+
+def test_with_balances_it_waits_until_all_members_know_them() -> None:
+    exchange, founding = Exchange(), Founding([BTC], settles=True)
+    assert not founding.is_due(has_markets=False, version=1, now_s=0.0)
+    assert founding.is_due(has_markets=False, version=2, now_s=0.0)
+    exchange.version = 2
+    (request,) = founding.requests
+    (event, *_) = exchange.apply(request.command)
+    assert isinstance(event, MarketChanged)
+    assert event.rules.settles
+
+
+def test_it_is_proposed_again_until_it_is_in() -> None:
+    founding = Founding([BTC], settles=False)
+    assert founding.is_due(has_markets=False, version=1, now_s=0.0)
+    assert not founding.is_due(has_markets=False, version=1, now_s=RETRY_S / 2), "it is on its way"
+    founding.answered([Unknown()])
+    assert founding.is_due(has_markets=False, version=1, now_s=RETRY_S)
+    founding.answered([refused(RejectCode.LIMIT_REACHED)])
+    assert not founding.is_due(has_markets=False, version=1, now_s=9.0), "it was decided"
+
+
+def test_an_exchange_with_markets_is_founded() -> None:
+    founding = Founding([BTC], settles=False)
+    assert not founding.is_due(has_markets=True, version=1, now_s=0.0)
+    assert not Founding([], settles=False).is_due(has_markets=False, version=1, now_s=0.0)
 
 
 @pytest.mark.parametrize(

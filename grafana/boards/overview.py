@@ -43,6 +43,14 @@ OVERVIEW: Final = Board(
             1,
         ),
         Panel(
+            "Assets unbalanced",
+            "Balances that are not what came in less what left; must be 0",
+            "none",
+            one("max(raft_exchange_unbalanced_assets{$S}) or vector(0)", "unbalanced"),
+            "stat",
+            1,
+        ),
+        Panel(
             "Alerts firing",
             "Of this cluster",
             "none",

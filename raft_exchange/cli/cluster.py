@@ -14,7 +14,7 @@ import socket
 import subprocess
 import sys
 import time
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from itertools import combinations
 from pathlib import Path
 from typing import Final
@@ -83,6 +83,12 @@ def add_command(commands: Commands) -> None:
     parser.add_argument(
         "--durability", choices=("fsync", "os"), default="fsync", help="see `node --help`"
     )
+    parser.add_argument(
+        "--accounts",
+        choices=("on", "off"),
+        default="off",
+        help="on: a new cluster's market backs orders with balances, but those of `anonymous`",
+    )
     parser.set_defaults(run=run)
 
 
@@ -113,11 +119,14 @@ def run(arguments: argparse.Namespace) -> int:
         return error.exit_code
     if stopping:
         return 0
-    nodes = _spawn(plan, folder, arguments.durability)
+    chosen = {"durability": arguments.durability, "accounts": arguments.accounts}
+    nodes = _spawn(plan, folder, chosen)
     try:
         if not _wait_ready(plan, folder, nodes, stopping):
             return 0 if stopping else 1
         print(_next_steps(plan, folder, nodes), flush=True)
+        if arguments.accounts == "on":
+            print(_with_balances(plan), flush=True)
         return _watch(plan, folder, nodes, stopping)
     finally:
         _stop(nodes)
@@ -148,7 +157,7 @@ def _check_ports(plan: Plan) -> None:
                     ) from error
 
 
-def _spawn(plan: Plan, folder: Path, durability: str) -> list[subprocess.Popen[bytes]]:
+def _spawn(plan: Plan, folder: Path, chosen: Mapping[str, str]) -> list[subprocess.Popen[bytes]]:
     nodes = []
     # Its other end is kept open, and written by nobody, until this process ends in whatever way.
     lifeline, _ = os.pipe()
@@ -168,7 +177,7 @@ def _spawn(plan: Plan, folder: Path, durability: str) -> list[subprocess.Popen[b
             "pubsub_port": plan.pubsub_port + number - 1,
             "dht_port": plan.dht_port + number - 1,
             "grape_http_port": plan.grape_http_port + number - 1,
-            "durability": durability,
+            **chosen,
             "auth": "open",
             "drain_seconds": DRAIN_SECONDS,
         }
@@ -237,6 +246,24 @@ def _next_steps(plan: Plan, folder: Path, nodes: Sequence[subprocess.Popen[bytes
         f"  curl -s {last}/v1/markets/BTC-USD/book",
         "",
         "Ctrl-C stops all nodes; the same command starts them again where they were.",
+    ]
+    return "\n".join(lines)
+
+
+def _with_balances(plan: Plan) -> str:
+    """Return how somebody gets a balance, and trades with it."""
+    order = '{"market":"BTC-USD","side":"buy","type":"limit","price":"100","quantity":"2"}'
+    post = "curl -s -X POST -H 'Content-Type: application/json'"
+    url = plan.http_url(1)
+    lines = [
+        "",
+        "Orders take balances. Give somebody 1,000 USD, buy, and look what is left:",
+        "",
+        f'  {post} {url}/v1/accounts -d \'{{"account":"alice"}}\'',
+        f"  {post} {url}/v1/accounts/alice/deposits "
+        '-d \'{"id":"first","asset":"USD","amount":"1000"}\'',
+        f"  {post} {url}/v1/orders -H 'X-Account: alice' -d '{order}'",
+        f"  curl -s -H 'X-Account: alice' {plan.http_url(plan.nodes)}/v1/account",
     ]
     return "\n".join(lines)
 

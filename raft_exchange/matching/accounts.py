@@ -47,6 +47,7 @@ class Balance(msgspec.Struct, eq=False):
 
     free: int = 0
     held: int = 0
+    summed: int = 0  # how much of it the ledger's `sums` count: all but this command's change
 
 
 class Ledger:
@@ -55,15 +56,18 @@ class Ledger:
     Attributes:
         totals: what is inside the exchange of each asset, kept as it enters and leaves: O(1) to
             read, and equal to the sum of all balances.
+        sums: the sum of all balances of each asset, kept as they change, so that it can be held
+            against `totals` at any time between two commands.
         touched: the balances that the present command looked at to change them.
     """
 
-    __slots__ = ("_balances", "totals", "touched")
+    __slots__ = ("_balances", "sums", "totals", "touched")
 
     def __init__(self) -> None:
         self._balances: dict[str, dict[str, Balance]] = {}
         self.touched: dict[tuple[str, str], Balance] = {}
         self.totals: dict[str, int] = {}
+        self.sums: dict[str, int] = {}
 
     def balance(self, account: str, asset: str) -> Balance:
         """Return the balance to change it; the change is told at the end of the command. O(1)."""
@@ -107,12 +111,24 @@ class Ledger:
 
     def changes(self) -> list[Event]:
         """Return the balances touched since the last call, first touched first, and forget them."""
-        events: list[Event] = [
-            BalanceChanged(account, asset, str(balance.free), str(balance.held))
-            for (account, asset), balance in self.touched.items()
-        ]
+        events: list[Event] = []
+        sums = self.sums
+        for (account, asset), balance in self.touched.items():
+            free, held = balance.free, balance.held
+            events.append(BalanceChanged(account, asset, str(free), str(held)))
+            sums[asset] = sums.get(asset, 0) + free + held - balance.summed
+            balance.summed = free + held
         self.touched.clear()
         return events
+
+    def unbalanced(self) -> list[str]:
+        """Return the assets of which the balances are not what came in less what left: a bug.
+
+        To ask between two commands. A snapshot holds balances alone, so what was wrong before it
+        is right to whoever starts from it. O(assets).
+        """
+        assets = self.totals.keys() | self.sums.keys()
+        return sorted(a for a in assets if self.totals.get(a, 0) != self.sums.get(a, 0))
 
     def entries(self) -> list[tuple[str, str, Balance]]:
         """Return every balance that is not empty, by account and asset: canonical. O(n log n)."""
@@ -124,9 +140,11 @@ class Ledger:
         ]
 
     def restore(self, account: str, asset: str, balance: Balance) -> None:
-        """Put a balance of a snapshot in its place; `totals` grows by it."""
+        """Put a balance of a snapshot in its place; `totals` and `sums` grow by it."""
         self._balances.setdefault(account, {})[asset] = balance
-        self.totals[asset] = self.totals.get(asset, 0) + balance.free + balance.held
+        balance.summed = balance.free + balance.held
+        for counts in (self.totals, self.sums):
+            counts[asset] = counts.get(asset, 0) + balance.summed
 
     def check(self, orders: Iterable[tuple[str, LiveOrder]]) -> None:
         """Assert conservation, and that what is held is held by orders. O(balances + orders).
@@ -147,6 +165,7 @@ class Ledger:
             sums[asset] = sums.get(asset, 0) + balance.free + balance.held
         assert not any(held.values()), "what an order holds is in its account's balance"
         assert sums == {asset: n for asset, n in self.totals.items() if n}, "conservation"
+        assert sums == {asset: n for asset, n in self.sums.items() if n}, "the sums are kept"
 
 
 class Funds:

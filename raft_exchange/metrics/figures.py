@@ -56,6 +56,7 @@ class StreamFigures(NamedTuple):
 class NodeFigures(NamedTuple):
     """What the node counts: by peer for `peers` and `match_lag`, by direction for the wire.
 
+    `unbalanced_assets` are those of which the balances are not what came in less what left.
     `snapshots` counts by what became of them: written, installed, failed; `outcomes` counts the
     requests this node took. `durations` has a key for each of `node.DURATIONS`.
     """
@@ -78,6 +79,7 @@ class NodeFigures(NamedTuple):
     archive_failures: int
     archived_index: int
     divergences: int
+    unbalanced_assets: int
     serves_state: bool
     commands_queued: int
     batches_in_flight: int

@@ -49,6 +49,11 @@ class NodeCollector(Collector):
             ("raft_applied_index", "Index of the last applied entry", figures.applied_index),
             ("archived_index", "Last entry archived since the start", figures.archived_index),
             ("serves_state", "0 while this node's state may differ", figures.serves_state),
+            (
+                "unbalanced_assets",
+                "Assets whose balances are not what came in less what left: a bug",
+                figures.unbalanced_assets,
+            ),
             ("snapshot_index", "Last entry in the newest snapshot", figures.snapshot_index),
             ("read_only", "1 while the disk's reserve is touched", figures.read_only),
             ("disk_free_bytes", "Free space for the data folder", figures.disk_free_bytes),

@@ -332,6 +332,27 @@ def test_check_notices_damage(damage: Callable[[Exchange], None]) -> None:
         exchange.check()
 
 
+def test_money_that_is_made_or_lost_shows_without_a_walk_over_the_balances() -> None:
+    exchange = grown(12, 840)
+    ledger = exchange.state.ledger
+    assert ledger.sums, "the stream moved money"
+    assert ledger.unbalanced() == []
+    ledger.balance("ann", "USD").free += 1
+    ledger.changes()
+    assert ledger.unbalanced() == ["USD"]
+    ledger.balance("bob", "USD").free -= 1
+    ledger.changes()
+    assert ledger.unbalanced() == []
+
+
+def test_a_restored_ledger_counts_on() -> None:
+    exchange = grown(12, 840)
+    restored = snapshot.decode(snapshot.encode(exchange))
+    before = {asset: total for asset, total in exchange.state.ledger.sums.items() if total}
+    assert restored.state.ledger.sums == before
+    assert restored.state.ledger.unbalanced() == []
+
+
 def test_the_workload_helper_makes_rules_of_its_market() -> None:
     """`rules` splits the name, so that scenario files need not say base and quote."""
     made = rules("BTC-USD", notional_min=7)

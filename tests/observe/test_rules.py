@@ -126,6 +126,11 @@ FIRING: Final[dict[str, tuple[int, Series, list[Series]]]] = {
         steady(f"{E}market_crossed", 1, 'market="A"'),
         [steady(f"{E}market_crossed", 0, 'market="A"')],
     ),
+    "UnbalancedAssets": (
+        1,
+        steady(f"{E}unbalanced_assets", 1),
+        [steady(f"{E}unbalanced_assets", 0)],
+    ),
     "ReadOnly": (2, steady(f"{E}read_only", 1), [steady(f"{E}read_only", 0)]),
     "ErrorsFast": (65, answers(errors=0.02), [answers(errors=0.01), answers(errors=0)]),
     "ErrorsSlow": (380, answers(errors=0.01), [answers(errors=0.001)]),
