@@ -24,6 +24,7 @@ LIFELINE_VARIABLE: Final = ENVIRONMENT_PREFIX + "LIFELINE"
 
 CLIENT_URL_VARIABLE: Final = ENVIRONMENT_PREFIX + "URL"
 CLIENT_KEY_VARIABLE: Final = ENVIRONMENT_PREFIX + "KEY"
+CLIENT_CA_VARIABLE: Final = ENVIRONMENT_PREFIX + "CA_FILE"
 
 
 class ConfigError(ValueError):
@@ -62,6 +63,9 @@ def load(arguments: argparse.Namespace, environment: Mapping[str, str] | None = 
         option.name: _value(option, arguments, environment, table, path) for option in OPTIONS
     }
     settings = Settings(**values)
+    if (settings.tls_cert is None) != (settings.tls_key is None):
+        missing = "tls_key" if settings.tls_key is None else "tls_cert"
+        raise ConfigError(f"{missing}: missing; allowed: tls_cert and tls_key together, or neither")
     if (
         settings.auth == "open"
         and not settings.allow_open_network
@@ -175,3 +179,9 @@ def client_url() -> str | None:
 def client_key() -> str | None:
     """Return the API key of the trading commands, None if the environment has none."""
     return os.environ.get(CLIENT_KEY_VARIABLE)
+
+
+def client_ca() -> Path | None:
+    """Return the file of the authority that the trading commands trust, None for the system's."""
+    text = os.environ.get(CLIENT_CA_VARIABLE)
+    return Path(text) if text else None

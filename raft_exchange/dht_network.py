@@ -6,6 +6,7 @@ What comes back is bounded before it is read: bytes, time, no redirects, no deco
 from __future__ import annotations
 
 import secrets
+import ssl
 from typing import Final
 
 import aiohttp
@@ -39,18 +40,28 @@ class DhtNetwork:
         cluster: the cluster's name.
         secret: its secret.
         http_port: where others find our HTTP, at the address of our grape.
+        scheme: "http" or "https": how all nodes of the cluster are asked that the DHT names.
+        tls: how nodes are asked by "https".
     """
 
     def __init__(
-        self, grape: GrapeSettings, *, cluster: str, secret: bytes, http_port: int
+        self,
+        grape: GrapeSettings,
+        *,
+        cluster: str,
+        secret: bytes,
+        http_port: int,
+        scheme: str,
+        tls: ssl.SSLContext,
     ) -> None:
         self._grape = Grape(grape)
         self._cluster = cluster
         self._service = service_name(cluster)
         self._secret = secret
         self._http_port = http_port
+        self._scheme = scheme
         self._session = aiohttp.ClientSession(
-            connector=aiohttp.TCPConnector(limit=ASKED_AT_ONCE_MAX),
+            connector=aiohttp.TCPConnector(limit=ASKED_AT_ONCE_MAX, ssl=tls),
             timeout=aiohttp.ClientTimeout(total=ASK_S_MAX),
             cookie_jar=aiohttp.DummyCookieJar(),
             headers={"Accept-Encoding": "identity"},
@@ -99,7 +110,7 @@ class DhtNetwork:
             found = await self._grape.lookup(self._service)
         except (GrapeError, GrapeBusyError) as error:
             raise OSError(str(error)) from error
-        return [f"http://{host}:{port}" for host, port in found]
+        return [f"{self._scheme}://{host}:{port}" for host, port in found]
 
     async def ask(self, url: str) -> Statement:
         """See `Network`."""

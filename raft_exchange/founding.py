@@ -8,7 +8,7 @@ earlier release cannot read (balances) waits until all members run a release tha
 from __future__ import annotations
 
 import logging
-from collections.abc import Sequence
+from collections.abc import Collection, Sequence
 from typing import Final
 
 import msgspec
@@ -62,12 +62,13 @@ class Founding:
         self._next_s = float("-inf")
         self._is_settled = not markets
 
-    def is_due(self, *, has_markets: bool, version: int, now_s: float) -> bool:
+    def is_due(self, markets: Collection[str], *, version: int, now_s: float) -> bool:
         """Say whether the leader should propose it now, and note that it does.
 
-        `version` is the active one: it may not be able to say all of the list yet.
+        `markets` are those that there are; `version` is the active one: it may not be able to say
+        all of the list yet.
         """
-        if self._is_settled or has_markets or now_s < self._next_s or version < self._version_min:
+        if self._is_settled or markets or now_s < self._next_s or version < self._version_min:
             return False
         self._next_s = now_s + RETRY_S
         return True

@@ -38,7 +38,7 @@ class Whereabouts(msgspec.Struct, frozen=True, kw_only=True):
         changes = {}
         if host and self.raft_address.startswith(f"{ANY_HOST}:"):
             changes["raft_address"] = self.raft_address.replace(ANY_HOST, host, 1)
-        if host and self.http_url.startswith(f"http://{ANY_HOST}:"):
+        if host and self.http_url.partition("://")[2].startswith(f"{ANY_HOST}:"):
             changes["http_url"] = self.http_url.replace(ANY_HOST, host, 1)
         return msgspec.structs.replace(self, **changes)
 

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import asyncio
 import logging
+import ssl
 import time
 from collections.abc import Callable
 from contextlib import AsyncExitStack
@@ -15,10 +16,11 @@ from typing import Final
 
 from raft_exchange import collector
 from raft_exchange.control import HOST, Control
+from raft_exchange.doors import Doors
 from raft_exchange.exits import fail
 from raft_exchange.first_key import FirstKey
 from raft_exchange.founding import Founding
-from raft_exchange.gateway.app import make_app, make_control_app
+from raft_exchange.gateway.app import make_control_app
 from raft_exchange.gateway.context import Context, Front, has_seed_surface
 from raft_exchange.gateway.grenache_events import EventFeed, make_events_app
 from raft_exchange.gateway.listener import Listener
@@ -179,7 +181,7 @@ class Node:
         own = Directory.ensure(folder / self._identity.node)
         return Archive(own, cluster=self._identity.cluster_id)
 
-    def keep_history(self, prove: Prove) -> None:
+    def keep_history(self, prove: Prove, tls: ssl.SSLContext) -> None:
         """Record what is applied from now on; `prove` speaks for a holder of the secret."""
         settings, core, own = self._settings, self._core, self._identity
         self._history = History(
@@ -193,6 +195,7 @@ class Node:
                 now_us=now_us,
                 peers=lambda: [m.http_url for m in core.status().members if m.id != own.node],
                 prove=prove,
+                tls=tls,
                 sizes=self._marketdata.sizes_of,
                 is_leader=lambda: self._group.role == "leader",
             ),
@@ -205,7 +208,7 @@ class Node:
     async def start(
         self,
         stack: AsyncExitStack,
-        listener: Listener,
+        doors: Doors,
         front: Front,
         *,
         subscribers_max: int,
@@ -213,7 +216,7 @@ class Node:
     ) -> None:
         """Join the group and serve; `stack` undoes it in reverse. `stop` has the process end."""
         settings = self._settings
-        self._listener = listener
+        self._doors = doors
         self._events = Listener(
             make_events_app(self._feed), front.metrics, connections_max=subscribers_max
         )
@@ -246,8 +249,7 @@ class Node:
         context = Context(
             self._core, self._marketdata, front.metrics, front.settings, operations, self._history
         )
-        app = self._app = make_app(context, front.introduce, self._streams, front.vouches)
-        await listener.serve(app)
+        self._app = await doors.serve(context, self._streams)
         logger.info("node %s of cluster %s", self._identity.node, self._identity.cluster_id)
 
     def control(self) -> Control:
@@ -272,14 +274,14 @@ class Node:
         self._streams.going_away()
         self._group.hand_over()
         await _until(lambda: not self._group.is_handing_over, deadline_s)
-        self._listener.stop()
+        self._doors.stop()
         self._events.stop()
-        await self._listener.serve_the_last()
+        await self._doors.serve_the_last()
         self._pipeline.drain()
         await _until(lambda: self._pipeline.is_idle, deadline_s)
         self._streams.close()
         await self._events.close(within_s=0)
-        await self._listener.close(within_s=deadline_s - asyncio.get_running_loop().time())
+        await self._doors.close(within_s=deadline_s - asyncio.get_running_loop().time())
 
     # The wires ------------------------------------------------------------------------------------
 
@@ -290,24 +292,19 @@ class Node:
             self._pipeline.set_read_only(not self._reserve.has_room)
             self._pipeline.tick(now_s=now_s, now_us=now_us(), next_due_us=self._state.next_due_us())
             self._witness.tick(now_s=now_s)
-            self._offer_founding(now_s)
-            self._offer_first_key(now_s)
+            self._offer_beginnings(now_s)
             self._group.do_tick()
         except Exception as error:
             fail(error)
 
-    def _offer_founding(self, now_s: float) -> None:
-        founding, has_markets = self._founding, bool(self._marketdata.markets)
-        if self.is_leader and founding.is_due(
-            has_markets=has_markets, version=self._state.version, now_s=now_s
-        ):
-            self._pipeline.submit(founding.requests, founding.answered, now_s=now_s)
-
-    def _offer_first_key(self, now_s: float) -> None:
-        first = self._first_key
-        if first is None or not self.is_leader:
+    def _offer_beginnings(self, now_s: float) -> None:
+        """Propose, as the leader, what an exchange needs that has no market or no operator."""
+        if not self.is_leader:
             return
-        if first.is_due(self._marketdata.keys, version=self._state.version, now_s=now_s):
+        version, founding, first = self._state.version, self._founding, self._first_key
+        if founding.is_due(self._marketdata.markets, version=version, now_s=now_s):
+            self._pipeline.submit(founding.requests, founding.answered, now_s=now_s)
+        if first and first.is_due(self._marketdata.keys, version=version, now_s=now_s):
             self._pipeline.submit(first.requests, first.answered, now_s=now_s)
 
     def _on_fellow(self, said: Statement) -> None:

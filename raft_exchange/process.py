@@ -26,10 +26,10 @@ from raft_exchange.address_book import AddressBook
 from raft_exchange.descriptors import TooFewDescriptors, connections_affordable
 from raft_exchange.dht_network import DhtNetwork
 from raft_exchange.discovery import Discovery, living_pace
+from raft_exchange.doors import Doors
 from raft_exchange.exits import EXIT_FAILED, EXIT_OK, EXIT_STORAGE, EXIT_USAGE, fail
 from raft_exchange.first_key import FirstKey, read_key
 from raft_exchange.forming import Forming
-from raft_exchange.gateway.app import make_forming_app
 from raft_exchange.gateway.context import Front, has_seed_surface
 from raft_exchange.gateway.context import Settings as GatewaySettings
 from raft_exchange.gateway.grenache import (
@@ -38,7 +38,6 @@ from raft_exchange.gateway.grenache import (
     exchange_service_name,
 )
 from raft_exchange.gateway.grenache_events import EVENTS_CHANNEL
-from raft_exchange.gateway.listener import Listener
 from raft_exchange.listening import WrongSetting, bind, blame, probe_tcp
 from raft_exchange.matching.versions import NewerVersion
 from raft_exchange.metrics import Metrics
@@ -58,6 +57,7 @@ from raft_exchange.services import Services
 from raft_exchange.setting_aside import finish_setting_aside, set_aside
 from raft_exchange.setting_values import url_endpoint
 from raft_exchange.settings import Settings
+from raft_exchange.tls import NodeTls
 
 LOOPBACK: Final = "127.0.0.1"
 LOOK_S: Final = 0.1
@@ -116,6 +116,7 @@ async def _serve(settings: Settings, secret: bytes, lifeline: int | None) -> str
     """Run until told to stop; return the node's id if it is to come back as another, else ""."""
     removed = ""
     stop, first_key = _stop_event(lifeline), _first_key(settings)
+    tls = NodeTls(cert=settings.tls_cert, key=settings.tls_key, ca=settings.tls_ca)
     connections_max = connections_affordable()
     subscribers_max = connections_max // SUBSCRIBERS_SHARE
     async with AsyncExitStack() as stack:
@@ -124,23 +125,24 @@ async def _serve(settings: Settings, secret: bytes, lifeline: int | None) -> str
         probe_tcp(settings.raft_host, settings.raft_port)
         metrics = Metrics()
         discovery, neighbourhood = await _look_around(
-            settings, identity, secret, stack=stack, metrics=metrics
+            settings, identity, secret, stack=stack, metrics=metrics, tls=tls
         )
         forming = Forming(identity, discovery, state=neighbourhood.statement)
         about = _gateway_settings(settings, identity.current.node)
         front = Front(metrics, about, neighbourhood.introduce, partial(verify, secret))
-        listener = Listener(
-            make_forming_app(front, reason=lambda: forming.reason),
-            front.metrics,
+        doors = Doors(
+            settings,
+            front,
+            reason=lambda: forming.reason,
             connections_max=connections_max - subscribers_max,
+            tls=tls.server,
         )
-        stack.push_async_callback(listener.close, within_s=0)
-        await bind(listener.start(settings.host, settings.http_port), host="host", port="http_port")
+        stack.push_async_callback(doors.close, within_s=0)
+        await doors.open()
+        _reload_at_hangup(tls, doors)
+        scheme, port = _scheme(settings), settings.http_port
         logger.info(
-            "node %s listens on http://%s:%d",
-            identity.current.node,
-            settings.host,
-            settings.http_port,
+            "node %s listens on %s://%s:%d", identity.current.node, scheme, settings.host, port
         )
         if await _is_bound_before(stop, forming, neighbourhood):
             driver = Driver()
@@ -149,9 +151,9 @@ async def _serve(settings: Settings, secret: bytes, lifeline: int | None) -> str
             await bind(transport.start(), host="raft_host", port="raft_port")
             node = Node(settings, identity.current, journal, neighbourhood, transport, driver)
             if settings.history:
-                node.keep_history(partial(sign, secret))
+                node.keep_history(partial(sign, secret), tls.peers)
             node.grant(first_key)
-            await node.start(stack, listener, front, subscribers_max=subscribers_max, stop=stop.set)
+            await node.start(stack, doors, front, subscribers_max=subscribers_max, stop=stop.set)
             announced = _services(settings, is_leader=lambda: node.is_leader)
             async with node.control(), announced:
                 if await _is_removed(stop, node, may_rejoin=settings.rejoin_when_removed):
@@ -192,6 +194,17 @@ async def _is_removed(stop: asyncio.Event, node: Node, *, may_rejoin: bool) -> b
     return False
 
 
+def _reload_at_hangup(tls: NodeTls, doors: Doors) -> None:
+    """Read certificates anew at SIGHUP; without TLS it ends the process, as ever."""
+
+    def reload() -> None:
+        tls.reload()
+        doors.use_tls(tls.server)
+
+    if tls.server is not None:
+        asyncio.get_running_loop().add_signal_handler(signal.SIGHUP, reload)
+
+
 def _first_key(settings: Settings) -> FirstKey | None:
     if settings.auth != "required" or settings.admin_key_file is None:
         return None
@@ -228,6 +241,7 @@ async def _look_around(
     *,
     stack: AsyncExitStack,
     metrics: Metrics,
+    tls: NodeTls,
 ) -> tuple[Discovery, Neighbourhood]:
     """Open the grape's ports and begin to look for the other nodes."""
     http_url = _http_url(settings)
@@ -244,6 +258,8 @@ async def _look_around(
         cluster=settings.cluster,
         secret=secret,
         http_port=url_endpoint(http_url)[1],
+        scheme=http_url.partition("://")[0],
+        tls=tls.peers,
     )
     stack.push_async_callback(network.stop)
     try:
@@ -265,12 +281,17 @@ async def _look_around(
 
 
 def _services(settings: Settings, *, is_leader: Callable[[], bool]) -> Services:
-    """Return what announces this node's services, where it has any."""
+    """Return what announces this node's services, where it has any.
+
+    Stock clients speak no TLS: with it, calls are announced at the Grenache port or not at all.
+    """
     host = LOOPBACK if settings.grape_http_host == ANY_HOST else settings.grape_http_host
-    _, http_port = url_endpoint(_http_url(settings))
-    names = [*SEED_SERVICES, exchange_service_name(settings.cluster)]
-    ports = dict.fromkeys(names, http_port) | {EVENTS_CHANNEL: settings.pubsub_port}
-    leader_ports = dict.fromkeys(LEADER_SERVICES, http_port)
+    rpc_port = settings.grenache_port
+    if not rpc_port and settings.tls_cert is None:
+        _, rpc_port = url_endpoint(_http_url(settings))
+    names = [*SEED_SERVICES, exchange_service_name(settings.cluster)] if rpc_port else []
+    ports = dict.fromkeys(names, rpc_port) | {EVENTS_CHANNEL: settings.pubsub_port}
+    leader_ports = dict.fromkeys(LEADER_SERVICES if rpc_port else (), rpc_port)
     if not has_seed_surface(_gateway_settings(settings, "")):
         ports, leader_ports = {}, {}
     return Services(
@@ -284,7 +305,12 @@ def _services(settings: Settings, *, is_leader: Callable[[], bool]) -> Services:
 
 def _http_url(settings: Settings) -> str:
     """Return where others find this node's HTTP."""
-    return settings.advertise_http_url or f"http://{settings.host}:{settings.http_port}"
+    own = f"{_scheme(settings)}://{settings.host}:{settings.http_port}"
+    return settings.advertise_http_url or own
+
+
+def _scheme(settings: Settings) -> str:
+    return "http" if settings.tls_cert is None else "https"
 
 
 async def _guarded(work: Coroutine[None, None, None]) -> None:
@@ -325,6 +351,7 @@ def _gateway_settings(settings: Settings, node_id: str) -> GatewaySettings:
         seed_services=settings.seed_services,
         accounts=settings.accounts,
         auth_required=settings.auth == "required",
+        metrics_moved=bool(settings.metrics_port),
         allowed_hosts=frozenset({settings.host, url_endpoint(_http_url(settings))[0].lower()}),
         cors_origins=frozenset(settings.cors_origins),
     )

@@ -48,6 +48,11 @@ parse_port: Final = whole(1, 65_535)
 parse_seconds: Final = whole(1, 600)
 
 
+def parse_optional_port(text: str) -> int:
+    """Return a port, 0 for none."""
+    return parse_port(text) if text else 0
+
+
 def one_of(*choices: str) -> Callable[[str], str]:
     """Return a parser of a closed list."""
 

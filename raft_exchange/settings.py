@@ -28,6 +28,7 @@ from raft_exchange.setting_values import (
     parse_name,
     parse_on_off,
     parse_optional_path,
+    parse_optional_port,
     parse_origins,
     parse_path,
     parse_port,
@@ -53,6 +54,11 @@ class Settings(msgspec.Struct, frozen=True, kw_only=True):
     host: str
     http_port: int
     advertise_http_url: str
+    tls_cert: Path | None
+    tls_key: Path | None
+    tls_ca: Path | None
+    metrics_port: int
+    grenache_port: int
     raft_host: str
     raft_port: int
     advertise_raft_address: str
@@ -109,6 +115,21 @@ ADMIN_KEY: Final = (
 )
 KEY_FILE: Final = "a file with 32-256 printable ASCII characters; the same on every node"
 
+PEM_CERT: Final = "a PEM file: the certificate, then those up to its authority; SIGHUP reloads it"
+PEM_KEY: Final = "a PEM file, not encrypted; SIGHUP reloads it"
+PEM_CA: Final = "a PEM file of one or more certificates"
+TLS_CA: Final = (
+    "the authority of the other nodes' certificates; without one they are taken as they come, "
+    "since nodes prove the cluster secret to each other"
+)
+METRICS_PORT: Final = (
+    "where /metrics is served, in plain HTTP beside health, in place of http_port; none by default"
+)
+GRENACHE_PORT: Final = (
+    "where Grenache calls are taken in plain HTTP as well, and announced: for stock clients, which "
+    "speak no TLS; none by default"
+)
+
 OPTIONS: Final = (
     Option("name", parse_name, None, NAME_FORM, "this node's name, for people"),
     Option("cluster", parse_name, "exchange", NAME_FORM, "name of the cluster"),
@@ -152,6 +173,11 @@ OPTIONS: Final = (
         "http(s)://HOST[:PORT]",
         "where others reach this node's HTTP, if not at host and http_port",
     ),
+    Option("tls_cert", parse_optional_path, "", PEM_CERT, "serve HTTP with TLS; needs tls_key"),
+    Option("tls_key", parse_optional_path, "", PEM_KEY, "the key of tls_cert"),
+    Option("tls_ca", parse_optional_path, "", PEM_CA, TLS_CA),
+    Option("metrics_port", parse_optional_port, "", "1-65535", METRICS_PORT),
+    Option("grenache_port", parse_optional_port, "", "1-65535", GRENACHE_PORT),
     Option("raft_host", parse_host, "127.0.0.1", "an IPv4 address or name", "where Raft listens"),
     Option("raft_port", parse_port, "7081", "1-65535", "Raft port"),
     Option(

@@ -48,6 +48,14 @@ def test_a_flag_beats_the_environment_and_the_environment_beats_the_file(tmp_pat
     assert not settings.seed_services
 
 
+def test_a_certificate_and_its_key_go_together() -> None:
+    for given, missing in (("tls_cert", "tls_key"), ("tls_key", "tls_cert")):
+        with pytest.raises(config.ConfigError, match=f"^{missing}: missing"):
+            load({**NEEDED, given: "node.pem"})
+    settings = load({**NEEDED, "tls_cert": "node.pem", "tls_key": "key.pem"})
+    assert (settings.tls_cert, settings.tls_ca) == (Path("node.pem"), None)
+
+
 def test_bootstrap_addresses_are_read_in_order() -> None:
     assert load().bootstrap == ()
     flags = {**NEEDED, "bootstrap": "10.0.0.1:20001,grapes.example:20002"}
@@ -71,6 +79,8 @@ def test_bootstrap_addresses_are_read_in_order() -> None:
         ("dht_port", "0"),
         ("dht_peer_age_seconds", "5"),
         ("grape_http_host", "::1"),
+        ("metrics_port", "0"),
+        ("grenache_port", "65536"),
         ("advertise_http_url", "ftp://x"),
         ("advertise_http_url", "http://:8081"),
         ("advertise_http_url", "http://x:99999"),

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import gzip
+import ssl
 from collections.abc import AsyncIterator, Awaitable, Callable
 from contextlib import asynccontextmanager
 
@@ -28,7 +29,14 @@ async def asked(handler: Handler) -> AsyncIterator[tuple[DhtNetwork, str]]:
     runner = web.AppRunner(app, access_log=None, shutdown_timeout=0.1)
     await runner.setup()
     await web.TCPSite(runner, "127.0.0.1", 0).start()
-    network = DhtNetwork(GrapeSettings(), cluster="exchange", secret=SECRET, http_port=8081)
+    network = DhtNetwork(
+        GrapeSettings(),
+        cluster="exchange",
+        secret=SECRET,
+        http_port=8081,
+        scheme="http",
+        tls=ssl.create_default_context(),
+    )
     await network.start()
     try:
         yield network, f"http://127.0.0.1:{runner.addresses[0][1]}"

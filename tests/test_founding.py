@@ -28,8 +28,8 @@ def test_the_exchange_takes_what_is_proposed() -> None:
 
 def test_with_balances_it_waits_until_all_members_know_them() -> None:
     exchange, founding = Exchange(), Founding([BTC], settles=True)
-    assert not founding.is_due(has_markets=False, version=1, now_s=0.0)
-    assert founding.is_due(has_markets=False, version=2, now_s=0.0)
+    assert not founding.is_due((), version=1, now_s=0.0)
+    assert founding.is_due((), version=2, now_s=0.0)
     exchange.version = 2
     (request,) = founding.requests
     (event, *_) = exchange.apply(request.command)
@@ -39,18 +39,18 @@ def test_with_balances_it_waits_until_all_members_know_them() -> None:
 
 def test_it_is_proposed_again_until_it_is_in() -> None:
     founding = Founding([BTC], settles=False)
-    assert founding.is_due(has_markets=False, version=1, now_s=0.0)
-    assert not founding.is_due(has_markets=False, version=1, now_s=RETRY_S / 2), "it is on its way"
+    assert founding.is_due((), version=1, now_s=0.0)
+    assert not founding.is_due((), version=1, now_s=RETRY_S / 2), "it is on its way"
     founding.answered([Unknown()])
-    assert founding.is_due(has_markets=False, version=1, now_s=RETRY_S)
+    assert founding.is_due((), version=1, now_s=RETRY_S)
     founding.answered([refused(RejectCode.LIMIT_REACHED)])
-    assert not founding.is_due(has_markets=False, version=1, now_s=9.0), "it was decided"
+    assert not founding.is_due((), version=1, now_s=9.0), "it was decided"
 
 
 def test_an_exchange_with_markets_is_founded() -> None:
     founding = Founding([BTC], settles=False)
-    assert not founding.is_due(has_markets=True, version=1, now_s=0.0)
-    assert not Founding([], settles=False).is_due(has_markets=False, version=1, now_s=0.0)
+    assert not founding.is_due(("BTC-USD",), version=1, now_s=0.0)
+    assert not Founding([], settles=False).is_due((), version=1, now_s=0.0)
 
 
 @pytest.mark.parametrize(

@@ -73,6 +73,13 @@ def add_access(group: argparse._ActionsContainer) -> None:
         help=f"file with the API key (or the key itself in {config.CLIENT_KEY_VARIABLE})",
     )
     group.add_argument(
+        "--ca-file",
+        type=Path,
+        metavar="FILE",
+        help="PEM file of the authority that signed the nodes' certificates "
+        f"({config.CLIENT_CA_VARIABLE}; default the system's)",
+    )
+    group.add_argument(
         "--account", metavar="NAME", help="trade as this account, where there are no keys"
     )
     group.add_argument(
@@ -135,6 +142,12 @@ def key_of(arguments: argparse.Namespace) -> str | None:
         raise UsageError(f"--key-file: cannot read {str(path)!r}: {error}") from error
 
 
+def ca_of(arguments: argparse.Namespace) -> Path | None:
+    """Return the file of the authority that is trusted, None for the system's authorities."""
+    named: Path | None = arguments.ca_file
+    return named or config.client_ca()
+
+
 def connect(
     arguments: argparse.Namespace,
     urls: Sequence[str] | None = None,
@@ -156,6 +169,7 @@ def connect(
         urls_of(arguments) if urls is None else urls,
         key=key_of(arguments),
         account=arguments.account,
+        ca=ca_of(arguments),
         patience_s=arguments.timeout if patience_s is None else patience_s,
         socket=socket,
     )

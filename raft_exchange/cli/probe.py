@@ -20,6 +20,7 @@ from raft_exchange.cli.connection import (
     EXIT_USAGE,
     UsageError,
     add_access,
+    ca_of,
     key_of,
 )
 from raft_exchange.client import (
@@ -59,7 +60,11 @@ def run(arguments: argparse.Namespace) -> int:
 
     def at(url: str, work: Callable[[ExchangeClientSync], T]) -> T:
         with ExchangeClientSync(
-            url, key=key, account=arguments.account, patience_s=arguments.timeout
+            url,
+            key=key,
+            account=arguments.account,
+            ca=ca_of(arguments),
+            patience_s=arguments.timeout,
         ) as client:
             return work(client)
 
@@ -77,6 +82,9 @@ def run(arguments: argparse.Namespace) -> int:
             print(f"seen at {url}")
     except ExchangeError as error:
         return _fail(str(error))
+    except ValueError as error:  # a URL or the file of the authority
+        print(f"raft-exchange: {error}", file=sys.stderr)
+        return EXIT_USAGE
     return EXIT_OK
 
 

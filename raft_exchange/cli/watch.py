@@ -26,6 +26,7 @@ from raft_exchange.cli.connection import (
     UsageError,
     add_connection,
     add_market,
+    ca_of,
     fail,
     key_of,
     tell,
@@ -69,6 +70,7 @@ def run(arguments: argparse.Namespace) -> int:
             urls_of(arguments),
             key=key_of(arguments),
             account=arguments.account,
+            ca=ca_of(arguments),
             patience_s=arguments.timeout,
         )
     except (UsageError, ValueError) as error:

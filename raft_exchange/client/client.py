@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import functools
 import inspect
-import ssl
+import os
 from collections.abc import AsyncGenerator, Callable, Coroutine, Sequence
 from types import TracebackType
 from typing import Any, Concatenate, ParamSpec, Self, TypeVar
@@ -13,7 +13,7 @@ from raft_exchange.client import calls
 from raft_exchange.client.backup import read_backup
 from raft_exchange.client.calls import Call
 from raft_exchange.client.discovery import find_nodes
-from raft_exchange.client.sender import PATIENCE_S, Options, Sender
+from raft_exchange.client.sender import PATIENCE_S, Options, Sender, pinned
 from raft_exchange.client.stream import read_stream
 from raft_exchange.client.updates import Update
 
@@ -56,7 +56,8 @@ class ExchangeClient:
         urls: base URLs, in the order they are tried.
         key: the API key; None where the exchange has none.
         account: whom to trade as, in an exchange without keys.
-        tls: for `https` URLs; None for the system's authorities.
+        ca: a PEM file of the authority that signed the nodes' certificates, which alone is
+            trusted then; None for the system's authorities.
         patience_s: how long a call may take, all attempts together.
         socket: path of a node's control socket, for its operator: see `calls`, "Operating".
     """
@@ -67,12 +68,12 @@ class ExchangeClient:
         *,
         key: str | None = None,
         account: str | None = None,
-        tls: ssl.SSLContext | None = None,
+        ca: str | os.PathLike[str] | None = None,
         patience_s: float = PATIENCE_S,
         socket: str | None = None,
     ) -> None:
         names = [urls] if isinstance(urls, str) else urls
-        self._sender = Sender(names, Options(key, account, tls, patience_s, socket))
+        self._sender = Sender(names, Options(key, account, pinned(ca), patience_s, socket))
 
     @classmethod
     async def discover(
@@ -82,7 +83,7 @@ class ExchangeClient:
         *,
         key: str | None = None,
         account: str | None = None,
-        tls: ssl.SSLContext | None = None,
+        ca: str | os.PathLike[str] | None = None,
         patience_s: float = PATIENCE_S,
     ) -> Self:
         """Return a client of the nodes that are announced in the DHT.
@@ -94,15 +95,16 @@ class ExchangeClient:
             cluster: the cluster's name.
             key: the API key; goes to discovered nodes only over TLS.
             account: as for the class.
-            tls: trusts the authority of the nodes' certificates, and nothing else.
+            ca: as for the class; with it, nodes are asked over TLS, and their certificates must
+                name the addresses at which the DHT finds them.
             patience_s: as for the class.
 
         Raises:
-            ValueError: a key without `tls`.
+            ValueError: a key without `ca`.
             Unavailable: no node was found.
         """
-        urls = await find_nodes(grape_url, cluster, key=key, tls=tls)
-        return cls(urls, key=key, account=account, tls=tls, patience_s=patience_s)
+        urls = await find_nodes(grape_url, cluster, key=key, tls=pinned(ca))
+        return cls(urls, key=key, account=account, ca=ca, patience_s=patience_s)
 
     async def __aenter__(self) -> Self:
         return self

@@ -40,7 +40,7 @@ async def find_nodes(
     from grape.link import Link
 
     if key is not None and tls is None:
-        raise ValueError("a key goes to discovered nodes only over TLS: give tls a pinned CA")
+        raise ValueError("a key goes to discovered nodes only over TLS: name their authority, ca")
     try:
         async with Link([grape_url]) as link:
             found = await link.lookup(SERVICE_PREFIX + cluster)

@@ -16,6 +16,7 @@ with what the former one had shown.
 from __future__ import annotations
 
 import asyncio
+import os
 import ssl
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
@@ -63,6 +64,22 @@ class Options:
     tls: ssl.SSLContext | None = None
     patience_s: float = PATIENCE_S
     socket: str | None = None
+
+
+def pinned(ca: str | os.PathLike[str] | None) -> ssl.SSLContext | None:
+    """Return TLS that trusts the authorities in a PEM file and no other; None where `ca` is.
+
+    Raises:
+        ValueError: the file cannot be read, or holds none.
+    """
+    if ca is None:
+        return None
+    try:
+        tls = ssl.create_default_context(cafile=os.fspath(ca))
+    except OSError as error:  # ssl.SSLError is one
+        raise ValueError(f"ca: {os.fspath(ca)!r} holds no PEM certificates: {error}") from error
+    tls.minimum_version = ssl.TLSVersion.TLSv1_2
+    return tls
 
 
 class _Failed(Exception):

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import asyncio
-import ssl
+import os
 import threading
 from collections.abc import AsyncGenerator, Awaitable, Callable, Iterator, Sequence
 from types import TracebackType
@@ -44,12 +44,12 @@ class ExchangeClientSync:
         *,
         key: str | None = None,
         account: str | None = None,
-        tls: ssl.SSLContext | None = None,
+        ca: str | os.PathLike[str] | None = None,
         patience_s: float = PATIENCE_S,
         socket: str | None = None,
     ) -> None:
         self._client = ExchangeClient(
-            urls, key=key, account=account, tls=tls, patience_s=patience_s, socket=socket
+            urls, key=key, account=account, ca=ca, patience_s=patience_s, socket=socket
         )
         self._loop = asyncio.new_event_loop()
         self._thread = threading.Thread(

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import Callable, Sequence
+from typing import Final
 
 import msgspec
 from aiohttp import web
@@ -28,6 +29,9 @@ from raft_exchange.gateway.streams import STREAMS, Streams
 
 Served = tuple[str, str, Handler]
 
+OPERATIONS_PATHS: Final = frozenset({"/livez", "/readyz", "/metrics"})
+METRICS_PATH: Final = "/metrics"
+
 
 def make_app(
     context: Context, introduce: Introduce, streams: Streams, vouches: Vouches | None = None
@@ -43,6 +47,8 @@ def make_app(
     app[STREAMS] = streams
     app[operating.BACKUP] = asyncio.Lock()
     routes: tuple[openapi.Route, ...] = ROUTES
+    if settings.metrics_moved:
+        routes = tuple(route for route in routes if route.path != METRICS_PATH)
     if context.history is not None:
         routes += (HISTORY_ROUTE,)
     if has_seed_surface(settings):
@@ -73,11 +79,37 @@ def make_control_app(node: web.Application, *, host: str) -> web.Application:
     return app
 
 
-def make_forming_app(front: Front, *, reason: Callable[[], str]) -> web.Application:
+def make_forming_app(
+    front: Front, *, reason: Callable[[], str], is_operations: bool = False
+) -> web.Application:
     """Return the application of a node that is in no group yet, and `reason` says why not."""
     app = _app(front)
     app[forming.WAITING] = forming.Waiting(reason)
-    _add_routes(app, forming.ROUTES)
+    routes = forming.ROUTES
+    if is_operations:
+        routes = tuple(route for route in routes if route[1] in OPERATIONS_PATHS)
+    elif front.settings.metrics_moved:
+        routes = tuple(route for route in routes if route[1] != METRICS_PATH)
+    _add_routes(app, routes)
+    return app
+
+
+def make_operations_app(context: Context, front: Front) -> web.Application:
+    """Return the application of a member that answers operators' machines and nobody else."""
+    app = _app(front)
+    app[CONTEXT] = context
+    routes = [route for route in ROUTES if route.path in OPERATIONS_PATHS]
+    _add_routes(app, [(route.method, route.path, route.handler) for route in routes])
+    return app
+
+
+def make_grenache_app(main: web.Application) -> web.Application:
+    """Return the application that takes the Grenache calls of `main`, and nothing else."""
+    app = _app(main[FRONT])
+    app[CONTEXT] = main[CONTEXT]
+    grenache = app[GRENACHE] = main[GRENACHE]
+    route = grenache_route(grenache.server.handle_http)
+    _add_routes(app, [(route.method, route.path, route.handler)])
     return app
 
 

@@ -23,7 +23,7 @@ class Settings(msgspec.Struct, frozen=True, kw_only=True):
     `allowed_hosts` are host names (no port) under which this node may be addressed, besides the
     loopback names; `cors_origins` are the foreign web origins that may call it. `accounts` says
     whether a new market has balances unless its opener says otherwise. With `auth_required`
-    requests show keys.
+    requests show keys. `metrics_moved` says that `/metrics` has a port of its own.
     """
 
     node: str
@@ -31,6 +31,7 @@ class Settings(msgspec.Struct, frozen=True, kw_only=True):
     seed_services: bool = True
     accounts: bool = False
     auth_required: bool = False
+    metrics_moved: bool = False
     allowed_hosts: frozenset[str] = frozenset()
     cors_origins: frozenset[str] = frozenset()
     ready_contact_age_ms_max: int = 2_000

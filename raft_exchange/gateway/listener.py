@@ -9,6 +9,7 @@ that one has to stop. Rules:
   says nothing, one that never ends the head of its request, and one that has got its answers. (A
   body has its own time, in `bodies`.)
 - A client that takes nothing of its answer for `UNREAD_S_MAX` is cut off by the system.
+- With TLS, a client that takes longer than `HANDSHAKE_S_MAX` to agree on it is closed.
 - Where the system has no descriptor left all the same, accepting pauses.
 """
 
@@ -18,6 +19,7 @@ import asyncio
 import errno
 import logging
 import socket
+import ssl
 from typing import Final
 
 from aiohttp import web
@@ -31,6 +33,7 @@ ACCEPTS_AT_ONCE: Final = 64
 IDLE_S_MAX: Final = 75.0
 """Longer than balancers keep a connection, so that they close it and not we under their request."""
 
+HANDSHAKE_S_MAX: Final = 10.0
 UNREAD_S_MAX: Final = 30
 LINGERING_S: Final = 1.0
 """How long the rest of a body that was refused is read, so that the client sees the answer."""
@@ -57,6 +60,7 @@ class Listener:
         metrics: counts what was refused.
         connections_max: open connections, idle ones included.
         idle_s_max: see above.
+        tls: what connections are served with, None for plain HTTP.
     """
 
     def __init__(
@@ -66,7 +70,9 @@ class Listener:
         *,
         connections_max: int,
         idle_s_max: float = IDLE_S_MAX,
+        tls: ssl.SSLContext | None = None,
     ) -> None:
+        self._tls = tls
         self._idle_s_max = idle_s_max
         self._runner = self._new_runner(app)
         self._refused = metrics.connections_refused
@@ -95,6 +101,10 @@ class Listener:
         """How many are open or about to be. O(n)."""
         server = self._runner.server
         return len(self._opening) + (0 if server is None else len(server.connections))
+
+    def use_tls(self, tls: ssl.SSLContext | None) -> None:
+        """Serve connections with this from now on; those that are open go on with theirs."""
+        self._tls = tls
 
     async def start(self, host: str, port: int) -> None:
         """Listen on every address that `host` has here.
@@ -198,8 +208,11 @@ class Listener:
         connection.setblocking(False)
         try:
             connection.setsockopt(socket.IPPROTO_TCP, socket.TCP_USER_TIMEOUT, 1_000 * UNREAD_S_MAX)
-            await self._loop.connect_accepted_socket(server, connection)
-        except OSError:  # the client is gone already
+            timeout_s = None if self._tls is None else HANDSHAKE_S_MAX
+            await self._loop.connect_accepted_socket(
+                server, connection, ssl=self._tls, ssl_handshake_timeout=timeout_s
+            )
+        except OSError:  # the client is gone already, or speaks no TLS
             connection.close()
 
 

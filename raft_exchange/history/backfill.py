@@ -10,6 +10,7 @@ from __future__ import annotations
 import asyncio
 import logging
 import secrets
+import ssl
 from collections.abc import Callable, Sequence
 from typing import Final
 
@@ -53,17 +54,20 @@ class Backfill:
         *,
         peers: Callable[[], Sequence[str]],
         prove: Prove,
+        tls: ssl.SSLContext,
     ) -> None:
         self._recorder = recorder
         self._cluster_id = cluster_id
         self._peers = peers
         self._prove = prove
+        self._tls = tls
         self.pages = 0
 
     async def run(self) -> None:
         """Mend what there is to mend, until cancelled."""
         timeout = aiohttp.ClientTimeout(total=ANSWER_S_MAX)
-        async with aiohttp.ClientSession(timeout=timeout) as session:
+        connector = aiohttp.TCPConnector(ssl=self._tls)
+        async with aiohttp.ClientSession(connector=connector, timeout=timeout) as session:
             rest_s = LOOK_S
             while True:
                 hole = self._recorder.hole()

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import ssl
 from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Final
@@ -32,12 +33,13 @@ class HistorySettings(msgspec.Struct, frozen=True, kw_only=True):
 class HistoryHooks(msgspec.Struct, frozen=True, kw_only=True):
     """What history asks of its node; `sizes` and `is_leader` are called from other threads.
 
-    `peers` gives the base URLs of the other members.
+    `peers` gives the base URLs of the other members, `tls` is how they are asked.
     """
 
     now_us: Callable[[], int]
     peers: Callable[[], Sequence[str]]
     prove: Prove
+    tls: ssl.SSLContext
     sizes: Sizes
     is_leader: Callable[[], bool]
 
@@ -53,7 +55,9 @@ class History:
         self._recorder = Recorder(
             path, cluster_id, keep_us=settings.days * US_PER_DAY, now_us=hooks.now_us
         )
-        self._backfill = Backfill(self._recorder, cluster_id, peers=hooks.peers, prove=hooks.prove)
+        self._backfill = Backfill(
+            self._recorder, cluster_id, peers=hooks.peers, prove=hooks.prove, tls=hooks.tls
+        )
         self._shipping = None
         if settings.url:
             self._shipping = Shipping(

@@ -2,16 +2,17 @@
 
 from __future__ import annotations
 
-import ssl
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 from decimal import Decimal
+from pathlib import Path
 
 import pytest
 
 from grape import Grape
 from raft_exchange import ExchangeNode
 from raft_exchange.client import ExchangeClient, NewOrder, RequestRefused, Unavailable
+from tests.support.certificates import make_certificates
 from tests.support.coroutines import in_loop
 from tests.support.gateway import Gateway, gateway
 from tests.support.grapes import grapes
@@ -58,13 +59,13 @@ async def test_what_answers_as_no_node_of_the_cluster_is_left_out() -> None:
 
 
 @in_loop
-async def test_a_key_is_not_given_to_whoever_announces_the_name() -> None:
+async def test_a_key_is_not_given_to_whoever_announces_the_name(tmp_path: Path) -> None:
     async with announced() as (_, grape):
         with pytest.raises(ValueError, match="TLS"):
             await ExchangeClient.discover(grape.api_url, "test", key="secret")
-        tls = ssl.create_default_context()
+        ca = make_certificates(tmp_path).ca
         with pytest.raises(Unavailable, match="https://"):
-            await ExchangeClient.discover(grape.api_url, "test", key="secret", tls=tls)
+            await ExchangeClient.discover(grape.api_url, "test", key="secret", ca=ca)
 
 
 @in_loop

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import ssl
 from functools import partial
 from pathlib import Path
 from typing import Any
@@ -48,6 +49,7 @@ def history_at(path: Path, *, peers: list[str], secret: bytes = SECRET) -> Histo
             now_us=lambda: 0,
             peers=lambda: peers,
             prove=partial(sign, secret),
+            tls=ssl.create_default_context(),
             sizes=lambda _: (1, 1),
             is_leader=lambda: False,
         ),

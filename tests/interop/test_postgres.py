@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import ssl
 import time
 from collections.abc import Iterator
 from decimal import Decimal
@@ -50,6 +51,7 @@ def history_at(path: Path, url: str, *, leads: list[bool]) -> History:
             now_us=lambda: 0,
             peers=lambda: [],
             prove=partial(sign, b"secret"),
+            tls=ssl.create_default_context(),
             sizes=lambda _: (10**16, 10**10),
             is_leader=lambda: leads[0],
         ),

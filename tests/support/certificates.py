@@ -41,13 +41,13 @@ class Certificates:
         return {"key": str(self.key), "cert": str(self.cert), "ca": str(self.ca)}
 
 
-def make_certificates(directory: Path) -> Certificates:
+def make_certificates(directory: Path, *, authority_name: str = "test authority") -> Certificates:
     """Write a new authority and a node's key and certificate into `directory`."""
     authority_key = ec.generate_private_key(ec.SECP256R1())
-    authority = _builder("test authority", "test authority", authority_key.public_key())
+    authority = _builder(authority_name, authority_name, authority_key.public_key())
     authority = authority.add_extension(x509.BasicConstraints(ca=True, path_length=0), True)
     node_key = ec.generate_private_key(ec.SECP256R1())
-    node = _builder("test node", "test authority", node_key.public_key())
+    node = _builder("test node", authority_name, node_key.public_key())
     loopback = x509.IPAddress(ipaddress.IPv4Address("127.0.0.1"))
     node = node.add_extension(x509.SubjectAlternativeName([loopback]), False)
     signed = node.sign(authority_key, hashes.SHA256())

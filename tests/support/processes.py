@@ -16,6 +16,7 @@ from typing import Any
 
 import aiohttp
 
+from raft_exchange.client.sender import pinned
 from raft_exchange.config import node_arguments
 from raft_exchange.matching.messages import Order, OrderAccepted
 from raft_exchange.raft.identity import FILE_NAME
@@ -24,6 +25,7 @@ from raft_exchange.raft.recovery import recover
 from raft_exchange.raft.storage import Directory
 from raft_exchange.sequencer.codec import decode_batch
 from raft_exchange.sequencer.state import ReplicatedState
+from tests.support.certificates import Certificates
 
 READY_S_MAX = 30.0
 POLL_S = 0.05
@@ -55,6 +57,7 @@ class NodeProcess:
         (self.dht_port,) = free_ports(1, socket.SOCK_DGRAM)
         self.host = "127.0.0.1"  # where it is reached by the other nodes
         self.http_host = "127.0.0.1"
+        self.scheme = "http"
         self.launcher: list[str] = []  # what the node's command is given to
         self.release: Path | None = None  # a folder with another release, instead of this one
         self.process: subprocess.Popen[bytes] | None = None
@@ -67,7 +70,7 @@ class NodeProcess:
 
     @property
     def url(self) -> str:
-        return f"http://{self.http_host}:{self.http_port}"
+        return f"{self.scheme}://{self.http_host}:{self.http_port}"
 
     @property
     def grape_url(self) -> str:
@@ -92,7 +95,8 @@ class NodeProcess:
 class RealCluster:
     """N nodes of one group; a context manager that leaves no process behind.
 
-    With `open_files_max`, the system allows each node no more descriptors than that.
+    With `open_files_max`, the system allows each node no more descriptors than that. With
+    `certificates`, the nodes serve TLS and look at each other's.
     """
 
     def __init__(
@@ -102,9 +106,14 @@ class RealCluster:
         nodes: int = 3,
         settings: dict[str, Any] | None = None,
         open_files_max: int | None = None,
+        certificates: Certificates | None = None,
     ):
         self.folder = folder
         self.settings = settings or {}
+        self.certificates = certificates
+        if certificates is not None:
+            files = {f"tls_{name}": path for name, path in certificates.files().items()}
+            self.settings = self.settings | files
         self.expect = nodes
         self._limit = []
         if open_files_max is not None:
@@ -134,6 +143,7 @@ class RealCluster:
         name = f"n{len(self.nodes) + 1}"
         node = NodeProcess(name, self.folder / name)
         node.folder.mkdir()
+        node.scheme = "http" if self.certificates is None else "https"
         self.nodes.append(node)
         return node
 
@@ -167,7 +177,9 @@ class RealCluster:
 
     def connector(self) -> aiohttp.TCPConnector:
         """Return how clients reach the nodes."""
-        return aiohttp.TCPConnector(limit=0)
+        if self.certificates is None:
+            return aiohttp.TCPConnector(limit=0)
+        return aiohttp.TCPConnector(limit=0, ssl=pinned(self.certificates.ca) or True)
 
     def kill(self, node: NodeProcess) -> None:
         """kill -9, and wait until it is gone."""
