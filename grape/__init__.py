@@ -20,7 +20,7 @@ import msgspec
 from grape.api import Api
 from grape.bencode import Value
 from grape.contact import PORT_MAX, Address, Contact
-from grape.dht import DhtSettings, Traffic
+from grape.dht import DhtSettings, Holdings, Traffic
 from grape.endpoint import ANY_HOST, LOOPBACK, Endpoint, GrapeBusyError, GrapeError
 from grape.events import Event, Found, NodeAdded, PeerFound, Ready, ServiceStored
 from grape.items import Item, sign_item
@@ -126,6 +126,10 @@ class Grape:
     def traffic(self) -> Traffic:
         """What the started grape sent, read and waits for."""
         return self._endpoint.node.traffic
+
+    def holdings(self) -> Holdings:
+        """Return what the started grape knows and keeps. O(contacts)."""
+        return self._endpoint.holdings()
 
     @property
     def is_api_bound(self) -> bool:

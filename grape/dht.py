@@ -20,13 +20,14 @@ from typing import Final
 
 import msgspec
 
-from grape.answers import Answers
+from grape.answers import BAD_TOKEN, Answers
 from grape.bootstrap import Bootstrap
 from grape.conductor import OPERATIONS_MAX, Conductor
 from grape.contact import NODE_ID_BYTES, PORT_MAX, Address, Contact
 from grape.events import Event, Found, NodeAdded, Ready, ServiceStored
 from grape.items import Item
 from grape.krpc import (
+    METHODS,
     NAME_BYTES_MAX,
     AnnouncePeer,
     Arguments,
@@ -42,7 +43,7 @@ from grape.lookup import Lookup
 from grape.operations import Operation
 from grape.routing import RoutingTable, Shunned
 from grape.storage import OWN_HOST, ItemStore, PeerStore, Tokens
-from grape.throttle import Throttle
+from grape.throttle import SOURCES_MAX, Throttle
 from grape.transactions import TRANSACTIONS_MAX, Moment, Pending, Transactions
 
 BOOTSTRAP_PATIENCE_S: Final = 2.0
@@ -65,13 +66,31 @@ class DhtSettings(msgspec.Struct, frozen=True, kw_only=True):
 
 
 class Traffic(msgspec.Struct):
-    """What passed since the start: `datagrams_in` are those read, those throttled included."""
+    """What passed since the start: `datagrams_in` are those read, those throttled included.
+
+    `queries` counts those of others that were answered or not, by name; `tokens_refused` those
+    among them that wanted to write without a good token.
+    """
 
     datagrams_in: int = 0
     datagrams_out: int = 0
     throttled: int = 0
     timeouts: int = 0
     queries_waiting: int = 0
+    tokens_refused: int = 0
+    queries: dict[str, int] = msgspec.field(
+        default_factory=lambda: {name.decode(): 0 for name in METHODS.values()}
+    )
+
+
+class Holdings(msgspec.Struct, frozen=True):
+    """What a node knows and keeps; `shares` says how much of each bound is used, 1 being full."""
+
+    contacts: int
+    contacts_silent: int  # among them, for so long that they are pinged
+    peers: int
+    items: int
+    shares: dict[str, float]
 
 
 class DhtNode:
@@ -130,6 +149,26 @@ class DhtNode:
         """What passed since the start."""
         self._traffic.queries_waiting = len(self._transactions)
         return self._traffic
+
+    def holdings(self, *, now_s: float) -> Holdings:
+        """Return what is known and kept now. O(contacts)."""
+        peers, peers_bytes = self.peers.shares
+        items, items_bytes = self.items.shares
+        return Holdings(
+            contacts=len(self.table),
+            contacts_silent=len(self.table.silent_since(now_s - self._settings.liveness_s)),
+            peers=len(self.peers),
+            items=len(self.items),
+            shares={
+                "peers": peers,
+                "peers_bytes": peers_bytes,
+                "items": items,
+                "items_bytes": items_bytes,
+                "queries": len(self._transactions) / TRANSACTIONS_MAX,
+                "operations": len(self._conductor) / OPERATIONS_MAX,
+                "sources": len(self._throttle) / SOURCES_MAX,
+            },
+        )
 
     @property
     def is_busy(self) -> bool:
@@ -241,7 +280,10 @@ class DhtNode:
     # Messages.
 
     def _on_query(self, query: Query, address: Address, *, now_s: float) -> None:
+        self._traffic.queries[METHODS[type(query.arguments)].decode()] += 1
         answer = self._answers.answer(query, address, now_s=now_s)
+        if isinstance(answer, Failure) and answer.code == BAD_TOKEN:
+            self._traffic.tokens_refused += 1
         if answer is not None:
             self._send(encode_message(answer), address)
         if isinstance(answer, Response) and isinstance(query.arguments, AnnouncePeer):

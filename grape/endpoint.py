@@ -17,7 +17,7 @@ from typing import Final
 import msgspec
 
 from grape.contact import Address, is_host
-from grape.dht import DhtNode, DhtSettings
+from grape.dht import DhtNode, DhtSettings, Holdings
 from grape.events import (
     CODES,
     AnnounceFinished,
@@ -104,6 +104,10 @@ class Endpoint:
         """The node, once started."""
         assert self._node is not None, "the endpoint is started"
         return self._node
+
+    def holdings(self) -> Holdings:
+        """Return what the started node knows and keeps."""
+        return self.node.holdings(now_s=asyncio.get_running_loop().time())
 
     async def start(self) -> None:
         """Bind the socket and begin to live.

@@ -114,7 +114,7 @@ class Failure(msgspec.Struct, frozen=True):
 
 Message: TypeAlias = Query | Response | Failure
 
-_METHODS: Final[dict[type, bytes]] = {
+METHODS: Final[dict[type, bytes]] = {
     Ping: b"ping",
     FindNode: b"find_node",
     GetPeers: b"get_peers",
@@ -122,6 +122,7 @@ _METHODS: Final[dict[type, bytes]] = {
     Get: b"get",
     Put: b"put",
 }
+"""The names of the six queries, by what they carry."""
 
 
 def encode_message(message: Message) -> bytes:
@@ -129,7 +130,7 @@ def encode_message(message: Message) -> bytes:
     if isinstance(message, Query):
         body: dict[bytes, Value] = {
             b"a": _arguments(message),
-            b"q": _METHODS[type(message.arguments)],
+            b"q": METHODS[type(message.arguments)],
             b"y": b"q",
         }
     elif isinstance(message, Response):

@@ -60,6 +60,11 @@ class FairStore(Generic[Key, Kept]):
     def __len__(self) -> int:
         return len(self._entries)
 
+    @property
+    def shares(self) -> tuple[float, float]:
+        """How much of the bounds of entries and of bytes is used: 1 is full."""
+        return len(self._entries) / max(1, self._entries_max), self._bytes / self._bytes_max
+
     def get(self, key: Key) -> Kept | None:
         """Return the value, or None."""
         entry = self._entries.get(key)
@@ -125,6 +130,11 @@ class PeerStore:
     def __len__(self) -> int:
         return len(self._expiry)
 
+    @property
+    def shares(self) -> tuple[float, float]:
+        """See `FairStore.shares`."""
+        return self._expiry.shares
+
     def add(self, name: bytes, peer: Address, *, now_s: float) -> None:
         """Store an announcement, or renew it."""
         self._expire(now_s)
@@ -172,6 +182,11 @@ class ItemStore:
 
     def __len__(self) -> int:
         return len(self._items)
+
+    @property
+    def shares(self) -> tuple[float, float]:
+        """See `FairStore.shares`."""
+        return self._items.shares
 
     def get(self, target: bytes) -> Item | None:
         """Return the item named `target`."""

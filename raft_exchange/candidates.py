@@ -70,6 +70,16 @@ class Candidates:
         """How many addresses are remembered."""
         return len(self._strangers) + len(self._trusted)
 
+    @property
+    def strangers(self) -> int:
+        """How many of them are hearsay."""
+        return len(self._strangers)
+
+    @property
+    def trusted(self) -> int:
+        """How many of them are of nodes that proved themselves."""
+        return len(self._trusted)
+
     def heard_of(self, urls: Iterable[str], *, now_s: float) -> None:
         """Note that somebody says that a node is there."""
         for url in urls:

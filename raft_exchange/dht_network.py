@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import secrets
 import ssl
+from collections.abc import Mapping
 from typing import Final
 
 import aiohttp
@@ -75,14 +76,23 @@ class DhtNetwork:
 
     def figures(self) -> DhtFigures:
         """Return what the started grape counts."""
-        traffic = self._grape.traffic
+        traffic, held = self._grape.traffic, self._grape.holdings()
+        good = held.contacts - held.contacts_silent
         return DhtFigures(
-            contacts=len(self._grape.contacts),
+            contacts={"good": good, "questionable": held.contacts_silent},
             queries_waiting=traffic.queries_waiting,
             datagrams={"in": traffic.datagrams_in, "out": traffic.datagrams_out},
             throttled=traffic.throttled,
             timeouts=traffic.timeouts,
+            queries=traffic.queries,
+            tokens_refused=traffic.tokens_refused,
+            peers_stored=held.peers,
+            items_stored=held.items,
         )
+
+    def bounds_used(self) -> Mapping[str, float]:
+        """Return how much of the started grape's bounds is used."""
+        return {f"dht_{name}": share for name, share in self._grape.holdings().shares.items()}
 
     async def start(self) -> None:
         """Open the grape's ports.

@@ -14,10 +14,16 @@ import asyncio
 import logging
 import random
 from collections import Counter, OrderedDict
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Mapping
 from typing import Final, NamedTuple, Protocol
 
-from raft_exchange.candidates import Candidates, Sighting
+from raft_exchange.candidates import (
+    ASKED_AT_ONCE_MAX,
+    STRANGERS_MAX,
+    TRUSTED_MAX,
+    Candidates,
+    Sighting,
+)
 from raft_exchange.introduction import Distrust, Distrusted
 from raft_exchange.metrics import DiscoveryFigures, Durations
 from raft_exchange.raft.admission import BoundedLog
@@ -128,6 +134,14 @@ class Discovery:
             lookups=self._lookups,
             durations=self._durations,
         )
+
+    def bounds_used(self) -> Mapping[str, float]:
+        """Return how much of the bounds is used."""
+        return {
+            "discovery_strangers": self._candidates.strangers / STRANGERS_MAX,
+            "discovery_trusted": self._candidates.trusted / TRUSTED_MAX,
+            "discovery_questions": len(self._asking) / ASKED_AT_ONCE_MAX,
+        }
 
     async def run(self) -> None:
         """Look for others until cancelled."""

@@ -12,7 +12,7 @@ The first two answer before there is a group. Connections are bounded door by do
 from __future__ import annotations
 
 import ssl
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from typing import Final
 
 from aiohttp import web
@@ -111,6 +111,13 @@ class Doors:
             await bind(start, host="host", port="grenache_port")
         await self._main.serve(app)
         return app
+
+    def bounds_used(self) -> Mapping[str, float]:
+        """Return how much of each door's bound of connections is used."""
+        doors = {"http": self._main, "operations": self._operations, "grenache": self._grenache}
+        return {
+            f"{name}_connections": 0.0 if door is None else door.use for name, door in doors.items()
+        }
 
     def stop(self) -> None:
         """Take no more connections but operations'; those that are open are served on."""

@@ -29,8 +29,8 @@ from raft_exchange.history.backfill import Prove
 from raft_exchange.history.service import FILE_NAME, History, HistoryHooks, HistorySettings
 from raft_exchange.listening import bind
 from raft_exchange.marketdata.view import MarketData
-from raft_exchange.metrics import NodeFigures
 from raft_exchange.neighbourhood import Neighbourhood
+from raft_exchange.node_figures import Parts, bounds_used, figures_of
 from raft_exchange.raft.archive import Archive
 from raft_exchange.raft.disk_reserve import MIB, DiskReserve
 from raft_exchange.raft.driver import Driver
@@ -231,6 +231,7 @@ class Node:
             self._history.start(self._state.exchange.sequence)
             stack.push_async_callback(self._history.stop)
             front.metrics.watch_history(self._history.figures)
+            front.metrics.watch_bounds(self._history.bounds_used)
         stack.callback(self._snapshots.stop)
         stack.callback(self._witness.stop)
         if self._archive is not None:
@@ -238,7 +239,10 @@ class Node:
         stack.callback(self._driver.stop)
         self._group.connect_members()
         self._driver.start(self._tick)
-        front.metrics.watch_node(self._figures)
+        parts = self._parts()
+        front.metrics.watch_node(lambda: figures_of(parts, leader_changes=self._leader_changes))
+        front.metrics.watch_bounds(lambda: bounds_used(parts))
+        front.metrics.watch_bounds(doors.bounds_used)
         operations = NodeOperations(
             self._identity.node,
             self._group,
@@ -334,51 +338,20 @@ class Node:
         self._streams.applied()
         self._core.restored()
 
-    def _figures(self) -> NodeFigures:
-        status, stats = self._core.status(), self._transport.stats
-        tallies, snapshot = self._pipeline.tallies, self._snapshots.store.newest
-        return NodeFigures(
-            role=status.role,
-            has_leader=bool(status.leader),
-            term=status.term,
-            leader_changes=self._leader_changes,
-            log_first_index=self._journal.first_index,
-            log_last_index=self._journal.last_index,
-            commit_index=status.commit_index,
-            applied_index=status.applied_index,
-            snapshot_index=status.snapshot_index,
-            snapshots={
-                "written": self._snapshots.written,
-                "installed": self._snapshots.installed,
-                "failed": self._snapshots.failures,
-            },
-            read_only=status.read_only,
-            disk_free_bytes=status.disk_free_bytes,
-            disk_reserve_bytes=status.disk_reserve_bytes,
-            peers={m.id: m.reachable for m in status.members if m.id != status.node},
-            match_lag={m.id: m.match_lag or 0 for m in status.members if m.id != status.node},
-            archive_failures=self._archive.failures if self._archive else 0,
-            archived_index=self._archive.archived_index if self._archive else 0,
-            divergences=self._fence.divergences,
-            unbalanced_assets=len(self._state.exchange.state.ledger.unbalanced()),
-            serves_state=self._core.serves_state,
-            commands_queued=self._pipeline.commands_queued,
-            batches_in_flight=self._pipeline.batches_in_flight,
-            ticks=self._driver.ticks,
-            connections_refused=sum(stats.refused.values()),
-            frames={"in": stats.frames_in, "out": stats.frames_out},
-            bytes={"in": stats.bytes_in, "out": stats.bytes_out},
-            snapshot_bytes=snapshot.size_bytes if snapshot else 0,
-            snapshot_time_us=snapshot.header.time_us if snapshot else 0,
-            outcomes=tallies.outcomes,
-            durations={
-                "order_ack_duration": tallies.acks,
-                "commit_duration": tallies.commits,
-                "match_duration": self._replica.match_durations,
-                "apply_duration": self._replica.apply_durations,
-                "journal_sync_duration": self._journal.sync_durations,
-                "loop_lag": self._driver.lags,
-            },
+    def _parts(self) -> Parts:
+        return Parts(
+            core=self._core,
+            pipeline=self._pipeline,
+            state=self._state,
+            replica=self._replica,
+            group=self._group,
+            journal=self._journal,
+            snapshots=self._snapshots,
+            archive=self._archive,
+            transport=self._transport,
+            driver=self._driver,
+            fence=self._fence,
+            events=self._events,
         )
 
     def _on_propose_refused(self) -> None:

@@ -272,6 +272,8 @@ async def _look_around(
     )
     metrics.watch_dht(network.figures)
     metrics.watch_discovery(discovery.figures)
+    metrics.watch_bounds(network.bounds_used)
+    metrics.watch_bounds(discovery.bounds_used)
     looking = asyncio.create_task(_guarded(discovery.run()), name="discovery")
     stack.push_async_callback(_end, looking)
     where = Whereabouts(expect=settings.expect, raft_address=raft_address, http_url=http_url)

@@ -126,6 +126,24 @@ CONSENSUS: Final = Board(
             ),
         ),
         Panel(
+            "Snapshot writing",
+            "How long one took, beside the trading",
+            "s",
+            quantiles("snapshot_duration"),
+        ),
+        Panel(
+            "Journal files",
+            "Fewer after each snapshot",
+            "none",
+            each("journal_segments", legend="{{instance}}"),
+        ),
+        Panel(
+            "Proposals",
+            "Batches handed to the leader, here or elsewhere, by what became of it",
+            "ops",
+            rates("proposals_total", "outcome", "{{outcome}}"),
+        ),
+        Panel(
             "Batches",
             "In flight, and commands waiting for one",
             "none",

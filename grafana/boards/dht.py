@@ -13,9 +13,9 @@ DHT: Final = Board(
     (
         Panel(
             "Contacts",
-            "Grapes that have answered",
+            "Grapes that have answered: good ones lately",
             "none",
-            each("dht_contacts", legend="{{instance}}"),
+            each("dht_contacts", legend="{{instance}} {{state}}"),
         ),
         Panel(
             "Nodes seen",
@@ -56,6 +56,15 @@ DHT: Final = Board(
             rates("dht_datagrams_total", "direction", "{{direction}}"),
         ),
         Panel(
+            "Queries of others", "By type", "ops", rates("dht_queries_total", "type", "{{type}}")
+        ),
+        Panel(
+            "Stored",
+            "Announcements and items kept, for whomever",
+            "none",
+            each("dht_peers_stored", "dht_items_stored"),
+        ),
+        Panel(
             "Queries waiting",
             "For an answer",
             "none",
@@ -63,11 +72,12 @@ DHT: Final = Board(
         ),
         Panel(
             "Trouble",
-            "Queries nobody answered, datagrams of sources that send too many",
+            "Queries nobody answered, sources that send too many datagrams, writes without a token",
             "ops",
             totals(
                 ("dht_timeouts_total", "{{instance}} timeouts"),
                 ("dht_throttled_total", "{{instance}} throttled"),
+                ("dht_tokens_refused_total", "{{instance}} tokens refused"),
             ),
         ),
     ),

@@ -56,7 +56,7 @@ MARKET: Final = Board(
         ),
         Panel(
             "Depth",
-            "In base units, of at most 1,000 levels",
+            "In base units, of the best 50 levels",
             "none",
             one(
                 f"max by (market, side) (raft_exchange_market_depth_quantity{_M})",
@@ -68,6 +68,21 @@ MARKET: Final = Board(
             "Prices with orders",
             "none",
             one(f"max by (market, side) (raft_exchange_market_levels{_M})", "{{market}} {{side}}"),
+        ),
+        Panel(
+            "Orders in the book",
+            "By side",
+            "none",
+            one(f"max by (market, side) (raft_exchange_market_orders{_M})", "{{market}} {{side}}"),
+        ),
+        Panel(
+            "Trades by market",
+            "As executed",
+            "ops",
+            one(
+                f"max by (market) (rate(raft_exchange_market_trades_total{_M}[$__rate_interval]))",
+                "{{market}}",
+            ),
         ),
         Panel(
             "Traded in a day",

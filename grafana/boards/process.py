@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import Final
 
-from grafana.panels import Board, Panel, Query, each, one, quantiles, rates
+from grafana.panels import Board, Panel, Query, each, one, quantiles, totals
 
 _POD: Final = '{container="node",pod=~"$pod"}'
 
@@ -41,9 +41,38 @@ PROCESS: Final = Board(
         ),
         Panel(
             "Ticks",
-            "Of the Raft group",
+            "Of the Raft group, and those of them that took 50 ms or longer",
             "ops",
-            rates("raft_ticks_total", "instance", "{{instance}}"),
+            totals(
+                ("raft_ticks_total", "{{instance}} all"), ("cycles_slow_total", "{{instance}} slow")
+            ),
+        ),
+        Panel(
+            "Longest tick",
+            "Of the last minute or two",
+            "s",
+            each("cycle_longest_seconds", legend="{{instance}}"),
+            warn_at=0.5,
+        ),
+        Panel("Tick", "What one took, all in all", "s", quantiles("cycle_duration")),
+        Panel(
+            "Bounds that refuse",
+            "How much of each is used: when it is full, what comes is refused or cut off",
+            "percentunit",
+            one(
+                'max by (bound) (raft_exchange_bound_use_ratio{$S,when_full="refuses"})',
+                "{{bound}}",
+            ),
+            warn_at=0.8,
+        ),
+        Panel(
+            "Bounds that forget or wait",
+            "When it is full the oldest makes room, or what comes waits: some always are",
+            "percentunit",
+            one(
+                'max by (bound) (raft_exchange_bound_use_ratio{$S,when_full!="refuses"})',
+                "{{bound}}",
+            ),
         ),
         Panel(
             "Disk",

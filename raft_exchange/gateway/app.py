@@ -21,7 +21,7 @@ from raft_exchange.gateway.context import (
     Vouches,
     has_seed_surface,
 )
-from raft_exchange.gateway.figures import exchange_figures
+from raft_exchange.gateway.figures import bounds_used, exchange_figures
 from raft_exchange.gateway.grenache import GRENACHE, Grenache
 from raft_exchange.gateway.guard import Handler, guard, refuse_expectation
 from raft_exchange.gateway.routes import HISTORY_ROUTE, ROUTES, SEED_ROUTES, grenache_route
@@ -60,6 +60,7 @@ def make_app(
     _add_routes(app, [(route.method, route.path, route.handler) for route in routes])
     metrics.watch_exchange(lambda: exchange_figures(marketdata))
     metrics.watch_streams(streams.figures)
+    metrics.watch_bounds(lambda: bounds_used(marketdata, streams.figures()))
     return app
 
 
@@ -127,5 +128,4 @@ def _add_routes(app: web.Application, routes: Sequence[Served]) -> None:
         else:
             route = app.router.add_route(method, path, handler, expect_handler=refuse_expectation)
         assert route.resource is not None
-        declared = ["GET", "HEAD"] if method == "GET" else [method]
-        metrics.declare_route(route.resource.canonical, [*declared, "OPTIONS"])
+        metrics.declare_route(route.resource.canonical, method)

@@ -106,6 +106,11 @@ class Listener:
         """Serve connections with this from now on; those that are open go on with theirs."""
         self._tls = tls
 
+    @property
+    def use(self) -> float:
+        """How much of its bound of connections is used. O(n)."""
+        return self.connections / self._connections_max
+
     async def start(self, host: str, port: int) -> None:
         """Listen on every address that `host` has here.
 

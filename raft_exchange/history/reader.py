@@ -38,6 +38,11 @@ class Reader:
         self._store: Store | None = None
         self._file = 0
 
+    @property
+    def waiting(self) -> int:
+        """How many questions have no answer yet."""
+        return self._waiting
+
     def close(self) -> None:
         """End what runs and close the file."""
         if self._store is not None:

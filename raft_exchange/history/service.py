@@ -4,15 +4,15 @@ from __future__ import annotations
 
 import asyncio
 import ssl
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import Final
 
 import msgspec
 
 from raft_exchange.history.backfill import Backfill, Prove
-from raft_exchange.history.reader import Reader
-from raft_exchange.history.recorder import Recorder
+from raft_exchange.history.reader import QUESTIONS_WAITING_MAX, Reader
+from raft_exchange.history.recorder import BACKLOG_ROWS_MAX, Recorder
 from raft_exchange.history.shipping import Shipping, Sizes
 from raft_exchange.metrics import HistoryFigures
 from raft_exchange.sequencer.applied import Applied
@@ -89,6 +89,13 @@ class History:
     def restored(self, sequence: int) -> None:
         """See `Recorder.restored`."""
         self._recorder.restored(sequence)
+
+    def bounds_used(self) -> Mapping[str, float]:
+        """Return how much of the bounds is used."""
+        return {
+            "history_rows": self._recorder.figures().rows_waiting / BACKLOG_ROWS_MAX,
+            "history_questions": self.reader.waiting / QUESTIONS_WAITING_MAX,
+        }
 
     def figures(self) -> HistoryFigures:
         """Return the figures of this moment."""

@@ -35,6 +35,7 @@ class Depth:
 
     def __init__(self) -> None:
         self._levels: dict[Side, SortedDict] = {Side.BUY: SortedDict(), Side.SELL: SortedDict()}
+        self._orders = dict.fromkeys(Side, 0)
 
     def rest(self, order_id: int, side: Side, price_ticks: int, lots: int) -> None:
         """Put an order at the back of its level. O(log levels)."""
@@ -45,6 +46,7 @@ class Depth:
         assert order_id not in level.orders, order_id
         level.orders[order_id] = lots
         level.lots += lots
+        self._orders[side] += 1
 
     def reduce(self, order_id: int, side: Side, price_ticks: int, lots: int) -> None:
         """Take `lots` from an order that keeps its place. O(1)."""
@@ -61,6 +63,7 @@ class Depth:
         levels = self._levels[side]
         level = levels[price_ticks]
         level.lots -= level.orders.pop(order_id)
+        self._orders[side] -= 1
         if not level.orders:
             del levels[price_ticks]
         return True
@@ -69,6 +72,14 @@ class Depth:
         """Return the lots and the number of orders at one price; zeros where there are none."""
         level = self._levels[side].get(price_ticks)
         return (0, 0) if level is None else (level.lots, len(level.orders))
+
+    def level_count(self, side: Side) -> int:
+        """Return how many prices of one side have orders. O(1)."""
+        return len(self._levels[side])
+
+    def order_count(self, side: Side) -> int:
+        """Return how many orders rest on one side. O(1)."""
+        return self._orders[side]
 
     def holds(self, order_id: int, side: Side, price_ticks: int) -> bool:
         """Say whether the order rests at that price. O(1)."""
@@ -103,7 +114,8 @@ class Depth:
 
     def check(self) -> None:
         """Assert every invariant. O(orders): tests call it after each step."""
-        for levels in self._levels.values():
+        for side, levels in self._levels.items():
+            assert self._orders[side] == sum(len(level.orders) for level in levels.values())
             for price_ticks, level in levels.items():
                 assert level.orders, f"level {price_ticks} has orders"
                 assert level.lots == sum(level.orders.values()), f"level {price_ticks} adds up"

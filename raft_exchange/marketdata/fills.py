@@ -31,6 +31,9 @@ class Fills:
         self._by_account: dict[str, deque[int]] = {}
         self.count = 0
 
+    def __len__(self) -> int:
+        return len(self._trades)
+
     def append(self, trade: Trade) -> None:
         """Remember a trade, the newest; the oldest makes room. O(1)."""
         if len(self._trades) >= self._trades_max:

@@ -68,6 +68,9 @@ class Keys:
         self._by_account: dict[str, list[str]] = {}
         self._ids_by_secret: dict[bytes, str] = {}
 
+    def __len__(self) -> int:
+        return len(self._by_id)
+
     def get(self, key_id: str) -> HeldKey | None:
         """Return the key of this id, good or revoked. O(1)."""
         return self._by_id.get(key_id)

@@ -34,6 +34,9 @@ class Transfers:
     def __init__(self) -> None:
         self._made: OrderedDict[tuple[str, str], Transfer] = OrderedDict()
 
+    def __len__(self) -> int:
+        return len(self._made)
+
     def get(self, account: str, transfer_id: str) -> Transfer | None:
         """Return the transfer made under this id of the account, while it is remembered."""
         return self._made.get((account, transfer_id))

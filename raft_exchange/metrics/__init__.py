@@ -9,6 +9,7 @@ Figures that others already count are read when scraped and cost nothing before;
 into `Durations`, which costs a bisection.
 """
 
+from raft_exchange.metrics.bounds import BOUNDS
 from raft_exchange.metrics.durations import APPLY_BUCKETS_S, WAIT_BUCKETS_S, Durations
 from raft_exchange.metrics.figures import (
     STREAM_TRANSPORTS,
@@ -20,10 +21,12 @@ from raft_exchange.metrics.figures import (
     NodeFigures,
     StreamFigures,
 )
-from raft_exchange.metrics.registry import CONTENT_TYPE, UNKNOWN_ROUTE, Metrics
+from raft_exchange.metrics.http import UNKNOWN_ROUTE
+from raft_exchange.metrics.registry import CONTENT_TYPE, Metrics
 
 __all__ = [
     "APPLY_BUCKETS_S",
+    "BOUNDS",
     "CONTENT_TYPE",
     "STREAM_TRANSPORTS",
     "UNKNOWN_ROUTE",

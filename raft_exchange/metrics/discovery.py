@@ -58,11 +58,26 @@ class DhtCollector(Collector):
     def collect(self) -> Iterator[Metric]:
         """Give the rows, as of now."""
         figures = self._read()
+        contacts = GaugeMetricFamily(
+            "raft_exchange_dht_contacts",
+            "Grapes known, each of which has answered: good ones lately",
+            labels=("state",),
+        )
+        for state, count in figures.contacts.items():
+            contacts.add_metric((state,), count)
+        yield contacts
         for name, text, value in (
-            ("contacts", "Grapes known, each of which has answered", figures.contacts),
             ("queries_waiting", "Queries without an answer yet", figures.queries_waiting),
+            ("peers_stored", "Announcements kept for others and ourselves", figures.peers_stored),
+            ("items_stored", "Items kept for others and ourselves", figures.items_stored),
         ):
             yield GaugeMetricFamily(f"raft_exchange_dht_{name}", text, value=value)
+        queries = CounterMetricFamily(
+            "raft_exchange_dht_queries", "Queries of others, by type", labels=("type",)
+        )
+        for type_, count in figures.queries.items():
+            queries.add_metric((type_,), count)
+        yield queries
         datagrams = CounterMetricFamily(
             "raft_exchange_dht_datagrams", "Datagrams of the DHT", labels=("direction",)
         )
@@ -72,5 +87,6 @@ class DhtCollector(Collector):
         for name, text, value in (
             ("throttled", "Datagrams not read: their source sent too many", figures.throttled),
             ("timeouts", "Queries that nobody answered in time", figures.timeouts),
+            ("tokens_refused", "Writes of others without a good token", figures.tokens_refused),
         ):
             yield CounterMetricFamily(f"raft_exchange_dht_{name}", text, value=value)

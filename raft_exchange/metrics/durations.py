@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from bisect import bisect_left
-from collections.abc import Sequence
+from functools import cache
 from typing import Final
 
 APPLY_BUCKETS_S: Final = (
@@ -16,6 +16,13 @@ WAIT_BUCKETS_S: Final = (
     *(0.1, 0.25, 0.5, 1.0, 2.5, 5.0, 10.0),
 )
 """Of what waits for disks, networks or turns of the loop."""
+SNAPSHOT_BUCKETS_S: Final = (0.05, 0.1, 0.25, 0.5, 1.0, 2.5, 5.0, 10.0, 30.0, 60.0, 120.0, 300.0)
+"""Of what a process of its own does beside the trading."""
+
+
+@cache
+def _texts(bounds_s: tuple[float, ...]) -> tuple[str, ...]:
+    return (*map(repr, map(float, bounds_s)), "+Inf")
 
 
 class Durations:
@@ -23,7 +30,7 @@ class Durations:
 
     __slots__ = ("_bounds_s", "_counts", "_sum_s")
 
-    def __init__(self, bounds_s: Sequence[float] = WAIT_BUCKETS_S) -> None:
+    def __init__(self, bounds_s: tuple[float, ...] = WAIT_BUCKETS_S) -> None:
         self._bounds_s = bounds_s
         self._counts = [0] * (len(bounds_s) + 1)
         self._sum_s = 0.0
@@ -41,8 +48,7 @@ class Durations:
     def buckets(self) -> list[tuple[str, float]]:
         """Return (upper bound, how many were not longer), the last bound being `+Inf`."""
         total, found = 0, []
-        bounds = [*map(repr, map(float, self._bounds_s)), "+Inf"]
-        for bound, count in zip(bounds, self._counts, strict=True):
+        for bound, count in zip(_texts(self._bounds_s), self._counts, strict=True):
             total += count
             found.append((bound, float(total)))
         return found

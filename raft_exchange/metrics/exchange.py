@@ -49,13 +49,14 @@ class ExchangeCollector(Collector):
 
 def _markets(shown: Sequence[MarketFigures]) -> Iterator[Metric]:
     """Give a row for each shown market; prices and sums are for display, never for accounts."""
-    bests, crossed, levels, depth = (
+    bests, crossed, levels, orders, depth = (
         GaugeMetricFamily(f"raft_exchange_market_{name}", text, labels=labels)
         for name, text, labels in (
             ("best_price", "Best price in quote units; none for an empty side", _BY_SIDE),
             ("crossed", "1 while the best bid is not below the best ask: a bug", _BY_MARKET),
-            ("levels", "Price levels of a side, at most 1,000 counted", _BY_SIDE),
-            ("depth_quantity", "What the counted levels hold, in base units", _BY_SIDE),
+            ("levels", "Price levels of a side", _BY_SIDE),
+            ("orders", "Orders resting on a side", _BY_SIDE),
+            ("depth_quantity", "What the best 50 levels hold, in base units", _BY_SIDE),
         )
     )
     quantity, notional, trades, spread = (
@@ -67,13 +68,18 @@ def _markets(shown: Sequence[MarketFigures]) -> Iterator[Metric]:
             ("spread", "Best ask less best bid, in quote units"),
         )
     )
+    trades_ever = CounterMetricFamily(
+        "raft_exchange_market_trades", "Trades executed in a market", labels=_BY_MARKET
+    )
     for market in shown:
         bid, ask = market.best_bid, market.best_ask
         for side, price in (("buy", bid), ("sell", ask)):
             if price is not None:
                 bests.add_metric((market.name, side), price)
             levels.add_metric((market.name, side), market.levels[side])
+            orders.add_metric((market.name, side), market.orders[side])
             depth.add_metric((market.name, side), market.depth[side])
+        trades_ever.add_metric((market.name,), market.trades)
         is_crossed = bid is not None and ask is not None and bid >= ask
         crossed.add_metric((market.name,), float(is_crossed))
         if bid is not None and ask is not None:
@@ -81,4 +87,5 @@ def _markets(shown: Sequence[MarketFigures]) -> Iterator[Metric]:
         quantity.add_metric((market.name,), market.day_quantity)
         notional.add_metric((market.name,), market.day_notional)
         trades.add_metric((market.name,), market.day_trades)
-    yield from (bests, spread, crossed, levels, depth, quantity, notional, trades)
+    yield from (bests, spread, crossed, levels, orders, depth, quantity, notional, trades)
+    yield trades_ever

@@ -9,13 +9,18 @@ from raft_exchange.metrics.durations import Durations
 
 
 class MarketFigures(NamedTuple):
-    """One market, in quote and base units, for display only: prices None where a side is empty."""
+    """One market, in quote and base units, for display only: prices None where a side is empty.
+
+    `depth` is what the best levels of each side hold, `trades` all that were ever made.
+    """
 
     name: str
     best_bid: float | None
     best_ask: float | None
     levels: Mapping[str, int]
+    orders: Mapping[str, int]
     depth: Mapping[str, float]
+    trades: int
     day_quantity: float
     day_notional: float
     day_trades: int
@@ -58,7 +63,8 @@ class NodeFigures(NamedTuple):
 
     `unbalanced_assets` are those of which the balances are not what came in less what left.
     `snapshots` counts by what became of them: written, installed, failed; `outcomes` counts the
-    requests this node took. `durations` has a key for each of `node.DURATIONS`.
+    requests this node took, `proposals` the batches that they went in. `durations` has a key for
+    each of `node.DURATIONS`.
     """
 
     role: str
@@ -85,6 +91,10 @@ class NodeFigures(NamedTuple):
     batches_in_flight: int
     ticks: int
     connections_refused: int
+    proposals: Mapping[str, int]
+    cycles_slow: int
+    cycle_longest_s: float
+    journal_segments: int
     frames: Mapping[str, int]
     bytes: Mapping[str, int]
     snapshot_bytes: int
@@ -105,13 +115,20 @@ class DiscoveryFigures(NamedTuple):
 
 
 class DhtFigures(NamedTuple):
-    """What the embedded grape counts: `datagrams` by direction."""
+    """What the embedded grape counts: `datagrams` by direction, `contacts` by state.
 
-    contacts: int
+    `queries` are those of others, by what they asked.
+    """
+
+    contacts: Mapping[str, int]
     queries_waiting: int
     datagrams: Mapping[str, int]
     throttled: int
     timeouts: int
+    queries: Mapping[str, int]
+    tokens_refused: int
+    peers_stored: int
+    items_stored: int
 
 
 class HistoryFigures(NamedTuple):

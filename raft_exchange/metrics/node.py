@@ -22,6 +22,8 @@ DURATIONS: Final = {
     "match_duration": "What the state machine took for one entry of the log",
     "apply_duration": "What one entry took in all, its events folded and told",
     "journal_sync_duration": "What one write and sync of the journal took",
+    "cycle_duration": "What one tick took: replication, applying, answering, syncing",
+    "snapshot_duration": "From the begin of a snapshot to its being synced, or given up",
     "loop_lag": "How late the loop ran its timers",
 }
 """Name and help text of each histogram of `NodeFigures.durations`."""
@@ -60,6 +62,8 @@ class NodeCollector(Collector):
             ("disk_reserve_bytes", "Kept free of new orders", figures.disk_reserve_bytes),
             ("commands_queued", "Commands that wait for a batch", figures.commands_queued),
             ("batches_in_flight", "Batches on their way", figures.batches_in_flight),
+            ("cycle_longest_seconds", "Longest tick of late", figures.cycle_longest_s),
+            ("journal_segments", "Files of the journal", figures.journal_segments),
             ("snapshot_size_bytes", "Size of the newest snapshot", figures.snapshot_bytes),
             (
                 "snapshot_timestamp_seconds",
@@ -73,6 +77,7 @@ class NodeCollector(Collector):
             ("archive_failures", "Pieces the archive did not take", figures.archive_failures),
             ("state_divergence", "Members seen to differ, this included", figures.divergences),
             ("raft_ticks", "Ticks of the Raft group", figures.ticks),
+            ("cycles_slow", "Ticks that took 50 ms or longer", figures.cycles_slow),
             ("raft_connections_refused", "Failed handshakes", figures.connections_refused),
         ):
             yield CounterMetricFamily(f"raft_exchange_{name}", text, value=value)
@@ -110,12 +115,14 @@ class NodeCollector(Collector):
             for direction, value in values.items():
                 family.add_metric((direction,), value)
             yield family
-        outcomes = CounterMetricFamily(
-            "raft_exchange_requests", "Requests to the log, by outcome", labels=("outcome",)
-        )
-        for outcome, value in figures.outcomes.items():
-            outcomes.add_metric((outcome,), value)
-        yield outcomes
+        for name, text, values in (
+            ("requests", "Requests to the log, by outcome", figures.outcomes),
+            ("proposals", "Batches handed to a leader, by what became of it", figures.proposals),
+        ):
+            family = CounterMetricFamily(f"raft_exchange_{name}", text, labels=("outcome",))
+            for outcome, value in values.items():
+                family.add_metric((outcome,), value)
+            yield family
         for name, text in DURATIONS.items():
             took = figures.durations[name]
             yield HistogramMetricFamily(

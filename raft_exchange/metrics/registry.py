@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import importlib.metadata
 import platform
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterator, Mapping
 from typing import Final
 
 from prometheus_client import (
@@ -12,15 +12,15 @@ from prometheus_client import (
     Counter,
     Gauge,
     GCCollector,
-    Histogram,
     Info,
     ProcessCollector,
-    generate_latest,
 )
 from prometheus_client.exposition import CONTENT_TYPE_LATEST
 
+from raft_exchange.metrics.bounds import BoundsCollector
 from raft_exchange.metrics.discovery import DhtCollector, DiscoveryCollector
 from raft_exchange.metrics.exchange import ExchangeCollector
+from raft_exchange.metrics.exposition import pieces
 from raft_exchange.metrics.figures import (
     DhtFigures,
     DiscoveryFigures,
@@ -30,17 +30,11 @@ from raft_exchange.metrics.figures import (
     StreamFigures,
 )
 from raft_exchange.metrics.history import HistoryCollector
+from raft_exchange.metrics.http import HttpCollector
 from raft_exchange.metrics.node import NodeCollector
 from raft_exchange.metrics.streams import StreamCollector
 
 CONTENT_TYPE: Final = CONTENT_TYPE_LATEST
-UNKNOWN_ROUTE: Final = "unknown"
-METHODS: Final = ("GET", "HEAD", "POST", "PATCH", "DELETE", "OPTIONS")
-OTHER_METHOD: Final = "other"
-STATUS_CLASSES: Final = ("2xx", "3xx", "4xx", "5xx")
-_DURATION_BUCKETS_S: Final = (
-    *(0.0005, 0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1.0, 2.5, 5.0, 10.0),
-)
 
 
 class Metrics:
@@ -67,40 +61,22 @@ class Metrics:
             "HTTP connections closed at once, because there were too many",
             registry=self.registry,
         )
-        self._requests = Counter(
-            "raft_exchange_http_requests_total",
-            "HTTP requests answered, by route template, method and class of status",
-            ("route", "method", "code"),
-            registry=self.registry,
-        )
-        self._durations = Histogram(
-            "raft_exchange_http_request_duration_seconds",
-            "Time from the first byte of a request's head to its answer",
-            ("route", "method"),
-            buckets=_DURATION_BUCKETS_S,
-            registry=self.registry,
-        )
-        self._routes: dict[tuple[str, str], tuple[dict[int, Counter], Histogram]] = {}
-        for method in (*METHODS, OTHER_METHOD):
-            self.declare_route(UNKNOWN_ROUTE, [method])
+        self._http = HttpCollector()
+        self.registry.register(self._http)
+        self._bounds = BoundsCollector()
+        self.registry.register(self._bounds)
 
-    def declare_route(self, route: str, methods: Iterable[str]) -> None:
+    def declare_route(self, route: str, method: str) -> None:
         """Make the rows of a route template, at zero."""
-        for method in methods:
-            counters = {
-                int(code[0]): self._requests.labels(route, method, code) for code in STATUS_CLASSES
-            }
-            self._routes[route, method] = counters, self._durations.labels(route, method)
+        self._http.declare(route, method)
 
     def observe_request(self, route: str, method: str, *, status: int, duration_s: float) -> None:
         """Count one answered request; a route or method never declared counts as unknown."""
-        rows = self._routes.get((route, method))
-        if rows is None:
-            known = method if method in METHODS else OTHER_METHOD
-            rows = self._routes[UNKNOWN_ROUTE, known]
-        counters, histogram = rows
-        counters[status // 100].inc()
-        histogram.observe(duration_s)
+        self._http.observe(route, method, status=status, duration_s=duration_s)
+
+    def watch_bounds(self, read: Callable[[], Mapping[str, float]]) -> None:
+        """Export the shares of bounds that `read` returns at each scrape, by names of `BOUNDS`."""
+        self._bounds.watch(read)
 
     def watch_history(self, read: Callable[[], HistoryFigures]) -> None:
         """Export what `read` returns at each scrape."""
@@ -126,6 +102,10 @@ class Metrics:
         """Export what `read` returns at each scrape."""
         self.registry.register(StreamCollector(read))
 
+    def pieces(self) -> Iterator[bytes]:
+        """Give everything in the Prometheus text format, of type `CONTENT_TYPE`, bit by bit."""
+        return pieces(self.registry)
+
     def render(self) -> bytes:
-        """Return everything in the Prometheus text format, of type `CONTENT_TYPE`."""
-        return generate_latest(self.registry)
+        """Return everything at once: tens of milliseconds, for whoever has no loop to keep."""
+        return b"".join(self.pieces())

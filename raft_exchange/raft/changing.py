@@ -68,6 +68,9 @@ class Changes:
         self._requests: dict[int, _Request] = {}
         self._count = 0
 
+    def __len__(self) -> int:
+        return len(self._requests)
+
     def request(self, change: Change, resolve: Resolve) -> None:
         """Ask for a change; `resolve` is called once, with what is committed or why not.
 

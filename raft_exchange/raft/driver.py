@@ -15,10 +15,16 @@ from typing import Final
 from raft_exchange.metrics.durations import Durations
 
 TICK_S: Final = 0.01
+SLOW_S: Final = 0.05
+"""A tick that takes so long is counted: heartbeats are due at such a pace."""
+LATELY_S: Final = 60.0
 
 
 class Driver:
-    """Calls `tick` on the running loop; `lags` is how late the timers were."""
+    """Calls `tick` on the running loop; `lags` is how late the timers were.
+
+    `cycles` is how long the ticks took, `cycles_slow` how many took `SLOW_S` or longer.
+    """
 
     def __init__(self) -> None:
         self._tick: Callable[[], None] = _nothing
@@ -29,11 +35,20 @@ class Driver:
         self._ticked_at_s = self._loop.time()
         self.ticks = 0
         self.lags = Durations()
+        self.cycles = Durations()
+        self.cycles_slow = 0
+        self._longest_s = self._longest_before_s = 0.0
+        self._lately_s = self._loop.time()
 
     @property
     def tick_age_s(self) -> float:
         """Return the time since the last tick ended."""
         return self._loop.time() - self._ticked_at_s
+
+    @property
+    def cycle_longest_s(self) -> float:
+        """Return what the longest tick took in the last one to two times `LATELY_S`."""
+        return max(self._longest_s, self._longest_before_s)
 
     def start(self, tick: Callable[[], None]) -> None:
         """Begin to call `tick`; before, `wake` does nothing."""
@@ -66,8 +81,19 @@ class Driver:
         self._is_scheduled = False
         if not self._is_stopped:
             self.ticks += 1
+            began_s = self._loop.time()
             self._tick()
             self._ticked_at_s = self._loop.time()
+            self._note_cycle(self._ticked_at_s - began_s)
+
+    def _note_cycle(self, took_s: float) -> None:
+        self.cycles.observe(took_s)
+        if self._ticked_at_s - self._lately_s > LATELY_S:
+            self._longest_before_s, self._longest_s = self._longest_s, 0.0
+            self._lately_s = self._ticked_at_s
+        self._longest_s = max(self._longest_s, took_s)
+        if took_s >= SLOW_S:
+            self.cycles_slow += 1
 
 
 def _nothing() -> None:

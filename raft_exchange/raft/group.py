@@ -99,7 +99,7 @@ class Group(syncobj.SyncObj):  # type: ignore[misc]
         self._following = Following(seat, history, elections, outbox, has_room=hooks.has_room)
         self._applying = Applying(seat, history, elections, outbox, hooks)
         self._peers = Peers(seat, history, elections, outbox, transport)
-        self._changes = Changes(seat, history, elections, outbox, self._peers)
+        self.changes = Changes(seat, history, elections, outbox, self._peers)
         conf = SyncObjConf(
             autoTick=False,
             journalFile=journal,
@@ -168,11 +168,12 @@ class Group(syncobj.SyncObj):  # type: ignore[misc]
     @property
     def is_settled(self) -> bool:
         """Return whether this is a leader whose term has committed an entry, so commits flow."""
-        lead = self._leadership
+        lead = self.leadership
         return lead is not None and self.commit_index >= lead.first_index
 
     @property
-    def _leadership(self) -> Leadership | None:
+    def leadership(self) -> Leadership | None:
+        """Return this member's lead, while it leads."""
         return self._elections.leadership
 
     @property
@@ -196,7 +197,7 @@ class Group(syncobj.SyncObj):  # type: ignore[misc]
 
     def match_lag(self, member_id: str) -> int | None:
         """Return how many entries the member lacks; None where this is not the leader."""
-        lead = self._leadership
+        lead = self.leadership
         progress = lead.progress.get(Node(member_id)) if lead is not None else None
         return None if progress is None else self._log.last_index - progress.match_index
 
@@ -209,7 +210,7 @@ class Group(syncobj.SyncObj):  # type: ignore[misc]
 
         Who is added is a learner when it is done, and votes soon after it has caught up.
         """
-        self._changes.request(change, resolve)
+        self.changes.request(change, resolve)
         self._hooks.wake()
 
     def know(self, member_id: str) -> None:
@@ -222,8 +223,8 @@ class Group(syncobj.SyncObj):  # type: ignore[misc]
         True promises nothing: only `apply` tells that it committed. False: no leader is known, or
         it is out of reach, or the queue (`PROPOSALS_MAX`) is full; nothing happened.
         """
-        if self._leadership is not None:
-            return self._enqueue(self._leadership, payload)
+        if self.leadership is not None:
+            return self._enqueue(self.leadership, payload)
         leader = self._seat.leader
         if leader is None or leader not in self._peers.connected:
             return False
@@ -239,7 +240,7 @@ class Group(syncobj.SyncObj):  # type: ignore[misc]
     @property
     def is_handing_over(self) -> bool:
         """Return whether a hand-over is under way: this member leads and takes no proposals."""
-        return self._leadership is not None and self._leadership.is_handing_over
+        return self.leadership is not None and self.leadership.is_handing_over
 
     @property
     def snapshot_index(self) -> int:
@@ -263,8 +264,8 @@ class Group(syncobj.SyncObj):  # type: ignore[misc]
         self._is_late = not self._is_late and pause_s > self._timing.quorum_contact_s_max / 2
         if self._hooks.standing() is not Standing.FULL:
             self._elections.stand_aside(self._peers.connected)
-        if self._leadership is not None:
-            self._advance_commit(self._leadership)
+        if self.leadership is not None:
+            self._advance_commit(self.leadership)
             if not self._is_late:
                 self._elections.check_quorum_contact(now_s)
         elif now_s >= self._seat.election_deadline_s:
@@ -275,11 +276,11 @@ class Group(syncobj.SyncObj):  # type: ignore[misc]
         self._applying.advance(now_s)
         if self.last_applied >= self._following.leader_commit_index:
             self._elections.note_contact()
-        if (lead := self._leadership) is not None:
+        if (lead := self.leadership) is not None:
             lead.append_proposals(self._hooks.admit)
-        self._changes.tick(now_s)
+        self.changes.tick(now_s)
         self._peers.follow_log()
-        if (lead := self._leadership) is not None:
+        if (lead := self.leadership) is not None:
             self._lead(lead, now_s)
         self._sync_and_release()
         self._applying.pursue_snapshots(now_s)
@@ -347,7 +348,7 @@ class Group(syncobj.SyncObj):  # type: ignore[misc]
             case SnapshotChunk():
                 self._applying.receive(node, message)
             case Propose(payload=payload):
-                lead = self._leadership
+                lead = self.leadership
                 if lead is None or lead.is_handing_over or not self._enqueue(lead, payload):
                     self._outbox.send(node, ProposeRefused(self.term))
             case ProposeRefused():
@@ -362,9 +363,9 @@ class Group(syncobj.SyncObj):  # type: ignore[misc]
     def _receive_other(self, node: Node, message: WireMessage) -> None:
         match message:
             case ProposeChange():
-                self._changes.on_propose(node, message)
+                self.changes.on_propose(node, message)
             case ChangeReply():
-                self._changes.on_reply(message)
+                self.changes.on_reply(message)
             case Removed():
                 self._peers.leave(f"{node.id} says that this member was removed")
             case _:
@@ -377,7 +378,7 @@ class Group(syncobj.SyncObj):  # type: ignore[misc]
     def _on_reply(self, node: Node, message: AppendReply | SnapshotReply) -> None:
         if message.term > self.term:
             self._elections.follow(None, term=message.term)
-        elif (lead := self._leadership) is not None:
+        elif (lead := self.leadership) is not None:
             if isinstance(message, AppendReply):
                 lead.answered(node, message, now_s=monotonic_s())
             else:
@@ -387,13 +388,13 @@ class Group(syncobj.SyncObj):  # type: ignore[misc]
 
     def _SyncObj__onNodeConnected(self, node: Node) -> None:
         self._peers.note_connected(node)
-        if self._leadership is not None:
-            self._leadership.connection_changed(node, now_s=monotonic_s())
+        if self.leadership is not None:
+            self.leadership.connection_changed(node, now_s=monotonic_s())
         self._hooks.wake()
 
     def _SyncObj__onNodeDisconnected(self, node: Node) -> None:
         self._peers.connected.discard(node)
-        if self._leadership is not None:
-            self._leadership.connection_changed(node, now_s=monotonic_s())
+        if self.leadership is not None:
+            self.leadership.connection_changed(node, now_s=monotonic_s())
         self._elections.lose_link(node)
         self._hooks.wake()

@@ -173,6 +173,11 @@ class Journal(LibraryJournal):  # type: ignore[misc]  # the library is untyped
         """Whether something waits for `sync`. A commit index alone does not."""
         return self._state_is_due or self._pending_bytes > 0
 
+    @property
+    def segments(self) -> int:
+        """How many files it has."""
+        return len(self._last_index_of)
+
     def add(self, command: bytes, idx: int, term: int) -> None:
         """Append the entry that follows the last one."""
         entries = self._entries

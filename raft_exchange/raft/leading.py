@@ -110,6 +110,16 @@ class Leadership:
         """Return whether a hand-over is under way; no proposal is taken meanwhile."""
         return self._transfer is not None
 
+    @property
+    def proposals_queued(self) -> int:
+        """Return how many payloads wait to be appended."""
+        return len(self._proposals)
+
+    @property
+    def bytes_in_flight(self) -> int:
+        """Return the most that one member has been sent and has not acknowledged."""
+        return max((one.bytes_in_flight for one in self.progress.values()), default=0)
+
     def propose(self, payload: bytes) -> bool:
         """Queue a payload for the log; False when the queue is full."""
         if len(self._proposals) >= PROPOSALS_MAX:

@@ -36,6 +36,11 @@ class Progress:
             return not self._probe_outstanding
         return self._in_flight_bytes < IN_FLIGHT_BYTES_MAX
 
+    @property
+    def bytes_in_flight(self) -> int:
+        """Return what was sent and is not acknowledged."""
+        return self._in_flight_bytes
+
     def sent(self, *, last_index: int, size_bytes: int, now_s: float) -> None:
         """Note a message that carried entries up to `last_index`, or none (size 0)."""
         self.sent_at_s = now_s

@@ -23,6 +23,7 @@ from typing import Final, Protocol
 
 import msgspec
 
+from raft_exchange.metrics.durations import SNAPSHOT_BUCKETS_S, Durations
 from raft_exchange.raft.archive import PIECE_BYTES, PIECE_ENTRIES, Archive
 from raft_exchange.raft.entries import Position
 from raft_exchange.raft.journal import Journal
@@ -108,12 +109,13 @@ class Snapshots:
         self.failures = 0
         self.written = 0
         self.installed = 0
+        self.durations = Durations(SNAPSHOT_BUCKETS_S)
         self._log = log
         self._machine = machine
         self._writer = writer
         self._pace = pace
         self._file: int | None = None  # of the snapshot being written
-        self._deadline_s = 0.0
+        self._began_s = self._deadline_s = 0.0
         self._retry_at_s = float("-inf")
         self._is_requested = False
         self._receiving: SnapshotReceiving | None = None
@@ -207,7 +209,7 @@ class Snapshots:
         term = self._log.term_at(index)
         assert term is not None, f"entry {index} is applied and held"
         self._is_requested = False
-        self._deadline_s = now_s + WRITE_S_MAX
+        self._began_s, self._deadline_s = now_s, now_s + WRITE_S_MAX
         self._file = self.store.create(WRITTEN)
 
         def pieces() -> Iterator[bytes]:
@@ -228,6 +230,8 @@ class Snapshots:
 
     def _pursue_writing(self, now_s: float) -> None:
         is_whole = self._writer.poll()
+        if is_whole is not None:
+            self.durations.observe(now_s - self._began_s)
         if is_whole is None and now_s > self._deadline_s:
             self._writer.stop()
             self._give_up(f"not done after {WRITE_S_MAX:.0f} s", now_s)

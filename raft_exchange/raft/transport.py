@@ -107,7 +107,7 @@ class PeerTransport(Transport):  # type: ignore[misc]  # the library is untyped
         self._numbers = itertools.count()
         self._opening: dict[Connection, float] = {}  # -> when its time is over; oldest first
         self._sockets: set[Connection] = set()  # until the loop has closed them
-        self._failures = FailureLimiter(self.settings.failures_burst, self.settings.failures_per_s)
+        self.failures = FailureLimiter(self.settings.failures_burst, self.settings.failures_per_s)
         self._stranger_log = BoundedLog(_logger, clock_s=self._loop.time)
         self._member_log = BoundedLog(_logger, clock_s=self._loop.time)
         self._turn_bytes: int | None = None  # None: no end of turn is scheduled
@@ -207,7 +207,7 @@ class PeerTransport(Transport):  # type: ignore[misc]  # the library is untyped
         now_s = self._loop.time()
         if connection.dial_to is None:
             self.stats.accepted += 1
-            if not self.ready or self._failures.blocks(connection.address[0], now_s=now_s):
+            if not self.ready or self.failures.blocks(connection.address[0], now_s=now_s):
                 self._note_refusal(connection, Refusal.BLOCKED)
                 return False
             strangers = [other for other in self._opening if other.dial_to is None]
@@ -278,7 +278,7 @@ class PeerTransport(Transport):  # type: ignore[misc]  # the library is untyped
         self._note_refusal(connection, reason)
         if connection.dial_to is None:
             if reason in HELD_AGAINST_ADDRESS:
-                self._failures.failed(connection.address[0], now_s=self._loop.time())
+                self.failures.failed(connection.address[0], now_s=self._loop.time())
             return
         member = self.members.get(connection.dial_to)
         if member is not None and member.connection is None:

@@ -178,6 +178,11 @@ class NodeCore:
         finally:
             self._waiting -= 1
 
+    @property
+    def sequence_waiters(self) -> int:
+        """How many requests wait for a sequence."""
+        return self._waiting
+
     async def state_hash(self) -> tuple[int, str]:
         """See `outcome.Core.state_hash`. Callers share one computation, and wait for its turn."""
         async with self._hash_lock:

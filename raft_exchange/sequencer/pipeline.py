@@ -36,6 +36,12 @@ CLOCK_ENTRY_S_MIN: Final = 0.1
 COMMITTED: Final = "committed"
 UNKNOWN: Final = "unknown"
 
+# What becomes of a batch when it is proposed, each time that it is.
+APPENDED: Final = "appended"  # to the own log: this node leads
+FORWARDED: Final = "forwarded"  # to another node that leads
+NOT_SENT: Final = "not_sent"
+REFUSED: Final = "refused"  # by the node that it was forwarded to
+
 _READ_ONLY_DETAIL: Final = (
     "the disk of this node is nearly full; it takes cancels, but no new and no amended orders"
 )
@@ -57,10 +63,11 @@ class Log(Protocol):
 
 
 class Tallies:
-    """What became of the requests that this process took, and how long it took."""
+    """What became of this process's requests, and of the batches they went in; how long it took."""
 
     def __init__(self) -> None:
         self.outcomes = dict.fromkeys([COMMITTED, *(code.value for code in Refusal), UNKNOWN], 0)
+        self.proposals = dict.fromkeys([APPENDED, FORWARDED, NOT_SENT, REFUSED], 0)
         self.acks = Durations()
         self.commits = Durations()
 
@@ -200,6 +207,7 @@ class Pipeline:
 
     def propose_refused(self, *, now_s: float) -> None:
         """Note that a proposal was dropped by a member that does not lead, or is handing over."""
+        self.tallies.proposals[REFUSED] += 1
         self._retry_at_s = min(self._retry_at_s, now_s + REFUSED_RETRY_S)
 
     def applied(self, applied: Applied, *, now_s: float) -> None:
@@ -313,6 +321,8 @@ class Pipeline:
 
     def _propose(self, batch: _InFlight) -> bool:
         has_left = self._log.propose(batch.payload)
+        fate = (APPENDED if self._log.is_leader else FORWARDED) if has_left else NOT_SENT
+        self.tallies.proposals[fate] += 1
         batch.has_left = batch.has_left or has_left
         return has_left
 

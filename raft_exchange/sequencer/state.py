@@ -82,6 +82,16 @@ class ReplicatedState:
         """The active version: what is proposed is written in it, and needs no later one."""
         return self.exchange.version
 
+    @property
+    def keys_remembered(self) -> int:
+        """How many idempotency keys are in the window."""
+        return len(self._window)
+
+    @property
+    def sessions(self) -> int:
+        """How many sessions of nodes are remembered."""
+        return len(self._sessions)
+
     def write(self, batch: Batch) -> bytes:
         """Return the bytes of an entry to propose, in the active version. O(requests)."""
         return encode_batch(batch, version=self.version, versions=self.versions)

@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import json
+import shutil
+import subprocess
 import threading
 import time
 import urllib.error
@@ -130,6 +132,21 @@ def test_names_on_dashboards_and_alerts_exist_and_all_that_is_exported_is_shown(
     assert in_rules - set(recorded_names()) - exported == set()
     unused = {plain(name) for name in scraped} - {plain(name) for name in on_boards}
     assert unused == set(allowed()["unused_metrics"])
+
+
+def test_promtool_has_no_complaint_about_what_a_node_exports(
+    watched: Prometheus,
+) -> None:
+    """Names, units, help texts."""
+    program = shutil.which("promtool")
+    assert program is not None, "it comes with prometheus"
+    target = watched.get("/api/v1/targets")["activeTargets"][0]["scrapeUrl"]
+    with urllib.request.urlopen(target, timeout=10) as answer:
+        text = answer.read()
+    done = subprocess.run(
+        [program, "check", "metrics"], input=text, capture_output=True, check=False
+    )
+    assert (done.returncode, done.stderr) == (0, b"")
 
 
 def test_a_healthy_cluster_raises_no_alert(watched: Prometheus) -> None:

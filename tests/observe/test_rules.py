@@ -97,6 +97,14 @@ def versions(*names: str) -> Series:
     }
 
 
+def contacts(**counts: int) -> Series:
+    """Return the grapes that a node knows, by state."""
+    found: Series = {}
+    for state, count in counts.items():
+        found |= steady(f"{E}dht_contacts", count, f'state="{state}"')
+    return found
+
+
 def at_indexes(commit: int, applied: int) -> Series:
     """Return how far a node is."""
     return steady(f"{E}raft_commit_index", commit) | steady(f"{E}raft_applied_index", applied)
@@ -155,6 +163,20 @@ FIRING: Final[dict[str, tuple[int, Series, list[Series]]]] = {
         [slow("journal_sync_duration", above_s=0.001)],
     ),
     "LoopLag": (20, slow("loop_lag", above_s=0.2), [slow("loop_lag", above_s=0.01)]),
+    "TickLong": (
+        1,
+        steady(f"{E}cycle_longest_seconds", 0.9),
+        [steady(f"{E}cycle_longest_seconds", 0.04)],
+    ),
+    "BoundNearlyFull": (
+        6,
+        steady(f"{E}bound_use_ratio", 0.9, 'bound="orders",when_full="refuses"'),
+        [
+            steady(f"{E}bound_use_ratio", 0.7, 'bound="orders",when_full="refuses"'),
+            steady(f"{E}bound_use_ratio", 1, 'bound="fills",when_full="forgets"'),
+            steady(f"{E}bound_use_ratio", 1, 'bound="members",when_full="refuses"'),
+        ],
+    ),
     "HttpSlow": (
         20,
         slow("http_request_duration", above_s=1),
@@ -216,8 +238,12 @@ FIRING: Final[dict[str, tuple[int, Series, list[Series]]]] = {
     ),
     "DhtIsolated": (
         12,
-        up(1, 1, 1) | steady(f"{E}dht_contacts", 0),
-        [up(1) | steady(f"{E}dht_contacts", 0), up(1, 1, 1) | steady(f"{E}dht_contacts", 2)],
+        up(1, 1, 1) | contacts(good=0, questionable=0),
+        [
+            up(1) | contacts(good=0, questionable=0),
+            up(1, 1, 1) | contacts(good=2, questionable=0),
+            up(1, 1, 1) | contacts(good=0, questionable=1),
+        ],
     ),
     "LookupsFailing": (
         20,

@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 import asyncio
+import time
 
-from raft_exchange.raft.driver import TICK_S, Driver
+from raft_exchange.raft.driver import SLOW_S, TICK_S, Driver
 from tests.support.coroutines import in_loop
 
 
@@ -61,3 +62,24 @@ async def test_nothing_ticks_before_the_start_or_after_the_stop() -> None:
     driver.wake()
     await asyncio.sleep(2 * TICK_S)
     assert not ticks
+
+
+@in_loop
+async def test_a_slow_tick_is_counted_and_remembered_as_the_longest() -> None:
+    driver, done = Driver(), asyncio.Event()
+
+    def tick() -> None:
+        if driver.ticks == 2:
+            time.sleep(SLOW_S)
+        if driver.ticks == 4:
+            done.set()
+        driver.wake()
+
+    driver.start(tick)
+    driver.wake()
+    async with asyncio.timeout(5):
+        await done.wait()
+    driver.stop()
+    assert driver.cycles_slow >= 1
+    assert SLOW_S <= driver.cycle_longest_s < 5
+    assert driver.cycles.sum_s >= driver.cycle_longest_s

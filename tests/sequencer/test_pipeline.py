@@ -336,3 +336,27 @@ def test_read_only_refuses_new_and_amended_orders_and_takes_everything_else() ->
     bench.pipeline.set_read_only(False)
     bench.submit("again")
     assert "again" not in bench.outcomes
+
+
+def test_each_proposal_is_counted_by_what_became_of_it() -> None:
+    leading = Bench()
+    leading.submit("a")
+    leading.tick()
+    assert leading.pipeline.tallies.proposals == {
+        "appended": 1,
+        "forwarded": 0,
+        "not_sent": 0,
+        "refused": 0,
+    }
+    following = Bench(leader="n2")
+    following.submit("a")
+    following.tick()
+    following.pipeline.propose_refused(now_s=following.now_s)
+    following.takes_proposals = False
+    following.tick(seconds=REFUSED_RETRY_S)
+    assert following.pipeline.tallies.proposals == {
+        "appended": 0,
+        "forwarded": 1,
+        "not_sent": 1,
+        "refused": 1,
+    }
