@@ -11,7 +11,7 @@ from contextlib import asynccontextmanager
 from typing import Any, NamedTuple
 
 import aiohttp
-from aiohttp import web
+from aiohttp import web, web_app
 from yarl import URL
 
 from raft_exchange.gateway.app import make_app
@@ -162,6 +162,8 @@ async def gateway(
         await runner.cleanup()
         # The library still reads, for its lingering time, what clients left unsent.
         await eventually(lambda: not any(map(_is_connection, asyncio.all_tasks())))
+        # It also keeps the last thousand applications of a process, each with thousands of metrics.
+        web_app._cached_build_middleware.cache_clear()
 
 
 def _is_connection(task: asyncio.Task[Any]) -> bool:
