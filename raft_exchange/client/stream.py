@@ -54,19 +54,20 @@ async def read_stream(
     """
     position = None if from_sequence is None else str(from_sequence)
     loop = asyncio.get_running_loop()
-    pause_s, read_at_s = PAUSE_S_MIN, loop.time()
+    pause_s, tried_since_s = PAUSE_S_MIN, loop.time()
     while True:
-        url = sender.nodes.current
+        url, was_read = sender.nodes.current, False
         try:
             async for group, reached in _groups(sender, url, channels, position=position):
-                pause_s, read_at_s, position = PAUSE_S_MIN, loop.time(), reached
+                pause_s, was_read, position = PAUSE_S_MIN, True, reached
                 for update in group:
                     yield update
-                read_at_s = loop.time()  # however long the reader took
         except _Ended as error:
             trouble = error
         sender.nodes.failed(url)
-        if loop.time() - read_at_s > sender.options.patience_s:
+        if was_read:
+            tried_since_s = loop.time()  # a market where nothing happens is no failure
+        elif loop.time() - tried_since_s > sender.options.patience_s:
             raise Unavailable(f"no node streams: {trouble}")
         await asyncio.sleep(pause_s)
         pause_s = min(2 * pause_s, PAUSE_S_MAX)

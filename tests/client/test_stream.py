@@ -183,6 +183,19 @@ async def test_a_channel_that_does_not_exist_is_refused() -> None:
 
 
 @in_loop
+async def test_a_quiet_market_uses_up_no_patience(monkeypatch: pytest.MonkeyPatch) -> None:
+    """However long ago the last update was, the other nodes are tried when one is lost."""
+    monkeypatch.setattr(stream, "SILENCE_S_MAX", 0.5)
+    async with nodes_and_client(2, patience_s=0.2) as ((one, other), client):
+        update = told(delta(1), position=1)
+        headers = {"Content_Type": "text/event-stream", "Content_Length": str(len(update) + 1)}
+        one.script.append(reply(200, update, **headers))  # and then says nothing more
+        other.script.append(problem(503, "behind"))
+        one.script.append(streaming(told(delta(2), position=2)))
+        assert sequences(await first(client, 2)) == [1, 2]
+
+
+@in_loop
 async def test_patience_ends_when_no_node_streams() -> None:
     async with nodes_and_client(2, patience_s=0.2) as (_, client):
         with pytest.raises(Unavailable):
