@@ -1,6 +1,7 @@
 """`raft-exchange watch`: the book of a market as a live ladder, with its trades.
 
-It goes on at another node when one stops. With `--json` every update is a line of JSON.
+It goes on at another node when one stops; once it has drawn, it waits for as long as no node
+answers, and says so. With `--json` every update is a line of JSON.
 """
 
 from __future__ import annotations
@@ -43,6 +44,7 @@ from raft_exchange.client import (
     TickerUpdate,
     Trade,
     TradesUpdate,
+    Unavailable,
     Update,
 )
 from raft_exchange.client.models import Ticker
@@ -131,10 +133,15 @@ class MarketView:
         self._book = FollowedBook()
         self._trades: deque[Trade] = deque(maxlen=TRADES_SHOWN)
         self._ticker: Ticker | None = None
-        self._heard_at_s = time.monotonic()
+        self._heard_at_s: float | None = None
 
     async def follow(self) -> None:
-        """Follow the market's stream for ever; begin anew should the book fall out of step."""
+        """Follow the market's stream for ever; begin anew should the book fall out of step.
+
+        Raises:
+            RequestRefused: there is no such market.
+            Unavailable: no node could be read from at the beginning.
+        """
         while True:
             updates = self._client.stream(channels_of(self._market))
             try:
@@ -142,6 +149,9 @@ class MarketView:
                     self._take(update)
             except OutOfStep:
                 await updates.aclose()
+            except Unavailable:
+                if self._heard_at_s is None:
+                    raise
 
     def _take(self, update: Update) -> None:
         self._heard_at_s = time.monotonic()
@@ -174,6 +184,8 @@ class MarketView:
         return title
 
     def _foot(self) -> RenderableType:
+        if self._heard_at_s is None:
+            return Text(f"asking {self._client.node_url}  (Ctrl-C ends)", "dim")
         silence_s = time.monotonic() - self._heard_at_s
         text = f"{self._client.node_url}  sequence {self._book.sequence}"
         if silence_s > 2.0:

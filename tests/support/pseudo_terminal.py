@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import codecs
 import contextlib
 import fcntl
 import os
@@ -19,6 +20,8 @@ PATIENCE_S: Final = 120.0
 ROWS: Final = 50
 COLUMNS: Final = 160
 _CONTROL: Final = re.compile(r"\x1b\[[0-9;?]*[A-Za-z]|\x1b[=>78]")
+_BEGUN: Final = re.compile(r"\x1b(\[[0-9;?]*)?\Z")
+"""A control sequence whose end is not read yet: the terminal hands on 4 KiB at a time."""
 
 
 class PseudoTerminal:
@@ -28,14 +31,22 @@ class PseudoTerminal:
         self.process = process
         self._master = master
         self.screen = ""
+        self._decoder = codecs.getincrementaldecoder("utf-8")("replace")
+        self._begun = ""
 
     def wait_for(self, text: str, *, after: int = 0) -> int:
         """Read until `text` is drawn behind position `after`; return where it ends."""
         deadline_s = time.monotonic() + PATIENCE_S
         while (at := self.screen.find(text, after)) < 0:
-            assert time.monotonic() < deadline_s, f"no {text!r} in:\n{self.screen[-4_000:]}"
-            self._read()
+            code = self.process.poll()
+            if not self._read():
+                assert code is None, f"it ended with {code}, without {text!r}:\n{self._end}"
+            assert time.monotonic() < deadline_s, f"no {text!r} in:\n{self._end}"
         return at + len(text)
+
+    @property
+    def _end(self) -> str:
+        return self.screen[-4_000:]
 
     def press(self, key: bytes) -> None:
         os.write(self._master, key)
@@ -48,12 +59,17 @@ class PseudoTerminal:
             self._read()
         return self.process.returncode
 
-    def _read(self) -> None:
+    def _read(self) -> bool:
+        """Take what is drawn, if anything is within 0.1 s."""
         ready, _, _ = select.select([self._master], [], [], 0.1)
         with contextlib.suppress(OSError):  # the program closed its side
             if ready:
-                data = os.read(self._master, 65_536).decode(errors="replace")
-                self.screen += _CONTROL.sub("", data)
+                drawn = self._begun + self._decoder.decode(os.read(self._master, 65_536))
+                begun = _BEGUN.search(drawn)
+                self._begun = begun.group() if begun else ""
+                self.screen += _CONTROL.sub("", drawn.removesuffix(self._begun))
+                return True
+        return False
 
 
 @contextlib.contextmanager
