@@ -5,6 +5,19 @@ async with ExchangeClient(["http://127.0.0.1:8081", "http://127.0.0.1:8082"]) as
     print((await client.place_order(order)).order.status)
 """
 
+from raft_exchange.client.account_models import (
+    Account,
+    AccountChanged,
+    AccountLimits,
+    AccountSettings,
+    ApiKey,
+    Balance,
+    Fill,
+    FillPage,
+    KeyMade,
+    Transfer,
+    Transferred,
+)
 from raft_exchange.client.client import ExchangeClient
 from raft_exchange.client.cluster import (
     Cluster,
@@ -18,8 +31,6 @@ from raft_exchange.client.cluster import (
 )
 from raft_exchange.client.errors import ExchangeError, OutcomeUnknown, RequestRefused, Unavailable
 from raft_exchange.client.models import (
-    Account,
-    Balance,
     Batch,
     BatchItem,
     Book,
@@ -27,8 +38,6 @@ from raft_exchange.client.models import (
     Canceled,
     CanceledAll,
     Candle,
-    Fill,
-    FillPage,
     Level,
     LoggedTime,
     Market,
@@ -37,8 +46,11 @@ from raft_exchange.client.models import (
     Order,
     OrderBook,
     OrderPage,
+    Pair,
     Placed,
     Problem,
+    Replaced,
+    Switch,
     Ticker,
     Trade,
     WriteKey,
@@ -62,6 +74,10 @@ from raft_exchange.client.updates import (
 
 __all__ = [
     "Account",
+    "AccountChanged",
+    "AccountLimits",
+    "AccountSettings",
+    "ApiKey",
     "Balance",
     "BalancesUpdate",
     "Batch",
@@ -84,6 +100,7 @@ __all__ = [
     "FollowedBook",
     "HandedOver",
     "Heartbeat",
+    "KeyMade",
     "Level",
     "LoggedTime",
     "Market",
@@ -98,16 +115,21 @@ __all__ = [
     "OtherUpdate",
     "OutOfStep",
     "OutcomeUnknown",
+    "Pair",
     "Placed",
     "Problem",
     "RecoveredKey",
+    "Replaced",
     "RequestRefused",
     "Resync",
     "SnapshotAsked",
+    "Switch",
     "Ticker",
     "TickerUpdate",
     "Trade",
     "TradesUpdate",
+    "Transfer",
+    "Transferred",
     "Unavailable",
     "Update",
     "Voter",

@@ -9,9 +9,9 @@ from collections.abc import AsyncGenerator, Callable, Coroutine, Sequence
 from types import TracebackType
 from typing import Any, Concatenate, ParamSpec, Self, TypeVar
 
-from raft_exchange.client import calls
+from raft_exchange.client import administration, calls
 from raft_exchange.client.backup import read_backup
-from raft_exchange.client.calls import Call
+from raft_exchange.client.call import Call
 from raft_exchange.client.discovery import find_nodes
 from raft_exchange.client.sender import PATIENCE_S, Options, Sender, pinned
 from raft_exchange.client.stream import read_stream
@@ -158,12 +158,13 @@ class ExchangeClient:
     place_order = _method(calls.place_order)
     check_order = _method(calls.check_order)
     place_orders = _method(calls.place_orders)
+    place_oco = _method(calls.place_oco)
+    replace_order = _method(calls.replace_order)
     amend_order = _method(calls.amend_order)
     cancel_order = _method(calls.cancel_order)
     cancel_by_client_id = _method(calls.cancel_by_client_id)
     cancel_orders = _method(calls.cancel_orders)
-    create_market = _method(calls.create_market)
-    change_market = _method(calls.change_market)
+    cancel_after = _method(calls.cancel_after)
     get_order = _method(calls.get_order)
     get_orders = _method(calls.get_orders)
     get_fills = _method(calls.get_fills)
@@ -177,9 +178,20 @@ class ExchangeClient:
     get_candles = _method(calls.get_candles)
     get_time = _method(calls.get_time)
     get_cluster = _method(calls.get_cluster)
-    add_member = _method(calls.add_member)
-    remove_member = _method(calls.remove_member)
-    request_snapshot = _method(calls.request_snapshot)
-    hand_over = _method(calls.hand_over)
-    drain = _method(calls.drain)
-    recover_key = _method(calls.recover_key)
+
+    create_market = _method(administration.create_market)
+    change_market = _method(administration.change_market)
+    create_account = _method(administration.create_account)
+    get_account_of = _method(administration.get_account_of)
+    change_account = _method(administration.change_account)
+    deposit = _method(administration.deposit)
+    withdraw = _method(administration.withdraw)
+    create_key = _method(administration.create_key)
+    get_keys = _method(administration.get_keys)
+    revoke_key = _method(administration.revoke_key)
+    add_member = _method(administration.add_member)
+    remove_member = _method(administration.remove_member)
+    request_snapshot = _method(administration.request_snapshot)
+    hand_over = _method(administration.hand_over)
+    drain = _method(administration.drain)
+    recover_key = _method(administration.recover_key)

@@ -78,6 +78,12 @@ class NewMarket(msgspec.Struct, frozen=True, kw_only=True):
     max_quantity: Number | None = None
     min_notional: Number | None = None
     self_trade_prevention: str | None = None
+    price_band: Number | None = None
+    maker_fee: Number | None = None
+    taker_fee: Number | None = None
+    max_open_orders: int | None = None
+    max_notional: Number | None = None
+    accounts: Literal["on", "off"] | None = None
 
     def body(self) -> dict[str, object]:
         """Return the market as the exchange takes it."""
@@ -141,47 +147,33 @@ class Trade(msgspec.Struct, frozen=True, kw_only=True):
     sequence: int
 
 
-class Fill(Trade, frozen=True, kw_only=True):
-    """One's own side of a trade, and what it cost."""
-
-    order_id: str
-    side: Side
-    liquidity: Literal["maker", "taker"]
-    fee: Decimal
-    fee_asset: str
-
-
-class FillPage(msgspec.Struct, frozen=True, kw_only=True):
-    """A page of one's own fills, newest first; `cursor` names the next one, None the end."""
-
-    fills: list[Fill]
-    sequence: int
-    cursor: str | None = None
-
-
-class Balance(msgspec.Struct, frozen=True, kw_only=True):
-    """What an account has of an asset: `held` backs its live orders."""
-
-    free: Decimal
-    held: Decimal
-
-
-class Account(msgspec.Struct, frozen=True, kw_only=True):
-    """One's own account as of `sequence`; `balances` by asset."""
-
-    account: str
-    balances: dict[str, Balance]
-    sequence: int
-    frozen: bool = False
-    maker_fee: Decimal | None = None
-    taker_fee: Decimal | None = None
-
-
 class Placed(msgspec.Struct, frozen=True, kw_only=True):
     """What an order did when it was sequenced at `sequence`: its trades, and how it stands."""
 
     order: Order
     trades: list[Trade]
+    sequence: int
+
+
+class Pair(msgspec.Struct, frozen=True, kw_only=True):
+    """A limit order and a stop of which one ends the other, in this order, and their trades."""
+
+    orders: list[Order]
+    trades: list[Trade]
+    sequence: int
+
+
+class Replaced(Placed, frozen=True, kw_only=True):
+    """As for an order that is placed; `replaced` is the last state of the one before it."""
+
+    replaced: Order
+
+
+class Switch(msgspec.Struct, frozen=True, kw_only=True):
+    """When the dead-man switch cancels the account's orders; None: it is disarmed."""
+
+    account: str
+    cancel_at: datetime | None
     sequence: int
 
 
@@ -320,6 +312,13 @@ class Market(msgspec.Struct, frozen=True, kw_only=True):
     min_notional: Decimal
     self_trade_prevention: str
     status: str
+    price_band: Decimal | None = None
+    accounts: str = "off"
+    maker_fee: Decimal = Decimal(0)
+    taker_fee: Decimal = Decimal(0)
+    max_open_orders: int | None = None
+    max_notional: Decimal | None = None
+    order_types: list[str] = []
 
 
 class LoggedTime(msgspec.Struct, frozen=True, kw_only=True):

@@ -26,7 +26,7 @@ import aiohttp
 import msgspec
 from yarl import URL
 
-from raft_exchange.client.calls import Call
+from raft_exchange.client.call import Call
 from raft_exchange.client.errors import ExchangeError, OutcomeUnknown, RequestRefused, Unavailable
 from raft_exchange.client.models import Problem
 

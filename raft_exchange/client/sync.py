@@ -9,8 +9,8 @@ from collections.abc import AsyncGenerator, Awaitable, Callable, Iterator, Seque
 from types import TracebackType
 from typing import Concatenate, ParamSpec, Self, TypeVar
 
-from raft_exchange.client import calls
-from raft_exchange.client.calls import Call
+from raft_exchange.client import administration, calls
+from raft_exchange.client.call import Call
 from raft_exchange.client.client import ExchangeClient, describe
 from raft_exchange.client.sender import PATIENCE_S
 from raft_exchange.client.updates import Update
@@ -109,12 +109,13 @@ class ExchangeClientSync:
     place_order = _method(calls.place_order)
     check_order = _method(calls.check_order)
     place_orders = _method(calls.place_orders)
+    place_oco = _method(calls.place_oco)
+    replace_order = _method(calls.replace_order)
     amend_order = _method(calls.amend_order)
     cancel_order = _method(calls.cancel_order)
     cancel_by_client_id = _method(calls.cancel_by_client_id)
     cancel_orders = _method(calls.cancel_orders)
-    create_market = _method(calls.create_market)
-    change_market = _method(calls.change_market)
+    cancel_after = _method(calls.cancel_after)
     get_order = _method(calls.get_order)
     get_orders = _method(calls.get_orders)
     get_fills = _method(calls.get_fills)
@@ -128,9 +129,20 @@ class ExchangeClientSync:
     get_candles = _method(calls.get_candles)
     get_time = _method(calls.get_time)
     get_cluster = _method(calls.get_cluster)
-    add_member = _method(calls.add_member)
-    remove_member = _method(calls.remove_member)
-    request_snapshot = _method(calls.request_snapshot)
-    hand_over = _method(calls.hand_over)
-    drain = _method(calls.drain)
-    recover_key = _method(calls.recover_key)
+
+    create_market = _method(administration.create_market)
+    change_market = _method(administration.change_market)
+    create_account = _method(administration.create_account)
+    get_account_of = _method(administration.get_account_of)
+    change_account = _method(administration.change_account)
+    deposit = _method(administration.deposit)
+    withdraw = _method(administration.withdraw)
+    create_key = _method(administration.create_key)
+    get_keys = _method(administration.get_keys)
+    revoke_key = _method(administration.revoke_key)
+    add_member = _method(administration.add_member)
+    remove_member = _method(administration.remove_member)
+    request_snapshot = _method(administration.request_snapshot)
+    hand_over = _method(administration.hand_over)
+    drain = _method(administration.drain)
+    recover_key = _method(administration.recover_key)

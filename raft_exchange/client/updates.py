@@ -16,7 +16,8 @@ from typing import Any, Final
 import msgspec
 from sortedcontainers import SortedDict
 
-from raft_exchange.client.models import Balance, Candle, Fill, Level, Order, Ticker, Trade
+from raft_exchange.client.account_models import Balance, Fill
+from raft_exchange.client.models import Candle, Level, Order, Ticker, Trade
 
 CHECKSUM_LEVELS: Final = 10
 

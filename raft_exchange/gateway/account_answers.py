@@ -57,6 +57,12 @@ class AccountAnswer(AccountView):
     sequence: int
 
 
+class OwnAccountAnswer(AccountAnswer):
+    """The caller's account, and what its key may do; null where there are no keys."""
+
+    scopes: list[str] | None
+
+
 class AccountChangedAnswer(AccountView):
     """An account after a change, and the orders that the change ended."""
 

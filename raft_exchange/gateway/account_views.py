@@ -77,14 +77,18 @@ def transfer_view(event: TransferMade) -> TransferView:
     }
 
 
+def scope_names(scopes: int) -> list[str]:
+    """Return scopes by their names."""
+    return [scope.name.lower() for scope in Scope if scope.name and scopes & scope]
+
+
 def key_view(account: str, key: ApiKey) -> KeyView:
     """Return a key without anything that could prove it."""
-    scopes = [scope.name.lower() for scope in Scope if scope.name and key.scopes & scope]
     return {
         "id": key.key_id,
         "account": account,
         "kind": key.kind.name.lower(),
-        "scopes": scopes,
+        "scopes": scope_names(key.scopes),
         "created_at": format_time_us(key.created_at_us),
         "revoked_at": format_time_us(key.revoked_at_us) if key.revoked_at_us else None,
     }

@@ -17,13 +17,14 @@ from raft_exchange.decoding.account_schema import (
 )
 from raft_exchange.decoding.errors import ErrorCode, Problem
 from raft_exchange.decoding.fields import Json, known_fields
-from raft_exchange.gateway.access import account_of
+from raft_exchange.gateway.access import account_of, principal_of
 from raft_exchange.gateway.account_answers import (
     AccountAnswer,
     AccountChangedAnswer,
     FillsPage,
     KeyAnswer,
     KeysAnswer,
+    OwnAccountAnswer,
     TransferAnswer,
 )
 from raft_exchange.gateway.account_views import (
@@ -31,6 +32,7 @@ from raft_exchange.gateway.account_views import (
     balances_view,
     fill_view,
     key_view,
+    scope_names,
     transfer_view,
 )
 from raft_exchange.gateway.bodies import json_object, query_of, whole_number
@@ -105,26 +107,31 @@ async def patch_account(request: web.Request) -> web.Response:
 
 async def get_account(request: web.Request) -> web.Response:
     """Answer with one account: its settings and balances."""
-    return await _account(request, account_named(request.match_info["account"]))
+    body = await _account(request, account_named(request.match_info["account"]))
+    return answer(body, headers=read_headers(request.app[CONTEXT]))
 
 
 async def get_own_account(request: web.Request) -> web.Response:
-    """Answer with the caller's account."""
-    return await _account(request, account_of(request))
+    """Answer with the caller's account, and what its key may do."""
+    account, principal = account_of(request), principal_of(request)
+    body: OwnAccountAnswer = {
+        **await _account(request, account),
+        "scopes": scope_names(principal.scopes) if principal.key_id else None,
+    }
+    return answer(body, headers=read_headers(request.app[CONTEXT]))
 
 
-async def _account(request: web.Request, account: str) -> web.Response:
+async def _account(request: web.Request, account: str) -> AccountAnswer:
     context = request.app[CONTEXT]
     await freshen(context, query_of(request, FRESHNESS))
     settings = await _settings(context, account)
     marketdata = context.marketdata
     rules = {name: market.rules for name, market in marketdata.markets.items()}
-    body: AccountAnswer = {
+    return {
         **account_view(account, settings, rules),
         "balances": balances_view(marketdata.balances.of(account)),
         "sequence": marketdata.sequence,
     }
-    return answer(body, headers=read_headers(context))
 
 
 async def _settings(context: Context, account: str) -> AccountSettings:

@@ -141,7 +141,7 @@ ROUTES: Final = (
     ),
     Route(
         *("GET", "/v1/account", accounts.get_own_account),
-        {200: (account_answers.AccountAnswer,)},
+        {200: (account_answers.OwnAccountAnswer,)},
         (*READ, E.UNKNOWN_ACCOUNT),
         query=FRESHNESS,
         headers=ACCOUNT,

@@ -19,6 +19,7 @@ from raft_exchange.client import (
     NewOrder,
     RequestRefused,
     WriteKey,
+    administration,
     calls,
 )
 from tests.support.coroutines import in_loop
@@ -26,6 +27,9 @@ from tests.support.fake_core import START_US
 from tests.support.gateway import gateway
 
 START = datetime.fromtimestamp(START_US / 1_000_000, UTC)
+
+
+STOP = {"quantity": "1", "stop_price": "90"}
 
 
 def order(
@@ -111,6 +115,40 @@ async def test_a_batch_tells_what_became_of_each_order() -> None:
 
 
 @in_loop
+async def test_one_of_two_cancels_the_other() -> None:
+    async with exchange() as client:
+        await client.place_order(order("buy", 100, 2))
+        await client.place_order(order("sell", 110, 2))
+        pair = await client.place_oco(
+            order("sell", 120), NewOrder(market="BTC-USD", side="sell", type="stop", **STOP)
+        )
+        limit, stop = pair.orders
+        assert (limit.type, limit.status) == ("limit", "open")
+        assert (stop.type, stop.status, stop.stop_price) == ("stop", "pending", 90)
+        await client.cancel_order(limit.order_id)
+        assert (await client.get_order(stop.order_id)).status == "canceled"
+
+
+@in_loop
+async def test_an_order_is_replaced_by_another_in_one_step() -> None:
+    async with exchange() as client:
+        placed = await client.place_order(order())
+        await client.place_order(order("sell", 101))
+        changed = await client.replace_order(placed.order.order_id, order(price=101))
+        assert changed.replaced.status == "canceled"
+        assert (changed.order.status, changed.trades[0].price) == ("filled", 101)
+        with pytest.raises(RequestRefused, match="not_open"):
+            await client.replace_order(placed.order.order_id, order())
+
+
+@in_loop
+async def test_the_dead_man_switch_is_armed_and_disarmed() -> None:
+    async with exchange() as client:
+        assert (await client.cancel_after(60)).cancel_at == START + timedelta(seconds=60)
+        assert (await client.cancel_after(0)).cancel_at is None
+
+
+@in_loop
 async def test_an_order_is_amended_and_canceled() -> None:
     async with exchange() as client:
         placed = await client.place_order(order(client_order_id="mine"))
@@ -184,6 +222,39 @@ async def test_markets_are_opened_and_changed() -> None:
 
 
 @in_loop
+async def test_accounts_are_opened_funded_changed_and_frozen() -> None:
+    async with exchange() as client:
+        opened = await client.create_account("ann")
+        assert (opened.account, opened.frozen, opened.balances) == ("ann", False, {})
+        paid = await client.deposit("ann", "USD", Decimal("250.5"), transfer_id="d1")
+        again = await client.deposit("ann", "USD", Decimal("250.5"), transfer_id="d1")
+        assert (paid.repeated, again.repeated) == (False, True)
+        assert paid.transfer == again.transfer
+        taken = await client.withdraw("ann", "USD", 50, transfer_id="w1")
+        assert (taken.transfer.type, taken.transfer.amount) == ("withdrawal", 50)
+        assert (await client.get_account_of("ann")).balances["USD"].free == Decimal("200.5")
+        limits = {"BTC-USD": {"max_open_orders": 3, "max_quantity": Decimal("1.5")}}
+        changed = await client.change_account("ann", frozen=True, maker_fee="0", limits=limits)
+        assert (changed.frozen, changed.maker_fee, changed.taker_fee) == (True, 0, None)
+        assert changed.limits["BTC-USD"].max_quantity == Decimal("1.5")
+        lifted = await client.change_account("ann", frozen=False, limits={"BTC-USD": None})
+        assert (lifted.frozen, lifted.limits) == (False, {})
+
+
+@in_loop
+async def test_keys_are_made_listed_and_revoked() -> None:
+    async with exchange() as client:
+        await client.create_account("ann")
+        made = await client.create_key("ann", ["read", "trade"], key_id="k1")
+        assert made.bearer is not None
+        assert (made.key.id, made.key.scopes) == ("k1", ["read", "trade"])
+        assert await client.get_keys("ann") == [made.key]
+        revoked = (await client.revoke_key("ann", "k1")).key
+        assert revoked.revoked_at is not None
+        assert await client.get_keys("ann") == [revoked]
+
+
+@in_loop
 async def test_the_cluster_and_its_clock_are_told() -> None:
     async with exchange() as client:
         cluster = await client.get_cluster()
@@ -233,8 +304,9 @@ async def test_the_blocking_client_gives_the_same() -> None:
 def test_both_clients_have_a_method_for_every_call() -> None:
     built = {
         name
-        for name, function in inspect.getmembers(calls, inspect.isfunction)
-        if not name.startswith("_") and function.__module__ == calls.__name__
+        for module in (calls, administration)
+        for name, function in inspect.getmembers(module, inspect.isfunction)
+        if not name.startswith("_") and function.__module__ == module.__name__
     }
     for client in (ExchangeClient, ExchangeClientSync):
         assert built <= set(dir(client))
