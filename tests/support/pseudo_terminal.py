@@ -9,6 +9,7 @@ import os
 import pty
 import re
 import select
+import signal
 import struct
 import subprocess
 import termios
@@ -55,7 +56,7 @@ class PseudoTerminal:
         """Wait for the program to end by itself; return its exit code."""
         deadline_s = time.monotonic() + PATIENCE_S
         while self.process.poll() is None:
-            assert time.monotonic() < deadline_s, "the program goes on"
+            assert time.monotonic() < deadline_s, f"the program goes on:\n{self._end}"
             self._read()
         return self.process.returncode
 
@@ -79,6 +80,8 @@ def on_terminal(*command: str) -> Iterator[PseudoTerminal]:
     environment = {**os.environ, "TERM": "xterm-256color", "COLUMNS": str(COLUMNS)}
 
     def take_terminal() -> None:
+        # Who runs the tests in the background has SIGINT ignored; a program at a terminal has not.
+        signal.signal(signal.SIGINT, signal.SIG_DFL)
         os.setsid()
         fcntl.ioctl(0, termios.TIOCSCTTY, 0)  # so that Ctrl-C is a signal
 
