@@ -20,6 +20,8 @@ PRINCIPALS_MAX: Final = 8
 
 
 Framing = Callable[[Sequence[Encoded], int], bytes]
+Reading = tuple[Framing, tuple[Channel, ...]]
+"""How and what is read: readers that have both in common are sent the same bytes."""
 
 
 class Subscriber:
@@ -52,6 +54,11 @@ class Subscriber:
     def principals(self) -> Iterable[Principal]:
         """Whom it was let in as, by keys."""
         return self._principals
+
+    @property
+    def reading(self) -> Reading:
+        """How it reads which channels."""
+        return self.framing, self.channels
 
     @property
     def queue_bytes(self) -> int:

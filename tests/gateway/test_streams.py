@@ -215,7 +215,7 @@ async def test_readers_of_one_channel_share_one_encoding(monkeypatch: pytest.Mon
         monkeypatch.setattr(
             g.streams._rendering, "_update", lambda *a, **k: made.append(1) or real(*a, **k)
         )
-        readers = [fake_reader() for _ in range(20)]
+        readers = [fake_reader() for _ in range(hub.SLICE)]
         for subscriber, _ in readers:
             g.streams.add(subscriber)
             g.streams.subscribe(subscriber, [Channel("book", "BTC-USD")], since=None)
@@ -337,17 +337,35 @@ async def test_a_quiet_stream_has_a_heartbeat_with_the_last_sequence(
 
 @in_loop
 async def test_many_readers_are_served_a_slice_at_a_time(monkeypatch: pytest.MonkeyPatch) -> None:
-    """The loop turns in between; who subscribes meanwhile finds everybody served."""
+    """Others have the loop in between; who subscribes meanwhile finds everybody served."""
     monkeypatch.setattr(hub, "SLICE", 3)
+    monkeypatch.setattr(hub, "SLICE_PAUSE_S", 0.05)
     async with gateway() as g:
         readers = [reader_of_books(g.streams)[1] for _ in range(10)]
         await g.place("buy", "99")
         g.streams.flush()
         assert [len(transport.sent) for transport in readers] == [2] * 3 + [1] * 7
-        await asyncio.sleep(0)
+        await eventually(lambda: len(readers[3].sent) == 2)
         assert [len(transport.sent) for transport in readers] == [2] * 6 + [1] * 4
         reader_of_books(g.streams)
         assert [len(transport.sent) for transport in readers] == [2] * 10
+
+
+@in_loop
+async def test_the_more_readers_there_are_the_less_often_they_are_written_to(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    monkeypatch.setattr(hub, "READER_S", 0.05)
+    async with gateway() as g:
+        loop = asyncio.get_running_loop()
+        _, transport = reader_of_books(g.streams)
+        for _ in range(3):
+            reader_of_books(g.streams)
+        g.streams.flush()
+        flushed_at_s, told = loop.time(), len(transport.sent)
+        await g.place("buy", "99")
+        await eventually(lambda: len(transport.sent) > told)
+        assert loop.time() - flushed_at_s >= 4 * 0.05 - 0.01
 
 
 @in_loop
