@@ -12,7 +12,7 @@ from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from typing import Final
 
-from raft_exchange.cli import Commands, backing_up
+from raft_exchange.cli import Commands, backing_up, scaling
 from raft_exchange.cli.connection import UsageError, add_connection, ask, connect, urls_of
 from raft_exchange.cli.tables import cluster_view, members_table, show
 from raft_exchange.client import (
@@ -100,7 +100,7 @@ def _add_key(actions: Commands) -> None:
 
 ACTIONS: Final[tuple[Callable[[Commands], None], ...]] = (
     *(_add_status, _add_add, _add_remove, _add_leader, _add_snapshot),
-    *(backing_up.add_action, _add_drain, _add_key),
+    *(scaling.add_action, backing_up.add_action, _add_drain, _add_key),
 )
 
 

@@ -194,9 +194,14 @@ def add_member(node_id: str, raft_address: str, http_url: str) -> Call[Members]:
     return write("POST", "/v1/cluster/members", _members, body=body, key=None)
 
 
-def remove_member(node_id: str) -> Call[Members]:
-    """Remove a member for ever. Harmless if that was done before."""
-    return write("DELETE", f"/v1/cluster/members/{part(node_id)}", _members, key=None)
+def remove_member(node_id: str, *, proof: tuple[str, str] | None = None) -> Call[Members]:
+    """Remove a member for ever. Harmless if that was done before.
+
+    `proof` is for who holds the cluster's secret instead of a key: a nonce, and what proves it.
+    """
+    path = f"/v1/cluster/members/{part(node_id)}"
+    headers = {} if proof is None else {"X-Nonce": proof[0], "X-Proof": proof[1]}
+    return Call("DELETE", path, _members, key=WriteKey.new(), headers=headers)
 
 
 def request_snapshot() -> Call[SnapshotAsked]:

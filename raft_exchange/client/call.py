@@ -23,6 +23,7 @@ class Call(Generic[T]):
         decode: the answer's body -> the result; raises `msgspec.DecodeError`.
         key: what it is written under; None for a request that only reads.
         takes_min_sequence: a node that is behind can be told to catch up first.
+        headers: beside those that the sender sets.
     """
 
     method: str
@@ -32,6 +33,7 @@ class Call(Generic[T]):
     body: object = None
     key: WriteKey | None = None
     takes_min_sequence: bool = False
+    headers: Mapping[str, str] = field(default_factory=dict)
 
 
 def as_type(type_: type[T]) -> Decode[T]:

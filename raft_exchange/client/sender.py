@@ -194,7 +194,7 @@ class Sender:
         _give_up(call, f"{trouble} ({attempts} attempts)", may_have_happened=may_have_happened)
 
     async def _ask(self, url: str, call: Call[T], *, within_s: float) -> _Answer:
-        headers = {}
+        headers = dict(call.headers)
         if call.key is not None:
             headers["Idempotency-Key"] = call.key.name
             headers["X-Deadline"] = call.key.deadline.isoformat()
