@@ -140,6 +140,7 @@ def test_the_default_rendering_is_the_one_that_was_reviewed() -> None:
         ({"persistence": {"retention": {"whenScaled": "Keep"}}}, "/persistence/retention"),
         ({"service": {"type": "Public"}}, "/service/type"),
         ({"resources": {"request": {}}}, "/resources"),
+        ({"scaleDown": {"timeoutSeconds": 1}}, "/scaleDown/timeoutSeconds"),
         ({"topologySpread": {"hosts": "Never"}}, "/topologySpread/hosts"),
         ({"monitoring": {"podMonitor": {"interval": "often"}}}, "/monitoring/podMonitor/interval"),
         ({"monitoring": {"dashboards": {"label": "white space"}}}, "/monitoring/dashboards/label"),
@@ -232,7 +233,8 @@ def test_what_refers_to_each_other_fits_together(case: Path) -> None:
 @each_case
 def test_pods_are_as_restricted_as_kubernetes_has_a_word_for(case: Path) -> None:
     objects = rendered(values_of(case))
-    pods = [only(objects, "StatefulSet")["spec"]["template"]["spec"], only(objects, "Pod")["spec"]]
+    hosts = (only(objects, kind)["spec"]["template"]["spec"] for kind in ("StatefulSet", "Job"))
+    pods = [*hosts, only(objects, "Pod")["spec"]]
     for pod in pods:
         assert pod["securityContext"]["runAsNonRoot"] is True
         assert pod["securityContext"]["seccompProfile"] == {"type": "RuntimeDefault"}
@@ -244,7 +246,8 @@ def test_pods_are_as_restricted_as_kubernetes_has_a_word_for(case: Path) -> None
                 "capabilities": {"drop": ["ALL"]},
             }
             assert {"cpu", "memory"} <= container["resources"]["requests"].keys()
-            assert "cpu" not in container["resources"]["limits"], "throttling starts elections"
+            is_node = container["name"] == "node"
+            assert ("cpu" in container["resources"]["limits"]) != is_node, "elections by throttling"
 
 
 def test_a_single_node_may_be_evicted() -> None:
@@ -256,6 +259,50 @@ def test_a_single_node_may_be_evicted() -> None:
 def test_scaling_does_not_roll_the_pods() -> None:
     template = only(rendered({}), "StatefulSet")["spec"]["template"]
     assert only(rendered({"replicaCount": 5}), "StatefulSet")["spec"]["template"] == template
+
+
+@pytest.mark.parametrize(
+    ("running", "now", "hooks"),
+    [
+        ('(dict "spec" (dict "replicas" 5))', 3, {"pre-upgrade", "pre-rollback"}),
+        ('(dict "spec" (dict "replicas" 3))', 3, {"pre-rollback"}),
+        ('(dict "spec" (dict "replicas" 3))', 5, {"pre-rollback"}),
+        ("dict", 3, {"pre-upgrade", "pre-rollback"}),  # nobody could be asked
+    ],
+)
+def test_members_are_removed_before_an_upgrade_that_shrinks_the_cluster(
+    running: str, now: int, hooks: set[str]
+) -> None:
+    """What runs is looked up in the cluster, which is not here: so the template is asked."""
+    release = '"Release" (dict "IsUpgrade" true) "Values" .Values'
+    asked = f'{{{{ include "raft-exchange.scaleDownHooks" (dict "running" {running} {release}) }}}}'
+    assert set(answer_of(asked, {"replicaCount": now}).split(",")) == hooks
+
+
+def test_each_revision_has_a_hook_for_who_goes_back_to_it() -> None:
+    hook = "helm.sh/hook"
+    assert only(rendered({}), "Job")["metadata"]["annotations"][hook] == "pre-rollback"
+    off = rendered({"scaleDown": {"enabled": False}}, upgrade=True)
+    assert "Job" not in {one["kind"] for one in off}
+
+
+def test_who_founded_the_cluster_cannot_be_changed() -> None:
+    """By an upgrade, which finds in the running pods how many they were."""
+    variables = '(list (dict "name" "RAFT_EXCHANGE_EXPECT" "value" "3"))'
+    pod = f'(dict "spec" (dict "containers" (list (dict "env" {variables}))))'
+    running = f'"running" (dict "spec" (dict "template" {pod}))'
+    asked = f'{{{{ include "raft-exchange.checkFounders" (dict {running} "Values" .Values) }}}}'
+    assert answer_of(asked, {"cluster": {"initialMembers": 3}}) == ""
+    with pytest.raises(tool("helm_python").errors.HelmError, match="initialMembers was 3"):
+        answer_of(asked, {"replicaCount": 5, "cluster": {"initialMembers": 5}})
+
+
+def answer_of(template: str, values: Object) -> str:
+    """Return what a template makes, inside an object of the chart's user."""
+    asked = {"apiVersion": "v1", "kind": "ConfigMap", "data": {"answer": template}}
+    asked["metadata"] = {"name": "asked"}
+    objects = rendered(values | {"extraObjects": [asked]})
+    return str(only(objects, "ConfigMap", "asked")["data"]["answer"] or "")
 
 
 def test_a_changed_setting_rolls_the_pods() -> None:

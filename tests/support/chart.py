@@ -41,8 +41,11 @@ def values_of(case: Path) -> Object:
     return found
 
 
-def rendered(values: Object, *, kubernetes: str = "1.30") -> list[Object]:
-    """Return every object that Helm 4 makes of the chart, sorted by kind and name."""
+def rendered(values: Object, *, kubernetes: str = "1.30", upgrade: bool = False) -> list[Object]:
+    """Return every object that Helm 4 makes of the chart, sorted by kind and name.
+
+    With `upgrade`, as for a release that runs already.
+    """
     helm = tool("helm_python")
     native = tool("helm_python._native")
     chart = helm.Chart.load(str(CHART))
@@ -52,7 +55,8 @@ def rendered(values: Object, *, kubernetes: str = "1.30") -> list[Object]:
         "api_versions": ["monitoring.coreos.com/v1"],
         "name": "rel",
         "namespace": "ns",
-        "is_install": True,
+        "is_install": not upgrade,
+        "is_upgrade": upgrade,
     }
     answer = json.loads(
         native.call_string("helm_render", chart._raw(), json.dumps(values), json.dumps(release))

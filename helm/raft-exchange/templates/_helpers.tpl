@@ -20,6 +20,30 @@
 {{- printf "%s-nodes" (include "raft-exchange.fullname" .) -}}
 {{- end -}}
 
+{{- /* The URLs of the pods that there will be, comma-separated. */ -}}
+{{- define "raft-exchange.urls" -}}
+{{- $urls := list -}}
+{{- range $i := until (int .Values.replicaCount) -}}
+{{- $pod := printf "%s-%d.%s.%s.svc.%s" (include "raft-exchange.fullname" $) $i (include "raft-exchange.headless" $) $.Release.Namespace $.Values.clusterDomain -}}
+{{- $urls = append $urls (printf "http://%s:%d" $pod (int $.Values.ports.http)) -}}
+{{- end -}}
+{{- join "," $urls -}}
+{{- end -}}
+
+{{- /* The egress rule for DNS. */ -}}
+{{- define "raft-exchange.lookups" -}}
+- to:
+    - namespaceSelector: {}
+      podSelector:
+        matchLabels:
+          k8s-app: kube-dns
+  ports:
+    - port: 53
+      protocol: UDP
+    - port: 53
+      protocol: TCP
+{{- end -}}
+
 {{- define "raft-exchange.selector" -}}
 app.kubernetes.io/name: {{ include "raft-exchange.name" . }}
 app.kubernetes.io/instance: {{ .Release.Name }}

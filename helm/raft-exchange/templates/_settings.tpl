@@ -26,6 +26,7 @@ allow_open_network = {{ .Values.auth.allowOpenNetwork }}
 founding_markets = {{ join "," .Values.exchange.foundingMarkets | quote }}
 seed_services = {{ .Values.exchange.seedServices }}
 cors_origins = {{ join "," .Values.exchange.corsOrigins | quote }}
+rejoin_when_removed = true
 drain_seconds = {{ int .Values.exchange.drainSeconds }}
 log_level = {{ .Values.exchange.logLevel | quote }}
 {{- end -}}
