@@ -19,10 +19,10 @@ from collections.abc import Callable, Sequence
 from typing import Final, Protocol
 
 from raft_exchange.matching.limits import REQUEST_GROUP_MAX
-from raft_exchange.matching.messages import AmendOrder, PlaceOrder
+from raft_exchange.matching.messages import AmendOrder, CancelAll, CancelOrder, PlaceOrder
 from raft_exchange.metrics.durations import Durations
 from raft_exchange.sequencer.applied import Applied, Result
-from raft_exchange.sequencer.batcher import GROUP_BYTES_MAX, Batcher
+from raft_exchange.sequencer.batcher import GROUP_BYTES_MAX, Batcher, Priority
 from raft_exchange.sequencer.codec import Batch, Request, encode_batch, encoded_size
 from raft_exchange.sequencer.outcome import Committed, Outcome, Refusal, Refused, Unknown
 
@@ -172,7 +172,11 @@ class Pipeline:
         elif self._is_read_only and any(_brings_orders(request) for request in requests):
             group.refuse(Refused(Refusal.READ_ONLY, _READ_ONLY_DETAIL))
         elif size_bytes > GROUP_BYTES_MAX or not self._batcher.add(
-            group, commands=len(requests), size_bytes=size_bytes
+            group,
+            commands=len(requests),
+            size_bytes=size_bytes,
+            owner=_owner(requests),
+            priority=_priority(requests),
         ):
             group.refuse(Refused(Refusal.OVERLOADED, "the queue of this node is full"))
         else:
@@ -282,8 +286,7 @@ class Pipeline:
             self._log.propose(self._encode_batch(Batch("", 0, 0, [])))
 
     def _give_up_overdue(self, now_s: float) -> None:
-        while (group := self._batcher.oldest()) is not None and now_s >= group.deadline_s:
-            self._batcher.drop_oldest()
+        for group in self._batcher.drop(lambda group: now_s >= group.deadline_s):
             if self._leader is None:
                 group.refuse(Refused(Refusal.NO_LEADER, "no leader was found in time"))
             else:
@@ -332,6 +335,24 @@ class Pipeline:
 
 def _brings_orders(request: Request) -> bool:
     return isinstance(request.command, PlaceOrder | AmendOrder)
+
+
+def _owner(requests: Sequence[Request]) -> str:
+    """Return the account that a group is of; "" where it is nobody's, such as a barrier."""
+    return getattr(requests[-1].command, "account", "") if requests else ""
+
+
+def _priority(requests: Sequence[Request]) -> Priority:
+    lowest = Priority.CANCEL_BY_ID if requests else Priority.NONE
+    for request in requests:
+        command = request.command
+        if isinstance(command, CancelOrder):
+            lowest = lowest if command.order_id else Priority.CANCEL
+        elif isinstance(command, CancelAll):
+            lowest = Priority.CANCEL
+        else:
+            return Priority.NONE
+    return lowest
 
 
 def _requests(groups: list[_Group]) -> list[Request]:

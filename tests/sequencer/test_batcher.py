@@ -1,11 +1,14 @@
 """The batcher: a lone order waits for nothing, a crowd shares an entry, a group is never split."""
 
 from raft_exchange.sequencer.batcher import (
+    CANCEL_SHARE,
     CLOSE_BYTES,
     CLOSE_COMMANDS,
     IN_FLIGHT_MAX,
+    QUEUE_CANCELS_MAX,
     QUEUE_COMMANDS_MAX,
     Batcher,
+    Priority,
 )
 
 
@@ -58,11 +61,60 @@ def test_a_full_queue_refuses_and_keeps_what_it_has() -> None:
     assert batcher.add(-1, commands=1, size_bytes=1)
 
 
-def test_the_group_that_waits_longest_can_be_dropped() -> None:
+def test_groups_that_are_overdue_are_dropped_from_both_lanes() -> None:
     batcher: Batcher[str] = Batcher()
     batcher.add("a", commands=2, size_bytes=1)
     batcher.add("b", commands=3, size_bytes=1)
-    assert batcher.oldest() == "a"
-    batcher.drop_oldest()
-    assert batcher.oldest() == "b"
+    batcher.add("cancel", commands=1, size_bytes=1, owner="ann", priority=Priority.CANCEL)
+    assert sorted(batcher.drop(lambda group: group != "b")) == ["a", "cancel"]
     assert batcher.commands == 3
+    assert batcher.take(in_flight=0) == ["b"]
+
+
+def full_of_orders() -> Batcher[object]:
+    """Of accounts 0, 1, … with 400 orders each."""
+    batcher: Batcher[object] = Batcher()
+    for number in range(QUEUE_COMMANDS_MAX // 400):
+        assert batcher.add(number, commands=400, size_bytes=1, owner=str(number))
+    return batcher
+
+
+def test_a_queue_full_of_orders_takes_cancels_and_serves_them_first() -> None:
+    batcher = full_of_orders()
+    cancel = {"commands": 1, "size_bytes": 1}
+    assert batcher.add("all", **cancel, owner="ann", priority=Priority.CANCEL)
+    assert batcher.add("one", **cancel, owner="7", priority=Priority.CANCEL_BY_ID)
+    assert batcher.take(in_flight=0) == ["all", "one"], "an order of 400 has no room beside them"
+    assert batcher.take(in_flight=0) == [0]
+
+
+def test_a_cancel_without_an_id_stays_behind_its_owners_orders() -> None:
+    batcher = full_of_orders()
+    assert batcher.add("all", commands=1, size_bytes=1, owner="49", priority=Priority.CANCEL)
+    left = [group for _ in range(51) for group in batcher.take(in_flight=0)]
+    assert left == [*range(50), "all"]
+
+
+def test_orders_stay_behind_an_earlier_cancel_of_their_owner() -> None:
+    batcher: Batcher[object] = Batcher()
+    batcher.add("an order", commands=1, size_bytes=1, owner="bob")
+    for number in range(CLOSE_COMMANDS):
+        cancel = Priority.CANCEL_BY_ID
+        batcher.add(number, commands=1, size_bytes=1, owner="cyd", priority=cancel)
+    batcher.add("all of ann", commands=1, size_bytes=1, owner="ann", priority=Priority.CANCEL)
+    batcher.add("a new one of ann", commands=1, size_bytes=1, owner="ann")
+    left = batcher.take(in_flight=0) + batcher.take(in_flight=0)
+    assert left.index("all of ann") < left.index("a new one of ann")
+    assert left.index("an order") == CLOSE_COMMANDS // CANCEL_SHARE, "cancels leave room for orders"
+
+
+def test_cancels_are_bounded_as_well_and_orders_do_not_feel_it() -> None:
+    batcher: Batcher[object] = Batcher()
+    for number in range(QUEUE_CANCELS_MAX):
+        cancel = Priority.CANCEL_BY_ID
+        assert batcher.add(number, commands=1, size_bytes=1, owner="a", priority=cancel)
+    assert not batcher.add("x", commands=1, size_bytes=1, owner="a", priority=Priority.CANCEL)
+    assert batcher.add("an order", commands=1, size_bytes=1, owner="a")
+    while batcher:
+        assert batcher.take(in_flight=0)
+    assert batcher.commands == 0

@@ -222,6 +222,24 @@ def test_a_full_queue_refuses() -> None:
     assert bench.outcomes["late"] == [Refused(Refusal.OVERLOADED, "the queue of this node is full")]
 
 
+def test_a_cancel_gets_through_a_queue_that_refuses_orders() -> None:
+    bench = Bench()
+    for number in range(QUEUE_COMMANDS_MAX // 400):
+        bench.submit(f"r{number}-", 400)
+    bench.submit("late")
+    assert bench.outcomes["late"] == [Refused(Refusal.OVERLOADED, "the queue of this node is full")]
+    for name, command in (("by id", CancelOrder("ann", 7, "")), ("all", CancelAll("ann"))):
+        bench.pipeline.submit(
+            [Request(command)],
+            lambda outcomes, name=name: bench._resolve(name, outcomes),
+            now_s=bench.now_s,
+        )
+    bench.tick()
+    bench.commit(bench.proposed[0])
+    assert all(isinstance(bench.outcomes[name][0], Committed) for name in ("by id", "all"))
+    assert not any(name.startswith("r") for name in bench.outcomes), "the orders wait on"
+
+
 def test_a_draining_node_finishes_what_it_took_and_takes_no_more() -> None:
     bench = Bench()
     bench.submit("a")
