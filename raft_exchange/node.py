@@ -24,6 +24,7 @@ from raft_exchange.gateway.app import make_control_app
 from raft_exchange.gateway.context import Context, Front, has_seed_surface
 from raft_exchange.gateway.grenache_events import EventFeed, make_events_app
 from raft_exchange.gateway.listener import Listener
+from raft_exchange.gateway.rate_limits import Limit, RateLimits
 from raft_exchange.gateway.streams import Streams
 from raft_exchange.history.backfill import Prove
 from raft_exchange.history.service import FILE_NAME, History, HistoryHooks, HistorySettings
@@ -250,8 +251,10 @@ class Node:
             serves_state=lambda: self._core.serves_state,
             stop=stop,
         )
+        limits = RateLimits(Limit(settings.orders_per_s_max, settings.order_burst))
         context = Context(
-            self._core, self._marketdata, front.metrics, front.settings, operations, self._history
+            *(self._core, self._marketdata, front.metrics, front.settings, operations),
+            *(self._history, limits),
         )
         self._app = await doors.serve(context, self._streams)
         logger.info("node %s of cluster %s", self._identity.node, self._identity.cluster_id)

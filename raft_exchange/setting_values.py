@@ -53,6 +53,11 @@ def parse_optional_port(text: str) -> int:
     return parse_port(text) if text else 0
 
 
+def parse_rate(text: str) -> int | None:
+    """Return a rate, None for none given."""
+    return whole(0, 1_000_000)(text) if text else None
+
+
 def one_of(*choices: str) -> Callable[[str], str]:
     """Return a parser of a closed list."""
 

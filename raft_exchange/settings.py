@@ -33,6 +33,7 @@ from raft_exchange.setting_values import (
     parse_path,
     parse_port,
     parse_postgres_url,
+    parse_rate,
     parse_seconds,
     parse_url,
     whole,
@@ -79,6 +80,8 @@ class Settings(msgspec.Struct, frozen=True, kw_only=True):
     auth: str
     admin_key_file: Path | None
     allow_open_network: bool
+    order_rate: int | None
+    order_burst: int
     founding_markets: tuple[MarketRules, ...]
     accounts: bool
     seed_services: bool
@@ -86,6 +89,13 @@ class Settings(msgspec.Struct, frozen=True, kw_only=True):
     drain_seconds: int
     rejoin_when_removed: bool
     log_level: str
+
+    @property
+    def orders_per_s_max(self) -> int:
+        """What `order_rate` says, or by default; 0 for no limit."""
+        if self.order_rate is not None:
+            return self.order_rate
+        return ORDER_RATE_DEFAULT if self.auth == "required" else 0
 
 
 class Option(msgspec.Struct, frozen=True):
@@ -107,6 +117,13 @@ SEED_SERVICES: Final = "serve the seed projects' HTTP routes, Grenache services 
 REJOIN: Final = (
     "a node that finds at its start that it was removed sets its data aside, in the folder `aside` "
     "of data_dir, and joins as another node"
+)
+
+ORDER_RATE_DEFAULT: Final = 1_000
+ORDER_RATE: Final = (
+    "how fast a key may send orders to this node, or an account where there are no keys; four "
+    f"times as many cancels. By default {ORDER_RATE_DEFAULT} with --auth required, else 0, since "
+    "anybody can take another name then"
 )
 
 ADMIN_KEY: Final = (
@@ -283,6 +300,14 @@ OPTIONS: Final = (
         "off",
         "on | off",
         "with --auth open, listen beyond this machine: whoever reaches the port may trade",
+    ),
+    Option("order_rate", parse_rate, "", "0-1000000 orders a second; 0: no limit", ORDER_RATE),
+    Option(
+        "order_burst",
+        whole(1, 10_000_000),
+        "2000",
+        "1-10000000 orders",
+        "how many orders a key may send at once after a pause; four times as many cancels",
     ),
     Option(
         "founding_markets",

@@ -56,6 +56,13 @@ def test_a_certificate_and_its_key_go_together() -> None:
     assert (settings.tls_cert, settings.tls_ca) == (Path("node.pem"), None)
 
 
+def test_orders_are_limited_by_default_where_there_are_keys() -> None:
+    assert load().orders_per_s_max == 1_000
+    assert load({**NEEDED, "auth": "open"}).orders_per_s_max == 0
+    assert load({**NEEDED, "auth": "open", "order_rate": "7"}).orders_per_s_max == 7
+    assert load({**NEEDED, "order_rate": "0"}).orders_per_s_max == 0
+
+
 def test_bootstrap_addresses_are_read_in_order() -> None:
     assert load().bootstrap == ()
     flags = {**NEEDED, "bootstrap": "10.0.0.1:20001,grapes.example:20002"}
@@ -80,6 +87,8 @@ def test_bootstrap_addresses_are_read_in_order() -> None:
         ("dht_peer_age_seconds", "5"),
         ("grape_http_host", "::1"),
         ("metrics_port", "0"),
+        ("order_rate", "-1"),
+        ("order_burst", "0"),
         ("grenache_port", "65536"),
         ("advertise_http_url", "ftp://x"),
         ("advertise_http_url", "http://:8081"),

@@ -57,6 +57,7 @@ class ErrorCode(StrEnum):
     STOP_WOULD_TRIGGER = "stop_would_trigger"
     PRICE_BAND = "price_band"
     NO_QUORUM = "no_quorum"
+    RATE_LIMITED = "rate_limited"
     INTERNAL_ERROR = "internal_error"
     NO_LEADER = "no_leader"
     OVERLOADED = "overloaded"
@@ -115,6 +116,7 @@ KINDS: Final[Mapping[ErrorCode, Kind]] = {
     ErrorCode.STOP_WOULD_TRIGGER: Kind(422, "The stop price is passed already"),
     ErrorCode.PRICE_BAND: Kind(422, "The price is too far from the last trade"),
     ErrorCode.NO_QUORUM: Kind(422, "Too few of the other members are in reach"),
+    ErrorCode.RATE_LIMITED: Kind(429, "Too much in too short a time"),
     ErrorCode.INTERNAL_ERROR: Kind(500, "The node has a bug"),
     ErrorCode.NO_LEADER: Kind(503, "The cluster has no leader at the moment"),
     ErrorCode.OVERLOADED: Kind(503, "The node has too much to do"),

@@ -10,6 +10,7 @@ from typing import Final
 import msgspec
 from aiohttp import web
 
+from raft_exchange.gateway.rate_limits import RateLimits
 from raft_exchange.history.service import History
 from raft_exchange.marketdata.view import MarketData
 from raft_exchange.metrics import Metrics
@@ -67,7 +68,10 @@ class Front(msgspec.Struct, frozen=True):
 
 
 class Context(msgspec.Struct, frozen=True):
-    """The gateway's collaborators, handed to every handler; without history, memory is all."""
+    """The gateway's collaborators, handed to every handler; without history, memory is all.
+
+    Without `limits` anybody may send as fast as they can.
+    """
 
     core: Core
     marketdata: MarketData
@@ -75,6 +79,7 @@ class Context(msgspec.Struct, frozen=True):
     settings: Settings
     operations: Operations
     history: History | None = None
+    limits: RateLimits = msgspec.field(default_factory=RateLimits)
 
 
 FRONT: Final = web.AppKey("front", Front)

@@ -23,6 +23,7 @@ from raft_exchange.decoding.fields import Json, Number, is_label
 from raft_exchange.decoding.times import format_time_us
 from raft_exchange.gateway.access import Principal
 from raft_exchange.gateway.context import Context
+from raft_exchange.gateway.rate_limits import Lane
 from raft_exchange.gateway.reads import market_named
 from raft_exchange.gateway.refusals import DETAILS
 from raft_exchange.gateway.rendering import View
@@ -170,6 +171,7 @@ async def _place(
         Problem: it never reached the log, or what became of it is unknown.
     """
     who.demand(Scope.TRADE)
+    context.limits.charge(Lane.ORDERS, who.account, who.key_id)
     named = _label(order) if key else ""
     command = place_command(order, market.rules, account=who.account, label=named)
     result = await submit(context, Envelope(who.account, key, 0, who.key_id), command)

@@ -7,6 +7,7 @@ Rules:
   any Host may.
 - The pages of fellow members are ours too: a page whose node stopped goes on at another one.
 - The seed routes are open to every origin where there are no keys: no accounts to lose.
+- How fast they may is `rate_limits`': it is asked before the body is read.
 - Who may do what is `access`'s: it is asked before the handler runs, and once more behind it.
 - Every answer names its request; every error is a problem, whoever raised it.
 - An exception that is not a `Problem` is a bug of ours: logged with its traceback, answered 500.
@@ -23,7 +24,7 @@ from typing import Final
 from aiohttp import web
 
 from raft_exchange.decoding.errors import ErrorCode, Problem
-from raft_exchange.gateway.access import admit, still_good
+from raft_exchange.gateway.access import PRINCIPAL, admit, principal_of, still_good
 from raft_exchange.gateway.bodies import BATCH_BYTES_MAX, too_large
 from raft_exchange.gateway.context import (
     CONTEXT,
@@ -36,6 +37,7 @@ from raft_exchange.gateway.context import (
 )
 from raft_exchange.gateway.grenache import GRENACHE
 from raft_exchange.gateway.origins import LOOPBACK_HOSTS, is_member_origin
+from raft_exchange.gateway.rate_limits import LANES
 from raft_exchange.gateway.rendering import problem_answer
 from raft_exchange.metrics import UNKNOWN_ROUTE
 
@@ -47,7 +49,10 @@ STATELESS_PATHS: Final = ANY_HOST_PATHS | {"/v1/cluster", "/v1/cluster/drain"}
 """What a node answers whose state may differ from the others'."""
 REQUEST_ID_CHARS_MAX: Final = 64
 SERVER: Final = "raft-exchange"
-EXPOSED_HEADERS: Final = "X-Sequence, X-Age-Ms, X-Request-Id, Idempotent-Replay, Retry-After"
+EXPOSED_HEADERS: Final = (
+    "X-Sequence, X-Age-Ms, X-Request-Id, Idempotent-Replay, Retry-After, RateLimit, "
+    "RateLimit-Policy"
+)
 SEED_CORS: Final = {
     "Access-Control-Allow-Origin": "*",
     "Access-Control-Allow-Methods": "GET, POST, DELETE, OPTIONS",
@@ -85,6 +90,7 @@ async def guard(request: web.Request, handler: Handler) -> web.StreamResponse:
             _refuse_divergent(request, context)
             if request.method != "OPTIONS":
                 admit(request, context)
+                _charge(request, context)
         if request.method == "OPTIONS":
             response: web.StreamResponse = _preflight(request, cors)
         else:
@@ -105,6 +111,7 @@ async def guard(request: web.Request, handler: Handler) -> web.StreamResponse:
     headers["Server"] = SERVER
     if cors:
         headers.update(cors)
+    headers.update(_standing(request, context))
     front.metrics.observe_request(
         _route_of(request),
         request.method,
@@ -112,6 +119,21 @@ async def guard(request: web.Request, handler: Handler) -> web.StreamResponse:
         duration_s=time.perf_counter() - started_s,
     )
     return response
+
+
+def _charge(request: web.Request, context: Context) -> None:
+    lane = LANES.get((request.method, _route_of(request)))
+    if lane is not None:
+        who = principal_of(request)
+        context.limits.charge(lane, who.account, who.key_id)
+
+
+def _standing(request: web.Request, context: Context | None) -> dict[str, str]:
+    """Return what tells whoever writes how their bucket stands."""
+    lane, who = LANES.get((request.method, _route_of(request))), request.get(PRINCIPAL)
+    if context is None or lane is None or who is None or not who.account:
+        return {}
+    return context.limits.headers(lane, who.account, who.key_id)
 
 
 def _refuse_divergent(request: web.Request, context: Context) -> None:

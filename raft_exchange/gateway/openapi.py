@@ -29,10 +29,13 @@ from raft_exchange.gateway.inputs import (
     SCHEMAS,
     WORDS,
 )
+from raft_exchange.gateway.rate_limits import LANES
 from raft_exchange.gateway.rendering import JSON_TYPE, View
 from raft_exchange.matching.messages import Scope
 
 OPENAPI: Final = "3.1.0"
+RETRIED: Final = (HTTPStatus.TOO_MANY_REQUESTS, HTTPStatus.SERVICE_UNAVAILABLE)
+RATE_FIELDS: Final = ("RateLimit-Policy", "RateLimit")
 EVERYWHERE: Final = (
     *(ErrorCode.BAD_ORIGIN, ErrorCode.UNKNOWN_ROUTE, ErrorCode.EXPECTATION_FAILED),
     *(ErrorCode.UNAUTHENTICATED, ErrorCode.FORBIDDEN),
@@ -153,7 +156,8 @@ def _parameters(route: Route) -> Iterable[View]:
 
 def _responses(route: Route) -> View:
     codes: dict[int, list[str]] = {}
-    for code in dict.fromkeys((*route.codes, *EVERYWHERE)):
+    limited = (ErrorCode.RATE_LIMITED,) if (route.method, route.template) in LANES else ()
+    for code in dict.fromkeys((*route.codes, *limited, *EVERYWHERE)):
         codes.setdefault(KINDS[code].status, []).append(code.value)
     responses: View = {}
     for status in sorted({*route.answers, *codes}):
@@ -170,8 +174,10 @@ def _responses(route: Route) -> View:
         if content:
             response["content"] = content
         headers: View = {"X-Request-Id": {"schema": {"type": "string"}}}
-        if status == HTTPStatus.SERVICE_UNAVAILABLE and status in codes:
+        if status in RETRIED and status in codes:
             headers["Retry-After"] = {"schema": {"type": "integer"}}
+        if limited:
+            headers |= {name: {"schema": {"type": "string"}} for name in RATE_FIELDS}
         responses[str(status)] = response | {"headers": headers}
     return responses
 

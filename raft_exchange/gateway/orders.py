@@ -26,6 +26,7 @@ from raft_exchange.gateway.bodies import (
     whole_number,
 )
 from raft_exchange.gateway.context import CONTEXT, REQUEST_ID, Context
+from raft_exchange.gateway.rate_limits import Lane
 from raft_exchange.gateway.reads import (
     market_named,
     pass_barrier,
@@ -118,6 +119,7 @@ async def place_batch(
         Problem: nothing was placed, or nobody knows.
     """
     items = batch_items(body)
+    context.limits.charge_rest(Lane.ORDERS, envelope.account, envelope.key_id, count=len(items))
     if any(_names_unknown_market(context, item) for item in items):
         await pass_barrier(context)  # once for all: see `market_named`
     views: list[Shown] = []

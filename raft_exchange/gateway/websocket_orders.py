@@ -18,6 +18,7 @@ from raft_exchange.gateway.access import Principal
 from raft_exchange.gateway.bodies import BODY_BYTES_MAX, too_large, whole_number
 from raft_exchange.gateway.context import Context
 from raft_exchange.gateway.orders import amend, cancel, place, place_batch
+from raft_exchange.gateway.rate_limits import Lane
 from raft_exchange.gateway.submission import Envelope
 from raft_exchange.matching.limits import (
     CLIENT_ORDER_ID_BYTES_MAX,
@@ -40,6 +41,8 @@ async def run_order_op(
     """
     principal.demand(Scope.TRADE)
     op = frame["op"]
+    lane = Lane.CANCELS if op == "cancel" else Lane.ORDERS
+    context.limits.charge(lane, principal.account, principal.key_id)
     payload = "orders" if op == "batch" else "order"
     known_fields(frame, (*_ENVELOPE_FIELDS, payload))
     envelope = Envelope(

@@ -228,7 +228,10 @@ def test_a_cancel_gets_through_a_queue_that_refuses_orders() -> None:
         bench.submit(f"r{number}-", 400)
     bench.submit("late")
     assert bench.outcomes["late"] == [Refused(Refusal.OVERLOADED, "the queue of this node is full")]
-    for name, command in (("by id", CancelOrder("ann", 7, "")), ("all", CancelAll("ann"))):
+    for name, command in (
+        ("by id", CancelOrder("ann", 7, "")),
+        ("all", CancelAll("ann", None, None)),
+    ):
         bench.pipeline.submit(
             [Request(command)],
             lambda outcomes, name=name: bench._resolve(name, outcomes),

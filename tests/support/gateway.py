@@ -16,6 +16,7 @@ from yarl import URL
 
 from raft_exchange.gateway.app import make_app
 from raft_exchange.gateway.context import Context, Settings
+from raft_exchange.gateway.rate_limits import RateLimits
 from raft_exchange.gateway.streams import Streams
 from raft_exchange.marketdata.orders import FINISHED_ORDERS_MAX
 from raft_exchange.metrics import Metrics
@@ -126,7 +127,10 @@ def introduce(nonce: str, asked_at: str) -> bytes:
 
 @asynccontextmanager
 async def gateway(
-    *, finished_orders_max: int = FINISHED_ORDERS_MAX, **settings: Any
+    *,
+    finished_orders_max: int = FINISHED_ORDERS_MAX,
+    limits: RateLimits | None = None,
+    **settings: Any,
 ) -> AsyncIterator[Gateway]:
     """A gateway with one open market, BTC-USD."""
     core = FakeCore(finished_orders_max=finished_orders_max)
@@ -136,7 +140,9 @@ async def gateway(
     core.on_folded = streams.applied
     operations = FakeOperations(core)
     about = Settings(**({"node": "n1"} | settings))
-    context = Context(core, core.marketdata, metrics, about, operations)
+    context = Context(
+        core, core.marketdata, metrics, about, operations, limits=limits or RateLimits()
+    )
     app = make_app(context, introduce, streams, functools.partial(verify, SECRET))
     served = {
         (route.method, route.resource.canonical)
