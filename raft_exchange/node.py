@@ -251,13 +251,16 @@ class Node:
             serves_state=lambda: self._core.serves_state,
             stop=stop,
         )
+        self._app = await doors.serve(self._context(front, operations), self._streams)
+        logger.info("node %s of cluster %s", self._identity.node, self._identity.cluster_id)
+
+    def _context(self, front: Front, operations: NodeOperations) -> Context:
+        settings = self._settings
         limits = RateLimits(Limit(settings.orders_per_s_max, settings.order_burst))
-        context = Context(
+        return Context(
             *(self._core, self._marketdata, front.metrics, front.settings, operations),
             *(self._history, limits),
         )
-        self._app = await doors.serve(context, self._streams)
-        logger.info("node %s of cluster %s", self._identity.node, self._identity.cluster_id)
 
     def control(self) -> Control:
         """Return the socket by which the operator of this machine controls the node."""

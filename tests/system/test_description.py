@@ -56,6 +56,7 @@ def test_every_answer_of_a_live_cluster_is_one_that_is_described(
     for path in LEFT_OUT:
         command += ["--exclude-path", path]
     asked = subprocess.run(command, cwd=tmp_path, capture_output=True, text=True, check=False)
+    print(asked.stdout)  # how many, and in what time: pytest -rP shows it
     assert asked.returncode == 0, asked.stdout + asked.stderr
     generated = re.search(r"(\d+) generated", asked.stdout)
     assert generated is not None, asked.stdout
