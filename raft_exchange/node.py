@@ -321,7 +321,8 @@ class Node:
         self._welcome.on_fellow(said, now_s=asyncio.get_running_loop().time())
 
     def _on_leader_changed(self, leader: str | None) -> None:
-        logger.info("leader: %s, term %d", leader or "none", self._group.term)
+        told = {"leader": leader or "none", "term": self._group.term}
+        logger.info("leader: %(leader)s, term %(term)d", told, extra=told)
         self._leader_changes += 1
         self._pipeline.leader_changed(leader, now_s=asyncio.get_running_loop().time())
 

@@ -11,7 +11,6 @@ import asyncio
 import logging
 import random
 import signal
-import sys
 from collections.abc import Callable, Coroutine
 from contextlib import AsyncExitStack, suppress
 from functools import partial
@@ -39,6 +38,7 @@ from raft_exchange.gateway.grenache import (
 )
 from raft_exchange.gateway.grenache_events import EVENTS_CHANNEL
 from raft_exchange.listening import WrongSetting, bind, blame, probe_tcp
+from raft_exchange.logs import NodeLog
 from raft_exchange.matching.versions import NewerVersion
 from raft_exchange.metrics import Metrics
 from raft_exchange.neighbourhood import ANY_HOST, Neighbourhood, Whereabouts
@@ -69,16 +69,14 @@ logger = logging.getLogger(__name__)
 
 def run_node(settings: Settings, secret: bytes, *, lifeline: int | None = None) -> int:
     """Run a node until SIGTERM, SIGINT or the end of the pipe `lifeline`; return its exit code."""
-    logging.basicConfig(
-        level=settings.log_level.upper(),
-        format="%(asctime)s %(levelname)s %(name)s %(message)s",
-        stream=sys.stderr,
+    log = NodeLog(
+        level=settings.log_level, is_json=settings.log_format == "json", name=settings.name
     )
     try:
         check_library()
         collector.spare_the_old()
         with asyncio.Runner(loop_factory=uvloop.new_event_loop) as runner:
-            while removed := runner.run(_serve(settings, secret, lifeline)):
+            while removed := runner.run(_serve(settings, secret, lifeline, log)):
                 logger.warning("%s sets its data aside, to join as another node", removed)
                 set_aside(settings.data_dir, removed)
     except (IdentityError, DirectoryInUse) as error:
@@ -112,7 +110,7 @@ def _stop_event(lifeline: int | None) -> asyncio.Event:
     return stop
 
 
-async def _serve(settings: Settings, secret: bytes, lifeline: int | None) -> str:
+async def _serve(settings: Settings, secret: bytes, lifeline: int | None, log: NodeLog) -> str:
     """Run until told to stop; return the node's id if it is to come back as another, else ""."""
     removed = ""
     stop, first_key = _stop_event(lifeline), _first_key(settings)
@@ -122,6 +120,7 @@ async def _serve(settings: Settings, secret: bytes, lifeline: int | None) -> str
     async with AsyncExitStack() as stack:
         journal, identity = _open_folder(settings)
         stack.callback(journal.close)
+        log.name_node(identity.current.node)
         probe_tcp(settings.raft_host, settings.raft_port)
         metrics = Metrics()
         discovery, neighbourhood = await _look_around(

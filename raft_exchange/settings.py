@@ -89,6 +89,7 @@ class Settings(msgspec.Struct, frozen=True, kw_only=True):
     drain_seconds: int
     rejoin_when_removed: bool
     log_level: str
+    log_format: str
 
     @property
     def orders_per_s_max(self) -> int:
@@ -334,5 +335,8 @@ OPTIONS: Final = (
         "info",
         "debug | info | warning | error",
         "what is logged",
+    ),
+    Option(
+        "log_format", one_of("text", "json"), "text", "text | json", "lines for people or programs"
     ),
 )

@@ -121,6 +121,7 @@ def test_bootstrap_addresses_are_read_in_order() -> None:
         ("drain_seconds", "0"),
         ("drain_seconds", "601"),
         ("log_level", "loud"),
+        ("log_format", "xml"),
     ],
 )
 def test_a_wrong_value_is_named_with_its_source_and_what_is_allowed(name: str, value: str) -> None:

@@ -9,7 +9,7 @@ Rules:
 - The seed routes are open to every origin where there are no keys: no accounts to lose.
 - How fast they may is `rate_limits`': it is asked before the body is read.
 - Who may do what is `access`'s: it is asked before the handler runs, and once more behind it.
-- Every answer names its request; every error is a problem, whoever raised it.
+- Every answer names its request and its trace; every error is a problem, whoever raised it.
 - An exception that is not a `Problem` is a bug of ours: logged with its traceback, answered 500.
 """
 
@@ -17,13 +17,14 @@ from __future__ import annotations
 
 import logging
 import time
-from collections.abc import Awaitable, Callable
+from collections.abc import Awaitable, Callable, Mapping
 from http import HTTPStatus
 from typing import Final
 
 from aiohttp import web
 
 from raft_exchange.decoding.errors import ErrorCode, Problem
+from raft_exchange.gateway import request_log
 from raft_exchange.gateway.access import PRINCIPAL, admit, principal_of, still_good
 from raft_exchange.gateway.bodies import BATCH_BYTES_MAX, too_large
 from raft_exchange.gateway.context import (
@@ -39,6 +40,7 @@ from raft_exchange.gateway.grenache import GRENACHE
 from raft_exchange.gateway.origins import LOOPBACK_HOSTS, is_member_origin
 from raft_exchange.gateway.rate_limits import LANES
 from raft_exchange.gateway.rendering import problem_answer
+from raft_exchange.gateway.tracing import TRACE, TRACERESPONSE, trace_of
 from raft_exchange.metrics import UNKNOWN_ROUTE
 
 Handler = Callable[[web.Request], Awaitable[web.StreamResponse]]
@@ -51,7 +53,7 @@ REQUEST_ID_CHARS_MAX: Final = 64
 SERVER: Final = "raft-exchange"
 EXPOSED_HEADERS: Final = (
     "X-Sequence, X-Age-Ms, X-Request-Id, Idempotent-Replay, Retry-After, RateLimit, "
-    "RateLimit-Policy"
+    "RateLimit-Policy, traceresponse"
 )
 SEED_CORS: Final = {
     "Access-Control-Allow-Origin": "*",
@@ -62,7 +64,7 @@ CORS_PREFLIGHT: Final = {
     "Access-Control-Allow-Methods": "GET, POST, PATCH, DELETE, OPTIONS",
     "Access-Control-Allow-Headers": (
         "Authorization, Content-Type, Idempotency-Key, Last-Event-ID, X-Account, X-Deadline, "
-        "X-Request-Id"
+        "X-Request-Id, traceparent, tracestate"
     ),
     "Access-Control-Max-Age": "600",
 }
@@ -82,6 +84,7 @@ async def guard(request: web.Request, handler: Handler) -> web.StreamResponse:
     in_flight = front.metrics.requests_in_flight
     in_flight.inc()
     request[REQUEST_ID] = request_id = _request_id(request)
+    request[TRACE] = trace = trace_of(request)
     context = request.app.get(CONTEXT)
     cors: dict[str, str] = {}
     try:
@@ -108,16 +111,16 @@ async def guard(request: web.Request, handler: Handler) -> web.StreamResponse:
         response.force_close()  # the next request goes to a node that stays
     headers = response.headers
     headers["X-Request-Id"] = request_id
+    headers[TRACERESPONSE] = trace.header
     headers["Server"] = SERVER
     if cors:
         headers.update(cors)
     headers.update(_standing(request, context))
+    duration_s = time.perf_counter() - started_s
     front.metrics.observe_request(
-        _route_of(request),
-        request.method,
-        status=response.status,
-        duration_s=time.perf_counter() - started_s,
+        _route_of(request), request.method, status=response.status, duration_s=duration_s
     )
+    request_log.note(request, response, duration_s=duration_s)
     return response
 
 
@@ -144,11 +147,17 @@ def _refuse_divergent(request: web.Request, context: Context) -> None:
         )
 
 
+def name_answer(request: web.Request, response: web.StreamResponse) -> None:
+    """Say whose answer this is, and to what: for those whose head leaves before `guard` ends."""
+    response.headers["X-Request-Id"] = request[REQUEST_ID]
+    response.headers[TRACERESPONSE] = request[TRACE].header
+    response.headers["Server"] = SERVER
+
+
 async def open_stream(request: web.Request, response: web.StreamResponse) -> None:
     """Send the head of an answer that may last for hours: from now on it counts as answered."""
     metrics, started_s = request.app[FRONT].metrics, time.perf_counter()
-    response.headers["X-Request-Id"] = request[REQUEST_ID]
-    response.headers["Server"] = SERVER
+    name_answer(request, response)
     response.headers.update(request[CORS])
     await response.prepare(request)
     request[STREAM_OPENED] = True
@@ -267,12 +276,12 @@ def _problem_of(error: Exception, request: web.Request) -> Problem:
             return Problem(ErrorCode.UNKNOWN_ROUTE, "nothing is served under this path")
         case web.RequestPayloadError() | ConnectionError():
             return Problem(ErrorCode.BAD_JSON, "the body did not arrive whole")
-    return internal_error(error, _route_of(request))
+    return internal_error(error, _route_of(request), request_log.names_of(request))
 
 
-def internal_error(error: Exception, route: str) -> Problem:
-    """Return the problem for what only a bug raises, and log it."""
-    _logger.error("bug while answering %s", route, exc_info=error)
+def internal_error(error: Exception, route: str, names: Mapping[str, str]) -> Problem:
+    """Return the problem for what only a bug raises, and log it with the request's names."""
+    _logger.error("bug while answering %s", route, exc_info=error, extra=names)
     return Problem(ErrorCode.INTERNAL_ERROR, "this is a bug of the node; its log has the details")
 
 

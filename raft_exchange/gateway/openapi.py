@@ -173,7 +173,9 @@ def _responses(route: Route) -> View:
         response: View = {"description": "; ".join(titles)}
         if content:
             response["content"] = content
-        headers: View = {"X-Request-Id": {"schema": {"type": "string"}}}
+        headers: View = {
+            name: {"schema": {"type": "string"}} for name in ("X-Request-Id", "traceresponse")
+        }
         if status in RETRIED and status in codes:
             headers["Retry-After"] = {"schema": {"type": "integer"}}
         if limited:

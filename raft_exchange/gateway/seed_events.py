@@ -24,6 +24,7 @@ from raft_exchange.gateway.context import CONTEXT, Context
 from raft_exchange.gateway.guard import internal_error, open_stream
 from raft_exchange.gateway.reads import market_named
 from raft_exchange.gateway.rendering import View
+from raft_exchange.gateway.request_log import names_of
 from raft_exchange.gateway.seed_shapes import (
     STATE_TRADES,
     resting_orders,
@@ -219,7 +220,7 @@ async def get_events(request: web.Request) -> web.StreamResponse:
         except ConnectionError:
             pass  # the reader has gone
         except Exception as error:
-            internal_error(error, request.path)
+            internal_error(error, request.path, names_of(request))
         finally:
             writing.cancel()
             await asyncio.gather(writing, return_exceptions=True)

@@ -33,7 +33,7 @@ from raft_exchange.gateway.access import Principal, key_holder, open_principal, 
 from raft_exchange.gateway.bodies import BATCH_BYTES_MAX, whole_number
 from raft_exchange.gateway.channels import CHANNELS_MAX, Channel, channels_named
 from raft_exchange.gateway.context import CONTEXT, REQUEST_ID, Context
-from raft_exchange.gateway.guard import SERVER, internal_error
+from raft_exchange.gateway.guard import internal_error, name_answer
 from raft_exchange.gateway.rendering import View
 from raft_exchange.gateway.stream import bound_socket, caught_up
 from raft_exchange.gateway.stream_rendering import Encoded
@@ -87,8 +87,7 @@ async def get_websocket(request: web.Request) -> web.StreamResponse:
             allowed=["websocket"],
         )
     streams.admit()
-    socket.headers["X-Request-Id"] = request[REQUEST_ID]
-    socket.headers["Server"] = SERVER
+    name_answer(request, socket)
     bound_socket(request)
     await socket.prepare(request)
     assert request.transport is not None, "it was just written to"
@@ -197,7 +196,9 @@ class _Session:
             await self._refuse(answer_id, problem, name)
             return
         except Exception as error:
-            await self._refuse(answer_id, internal_error(error, "/v1/ws"), name)
+            await self._refuse(
+                answer_id, internal_error(error, "/v1/ws", {"request_id": name}), name
+            )
             return
         assert isinstance(answer.body, bytes)
         view: View = {"id": answer_id, "status": answer.status, "result": msgspec.Raw(answer.body)}

@@ -242,7 +242,7 @@ class Snapshots:
             header = self.store.adopt(WRITTEN).header
             self._last = (header.index, header.log_bytes)
             self.written += 1
-            logger.info("snapshot at entry %d, sequence %d", header.index, header.sequence)
+            self._tell("snapshot at entry %(index)d, sequence %(sequence)d", header)
 
     def archive_into(self, archive: Archive) -> None:
         """Put entries there from now on before the log forgets them."""
@@ -332,8 +332,12 @@ class Snapshots:
         self._log.compact_to(header.index)
         put_in_place()
         self.installed += 1
-        logger.info("installed a snapshot at entry %d, sequence %d", header.index, header.sequence)
+        self._tell("installed a snapshot at entry %(index)d, sequence %(sequence)d", header)
         return header
+
+    def _tell(self, text: str, header: Header) -> None:
+        told = {"index": header.index, "sequence": header.sequence}
+        logger.info(text, told, extra=told)
 
     def _drop_receiving(self) -> None:
         if self._receiving is not None:

@@ -29,4 +29,5 @@ cors_origins = {{ join "," .Values.exchange.corsOrigins | quote }}
 rejoin_when_removed = true
 drain_seconds = {{ int .Values.exchange.drainSeconds }}
 log_level = {{ .Values.exchange.logLevel | quote }}
+log_format = {{ .Values.exchange.logFormat | quote }}
 {{- end -}}
