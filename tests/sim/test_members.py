@@ -58,8 +58,9 @@ def live_through(seed: int) -> tuple[World, Turnover]:
 
 def pytest_generate_tests(metafunc: pytest.Metafunc) -> None:
     if "weather" in metafunc.fixturenames:
+        first = 2_000 + metafunc.config.getoption("first_seed") // SEEDS_SHARE
         count = max(4, metafunc.config.getoption("seeds") // SEEDS_SHARE)
-        metafunc.parametrize("weather", range(2_000, 2_000 + count))
+        metafunc.parametrize("weather", range(first, first + count))
 
 
 def test_members_that_come_and_go_lose_and_double_nothing(weather: int) -> None:

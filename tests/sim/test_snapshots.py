@@ -86,8 +86,9 @@ def live_through(seed: int) -> tuple[World, Clients]:
 
 def pytest_generate_tests(metafunc: pytest.Metafunc) -> None:
     if "weather" in metafunc.fixturenames:
-        count = metafunc.config.getoption("seeds") // SEEDS_SHARE
-        metafunc.parametrize("weather", range(1_000, 1_000 + max(1, count)))
+        first = 1_000 + metafunc.config.getoption("first_seed") // SEEDS_SHARE
+        count = max(1, metafunc.config.getoption("seeds") // SEEDS_SHARE)
+        metafunc.parametrize("weather", range(first, first + count))
 
 
 def test_no_fault_loses_doubles_or_reorders_an_acknowledged_order(weather: int) -> None:
