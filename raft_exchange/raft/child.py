@@ -44,12 +44,13 @@ class Child:
 def _work_and_exit(work: Callable[[], None], keep: int) -> NoReturn:
     code = 1
     try:
+        # First: until then, members do not see a parent die, whose connections are held here.
+        os.closerange(3, keep)
+        os.closerange(keep + 1, os.sysconf("SC_OPEN_MAX"))
         gc.disable()  # it would touch, and so copy, every page
         signal.set_wakeup_fd(-1)
         for number in (signal.SIGINT, signal.SIGTERM):
             signal.signal(number, signal.SIG_DFL)
-        os.closerange(3, keep)
-        os.closerange(keep + 1, os.sysconf("SC_OPEN_MAX"))
         os.nice(NICENESS)
         work()
         code = 0

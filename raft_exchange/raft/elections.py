@@ -4,6 +4,10 @@ Rules beside Raft's own (section 5.2, thesis 4.2.3 and 9.6).
 
 * A pre-vote comes first: nobody who hears a leader, or whose log is longer, grants it, so a node
   back from a partition disturbs nobody.
+* Of two who ask at once, the one with the shorter log gives way, or the lesser id, so that the
+  votes are not split. Whoever refuses for having the better claim asks, at once, itself: the other
+  has noticed by now that nobody leads. Whoever grants lets the other try before it asks.
+* Asking disturbs nobody, so it is done again sooner than standing.
 * Who votes is what the configuration in force says; whoever is not a voter there never stands.
   A vote is *given* to any member that asks, because the one that asks may know a later
   configuration; it is *counted* only if it comes from a voter.
@@ -15,6 +19,7 @@ from __future__ import annotations
 
 import logging
 from collections.abc import Collection
+from typing import Final
 
 from pysyncobj.node import Node
 
@@ -31,6 +36,11 @@ from raft_exchange.raft.wire import (
     VoteReply,
     WireMessage,
 )
+
+ASK_AGAIN_SHARE: Final = 3
+"""A pre-vote is repeated after so small a part of the patience with a leader."""
+GIVE_WAY_SHARE: Final = 5
+"""So is, by another, the time that whoever was granted one has to win."""
 
 logger = logging.getLogger(__name__)
 
@@ -143,7 +153,7 @@ class Elections:
 
     def start_pre_vote(self) -> None:
         """Ask whether an election could be won, before disturbing anybody with a new term."""
-        self._seat.postpone_election()
+        self._seat.postpone_election(in_s=self._seat.draw_patience_s() / ASK_AGAIN_SHARE)
         if not self._may_stand:
             return
         self.follow(None)
@@ -199,6 +209,7 @@ class Elections:
             self._contact_at_s = max(self._contact_at_s, lead.quorum_heard_at_s(now_s))
         self._seat.leader = leader
         self._seat.role = FOLLOWER
+        self._pre_votes = set()
         self.leadership = None
         self._hooks.wake()
 
@@ -217,14 +228,27 @@ class Elections:
                 self._on_vote_reply(node, message)
 
     def _on_request_pre_vote(self, node: Node, message: RequestPreVote) -> None:
-        heard_s = monotonic_s() - self.leader_heard_at_s
-        granted = (
-            message.next_term > self._seat.term
-            and not self._seat.is_leader
-            and heard_s >= self._timing.election_s_min
-            and self._seat.is_up_to_date(message.last_log_term, message.last_log_index)
+        seat = self._seat
+        is_wanted = (
+            message.next_term > seat.term
+            and not seat.is_leader
+            and monotonic_s() - self.leader_heard_at_s >= self._timing.election_s_min
         )
-        self._outbox.send(node, PreVoteReply(self._seat.term, message.next_term, granted))
+        granted = is_wanted and not self._has_better_claim(node, message)
+        self._outbox.send(node, PreVoteReply(seat.term, message.next_term, granted))
+        if granted:
+            self._pre_votes = set()
+            wait_s = seat.draw_patience_s() / GIVE_WAY_SHARE
+            seat.postpone_election(in_s=max(wait_s, seat.election_deadline_s - monotonic_s()))
+        elif is_wanted:
+            seat.postpone_election(in_s=0.0)
+
+    def _has_better_claim(self, node: Node, message: RequestPreVote) -> bool:
+        seat = self._seat
+        if not seat.is_up_to_date(message.last_log_term, message.last_log_index):
+            return True
+        asked = (message.last_log_term, message.last_log_index, str(node.id))
+        return bool(self._pre_votes) and asked < (seat.last_log_term, seat.log.last_index, seat.id)
 
     def _on_pre_vote_reply(self, node: Node, message: PreVoteReply) -> None:
         if message.term > self._seat.term:

@@ -157,6 +157,46 @@ def test_a_member_that_lacks_what_is_committed_is_not_elected(member: type[Membe
         assert cluster["B"].is_leader
 
 
+@on(stock={2, 3}, ours={2})
+def test_two_that_stand_at_once_do_not_split_the_votes(
+    member: type[Member], outcome: set[int]
+) -> None:
+    """The leader dies and both others lose patience at the same moment.
+
+    The stock library's vote for themselves, and a second term is needed, half a second later.
+    """
+    with Cluster.of(member) as cluster:
+        cluster.elect("A")
+        cluster.run(0.3)
+        cluster.isolate("A")
+        cluster.still.add("A")
+        cluster.end_patience("B", after_s=0)
+        for name in "BC":
+            cluster[name].raft._SyncObj__raftElectionDeadline = cluster.now_s
+        assert cluster.run_until(
+            lambda: cluster["C"].is_leader or cluster["B"].is_leader, seconds=3
+        )
+        assert set(range(2, max(cluster["B"].term, cluster["C"].term) + 1)) == outcome
+
+
+def test_who_refuses_a_shorter_log_stands_at_once_itself() -> None:
+    """On ours. B asked too early, when C still heard the leader; now C asks, and B's log is longer.
+
+    Were B to wait for its next turn, nobody could lead until then.
+    """
+    with Cluster.of(Ours) as cluster:
+        cluster.elect("A")
+        cluster.run(0.3)
+        cluster.hold("A", "C")
+        cluster["A"].propose(ORDER)
+        cluster.run(0.1)
+        cluster.isolate("A")
+        cluster.still.add("A")
+        assert (len(cluster["B"].log), len(cluster["C"].log)) == (1, 0)
+        cluster.end_patience("C", after_s=0)
+        assert cluster.run_until(lambda: cluster["B"].is_leader, seconds=0.1)
+
+
 def candidate_with_one_vote(cluster: Cluster) -> Any:
     """Let A, of five, stand for term 1 and get B's vote; return that vote."""
     cluster.end_patience("A")

@@ -143,6 +143,7 @@ class SimNode:
         self.is_gone = False  # for ever, with its disk
         self.is_stopped = False  # SIGSTOP: runs nothing, hears nothing, keeps its memory
         self.has_room = True  # on its disk, above the reserve
+        self.lag_s = 0.0  # how late its ticks are, on average
         self.corrupt: Callable[[Applied, ReplicatedState], None] | None = None
         self.may_differ = False  # from the others: its entries are not held against theirs
 
@@ -210,7 +211,8 @@ class SimNode:
         if not self._is_scheduled:
             self._is_scheduled = True
             boot = self.boot
-            self.world.at(self.world.now_s + 1e-5, lambda: self._tick(boot))
+            lag_s = self.world.random.expovariate(1 / self.lag_s) if self.lag_s else 0.0
+            self.world.at(self.world.now_s + 1e-5 + lag_s, lambda: self._tick(boot))
 
     def now_us(self) -> int:
         return EPOCH_US + int(self.world.now_s * 1_000_000) + self.clock_skew_us
