@@ -22,10 +22,16 @@ from raft_exchange.gateway.answers import (
 )
 from raft_exchange.gateway.bodies import json_object, query_of
 from raft_exchange.gateway.context import CONTEXT
-from raft_exchange.gateway.orders import is_dry_run, order_id_of, order_outcome, rehearsed
+from raft_exchange.gateway.orders import (
+    is_dry_run,
+    order_id_of,
+    order_outcome,
+    own_order,
+    rehearsed,
+)
 from raft_exchange.gateway.reads import market_named, read_headers, rules_of
 from raft_exchange.gateway.refusals import refusal
-from raft_exchange.gateway.rehearsal import rehearse_oco, rehearse_place
+from raft_exchange.gateway.rehearsal import rehearse_oco, rehearse_replace
 from raft_exchange.gateway.rendering import (
     OrderView,
     TradeView,
@@ -95,11 +101,13 @@ async def post_replace(request: web.Request) -> web.Response:
     known_fields(body, ORDER_FIELDS)
     rules = (await market_named(context, body.get("market"))).rules
     order = place_order(body, rules, account=envelope.account)
-    if dry_run:
-        expected = rehearse_place(order, context.marketdata, sent=body)
-        return answer(rehearsed(expected, rules), headers=read_headers(context))
-    result = await submit(context, envelope, ReplaceOrder(envelope.account, order_id, order))
+    command = ReplaceOrder(envelope.account, order_id, order)
     sent = {**body, "order_id": str(order_id)}
+    if dry_run:
+        await own_order(context, order_id, account=envelope.account)  # this node may be behind
+        expected = rehearse_replace(command, context.marketdata, sent=sent)
+        return answer(rehearsed(expected, rules), headers=read_headers(context))
+    result = await submit(context, envelope, command)
     (placed,), trades = _placed(result, rules, sent=sent)
     ended = result.events[0]
     assert isinstance(ended, OrderEnded), ended

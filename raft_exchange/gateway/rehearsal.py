@@ -1,38 +1,53 @@
-"""Dry runs: what the exchange would say of a command by its own words and the market's rules.
+"""Dry runs: what the exchange would say of a command, from all that this node knows.
 
-Nothing is submitted and the book is not looked at, so a command that passes may still be refused
-for what it meets (`would_take`, `unfillable`, a label in use, too many orders).
+The guards are the exchange's own functions, in its order, over the projection: shapes, the state of
+account and market, limits, labels, the book as it is now, balances. Nothing is submitted. So what
+passes may still be refused when it is meant, and the other way round:
+
+- Others trade, and operators decide, between the two; and this node may lag (`X-Age-Ms`).
+- Fees that changed since an order was accepted: an amend is judged by today's.
+- Limits of the whole market or exchange (how many orders, stops, icebergs there may be), of one
+  account's stops and icebergs, idempotency keys and deadlines are left to the log.
+- A book of more than `MAKERS_LOOKED_AT_MAX` makers within reach is not looked at to its end: what
+  needs it (fill-or-kill, what a market order costs) passes then.
 """
 
 from __future__ import annotations
+
+from typing import NamedTuple
 
 import msgspec
 
 from raft_exchange.decoding.fields import Json
 from raft_exchange.gateway.refusals import refusal
+from raft_exchange.marketdata import around
 from raft_exchange.marketdata.view import Market, MarketData
+from raft_exchange.matching.accounts import Funds
 from raft_exchange.matching.filters import (
     Standing,
     Terms,
     amended,
+    is_immediate,
     refuse_amended,
     refuse_new_terms,
 )
+from raft_exchange.matching.limits import ORDERS_PER_ACCOUNT_MARKET_MAX
 from raft_exchange.matching.messages import (
-    ANONYMOUS,
     FINAL_STATUSES,
-    STOP_TYPES,
     AmendOrder,
     CommandRefused,
-    MarketRules,
     MarketStatus,
     Order,
     OrderStatus,
     PlaceOco,
     PlaceOrder,
     RejectCode,
-    SelfTradePrevention,
+    ReplaceOrder,
+    TimeInForce,
 )
+from raft_exchange.matching.orders import LiveOrder
+from raft_exchange.matching.outlook import Offer, entry_hold, is_fillable, new_order
+from raft_exchange.matching.risk import refuse_open_orders, refuse_risk, value_of
 from raft_exchange.matching.shapes import (
     LIMIT_LEG,
     STOP_LEG,
@@ -42,16 +57,69 @@ from raft_exchange.matching.shapes import (
 )
 
 
+class _Admitted(NamedTuple):
+    """A new order that passed all guards but that of its owner's balance."""
+
+    order: LiveOrder
+    funds: Funds
+    found: list[Offer] | None
+
+    @property
+    def needs(self) -> int:
+        """What it has to hold; 0 where more makers stand in its way than are looked at."""
+        return 0 if self.found is None else entry_hold(self.order, self.found, self.funds)
+
+
 def rehearse_place(command: PlaceOrder, marketdata: MarketData, *, sent: Json) -> Order:
     """Return the order as it would be accepted; its id and sequence are 0.
 
     Raises:
         Problem: the exchange would refuse it.
     """
-    rules = marketdata.markets[command.market].rules
-    if (refused := _refuse_new(command, marketdata)) is not None:
+    admitted = _admitted(command, marketdata)
+    if isinstance(admitted, _Admitted):
+        order, funds, _ = admitted
+        refused = funds.refuse_hold(order, admitted.needs)
+        if refused is None:
+            return _shown(order, marketdata)
+        admitted = refused
+    raise refusal(admitted, sent=sent, rules=marketdata.markets[command.market].rules)
+
+
+def rehearse_replace(command: ReplaceOrder, marketdata: MarketData, *, sent: Json) -> Order:
+    """Return the order that would take the place of a live one.
+
+    Raises:
+        Problem: the exchange would refuse it.
+    """
+    rules = marketdata.markets[command.order.market].rules
+    refused = refuse_place_shape(command.order, marketdata.time_us)
+    old = marketdata.orders.get(command.order_id)
+    if refused is None and (old is None or old.account != command.account):
+        # Of orders that ended, the exchange remembers that there were some, not whose.
+        has_ended = marketdata.orders.live(command.order_id) is None
+        is_known = has_ended and command.order_id <= marketdata.orders.last_id
+        code = RejectCode.NOT_OPEN if is_known else RejectCode.UNKNOWN_ORDER
+        refused = CommandRefused(code, "order_id")
+    elif refused is None and old is not None and old.status in FINAL_STATUSES:
+        refused = CommandRefused(RejectCode.NOT_OPEN, "order_id")
+    if refused is not None:
         raise refusal(refused, sent=sent, rules=rules)
-    return _new_order(command, rules, time_us=marketdata.time_us)
+    assert old is not None, "it was refused"
+    admitted = _admitted(command.order, marketdata, leaving=old)
+    if isinstance(admitted, _Admitted):
+        order, funds, _ = admitted
+        freed = _freed(marketdata, old, funds.asset(order.side))
+        refused = funds.refuse_hold(order, admitted.needs - freed)
+        if refused is None:
+            return _shown(order, marketdata)
+        admitted = refused
+    raise refusal(admitted, sent=sent, rules=rules)
+
+
+def _freed(marketdata: MarketData, old: Order, asset: str) -> int:
+    funds = around.funds_of(marketdata, marketdata.markets[old.market], old.account)
+    return around.held_by(marketdata, old, funds) if funds.asset(old.side) == asset else 0
 
 
 def rehearse_oco(command: PlaceOco, marketdata: MarketData, *, sent: Json) -> tuple[Order, Order]:
@@ -61,59 +129,86 @@ def rehearse_oco(command: PlaceOco, marketdata: MarketData, *, sent: Json) -> tu
         Problem: the exchange would refuse them.
     """
     rules = marketdata.markets[command.limit.market].rules
-    refused = refuse_pair(command)
-    for leg, order in ((LIMIT_LEG, command.limit), (STOP_LEG, command.stop)):
-        if refused is None and (found := _refuse_new(order, marketdata)) is not None:
-            refused = CommandRefused(found.code, leg + found.field)
-    if refused is not None:
+    if (refused := refuse_pair(command)) is not None:
         raise refusal(refused, sent=sent, rules=rules)
-    limit, stop = (
-        _new_order(order, rules, time_us=marketdata.time_us)
-        for order in (command.limit, command.stop)
-    )
-    return limit, stop
+    stop = _admitted(command.stop, marketdata)
+    if isinstance(stop, CommandRefused):
+        raise refusal(CommandRefused(stop.code, STOP_LEG + stop.field), sent=sent, rules=rules)
+    limit = _admitted(command.limit, marketdata, joining=2)
+    if isinstance(limit, _Admitted):
+        refused = limit.funds.refuse_hold(limit.order, max(limit.needs, stop.needs))
+        if refused is None:
+            return _shown(limit.order, marketdata), _shown(stop.order, marketdata)
+        limit = refused
+    raise refusal(CommandRefused(limit.code, LIMIT_LEG + limit.field), sent=sent, rules=rules)
 
 
-def _refuse_new(command: PlaceOrder, marketdata: MarketData) -> CommandRefused | None:
+def _shown(order: LiveOrder, marketdata: MarketData) -> Order:
+    order.created_at_us = order.updated_at_us = marketdata.time_us
+    return order.view()
+
+
+def _admitted(
+    command: PlaceOrder, marketdata: MarketData, *, leaving: Order | None = None, joining: int = 1
+) -> _Admitted | CommandRefused:
+    """Return the order that `command` would place, or why not; see `matching.entry.admitted`."""
     market = marketdata.markets[command.market]
-    refused = refuse_place_shape(command, marketdata.time_us)
-    if refused is None and market.status is not MarketStatus.TRADING:
-        refused = CommandRefused(RejectCode.MARKET_HALTED, "market")
-    return refused or refuse_new_terms(
-        market.rules, command, last_price_ticks=_last_price_ticks(market)
+    refused = refuse_place_shape(command, marketdata.time_us) or _refuse_by_market(
+        command, marketdata, market, leaving=leaving, joining=joining
     )
+    if refused is not None:
+        return refused
+    settings = around.settings_of(marketdata, command.account)
+    order = new_order(command, market.rules, settings, order_id=0)
+    funds = around.funds_of(marketdata, market, command.account)
+    if order.is_pending:
+        return _Admitted(order, funds, [])
+    leaving_id = 0 if leaving is None else leaving.order_id
+    found = around.found_by(marketdata, market, order, leaving_id=leaving_id)
+    return _refuse_entry(order, found) or _Admitted(order, funds, found)
 
 
-def _last_price_ticks(market: Market) -> int:
-    trades = market.trades.newest(1)
-    return trades[0].executed.price_ticks if trades else 0
-
-
-def _new_order(command: PlaceOrder, rules: MarketRules, *, time_us: int) -> Order:
-    return Order(
-        0,
-        command.client_order_id,
-        command.account,
-        command.market,
-        command.side,
-        command.type,
-        command.time_in_force,
-        command.price_ticks,
-        command.quantity_lots,
-        0,
-        "0",
-        command.expires_at_us,
-        command.post_only,
-        _mode(command, rules),
-        OrderStatus.PENDING if command.type in STOP_TYPES else OrderStatus.OPEN,
-        time_us,
-        time_us,
-        0,
-        command.stop_price_ticks,
-        command.display_lots,
-        0,
-        command.quote_value,
+def _refuse_by_market(
+    command: PlaceOrder,
+    marketdata: MarketData,
+    market: Market,
+    *,
+    leaving: Order | None,
+    joining: int,
+) -> CommandRefused | None:
+    settings, rules = around.settings_of(marketdata, command.account), market.rules
+    if settings.frozen:
+        return CommandRefused(RejectCode.ACCOUNT_FROZEN, "account")
+    if market.status is not MarketStatus.TRADING:
+        return CommandRefused(RejectCode.MARKET_HALTED, "market")
+    last = around.last_price_ticks(market)
+    refused = refuse_new_terms(rules, command, last_price_ticks=last) or refuse_risk(
+        settings, rules, value=value_of(command), quantity_lots=command.quantity_lots
     )
+    if refused is not None:
+        return refused
+    namesake = None
+    if command.client_order_id:
+        namesake = marketdata.orders.labelled(command.account, command.client_order_id)
+    if namesake is not None and (leaving is None or namesake.order_id != leaving.order_id):
+        return CommandRefused(RejectCode.DUPLICATE_CLIENT_ORDER_ID, "client_order_id")
+    if is_immediate(command.time_in_force) and not command.stop_price_ticks:
+        return None
+    is_here = leaving is not None and leaving.market == command.market
+    count = marketdata.orders.live_count(command.account, command.market) + joining - is_here
+    refused = refuse_open_orders(settings, rules, count=count)
+    if refused is None and count > ORDERS_PER_ACCOUNT_MARKET_MAX:
+        return CommandRefused(RejectCode.TOO_MANY_ORDERS, "")
+    return refused
+
+
+def _refuse_entry(order: LiveOrder, found: list[Offer] | None) -> CommandRefused | None:
+    if order.post_only and (found is None or found):
+        return CommandRefused(RejectCode.WOULD_TAKE, "price_ticks")
+    is_whole = order.time_in_force is TimeInForce.FOK
+    if is_whole and found is not None and not is_fillable(order, found):
+        return CommandRefused(RejectCode.UNFILLABLE, "quantity_lots")
+    return None
 
 
 def rehearse_amend(
@@ -130,13 +225,8 @@ def rehearse_amend(
     refused = refuse_amend_shape(command)
     if refused is None and order.status in FINAL_STATUSES:
         refused = CommandRefused(RejectCode.NOT_OPEN, "order_id")
-    if refused is None and market.status is not MarketStatus.TRADING:
-        refused = CommandRefused(RejectCode.MARKET_HALTED, "market")
     if refused is None:
-        is_pending = order.status is OrderStatus.PENDING
-        standing = Standing(old, order.filled_lots, order.display_lots, is_pending)
-        last_price_ticks = _last_price_ticks(market)
-        refused = refuse_amended(market.rules, standing, new, last_price_ticks=last_price_ticks)
+        refused = _refuse_new_terms(order, marketdata, market, old=old, new=new)
     if refused is not None:
         raise refusal(refused, sent=sent, rules=market.rules)
     if new.quantity_lots <= order.filled_lots:
@@ -149,9 +239,38 @@ def rehearse_amend(
     )
 
 
-def _mode(command: PlaceOrder, rules: MarketRules) -> SelfTradePrevention:
-    if command.self_trade_prevention is not None:
-        return command.self_trade_prevention
-    if command.account == ANONYMOUS:
-        return SelfTradePrevention.NONE
-    return rules.self_trade_prevention
+def _refuse_new_terms(
+    order: Order, marketdata: MarketData, market: Market, *, old: Terms, new: Terms
+) -> CommandRefused | None:
+    if market.status is not MarketStatus.TRADING:
+        return CommandRefused(RejectCode.MARKET_HALTED, "market")
+    is_pending = order.status is OrderStatus.PENDING
+    as_it_is = Standing(old, order.filled_lots, order.display_lots, is_pending)
+    last = around.last_price_ticks(market)
+    refused = refuse_amended(market.rules, as_it_is, new, last_price_ticks=last)
+    if refused is not None or new == old or new.quantity_lots <= order.filled_lots:
+        return refused
+    settings = around.settings_of(marketdata, order.account)
+    value = new.price_ticks * new.quantity_lots
+    refused = refuse_risk(settings, market.rules, value=value, quantity_lots=new.quantity_lots)
+    if refused is not None:
+        return refused
+    live = around.standing(marketdata, order)
+    live.price_ticks = new.price_ticks
+    if order.post_only and around.found_by(marketdata, market, live) != []:
+        return CommandRefused(RejectCode.WOULD_TAKE, "price_ticks")
+    return _refuse_new_hold(order, marketdata, market, new=new)
+
+
+def _refuse_new_hold(
+    order: Order, marketdata: MarketData, market: Market, *, new: Terms
+) -> CommandRefused | None:
+    funds = around.funds_of(marketdata, market, order.account)
+    live = around.standing(marketdata, order)
+    live.held = around.held_by(marketdata, order, funds)
+    rest_lots = new.quantity_lots - order.filled_lots
+    amount = funds.needs_at(live, price_ticks=new.price_ticks, rest_lots=rest_lots)
+    other = marketdata.orders.live(order.oco_order_id) if order.oco_order_id else None
+    if other is not None:
+        amount = max(amount, funds.needs(around.standing(marketdata, other)))
+    return funds.refuse_hold(live, amount)

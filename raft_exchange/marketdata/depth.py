@@ -108,9 +108,16 @@ class Depth:
             found.append((price_ticks, level.lots, len(level.orders)))
         return found
 
+    def walk(self, side: Side) -> Iterator[tuple[int, int, int]]:
+        """Yield orders in the order they trade, as (price_ticks, lots, order_id), till a change."""
+        levels = self._levels[side]
+        for price_ticks in self.prices(side):
+            for order_id, lots in levels[price_ticks].orders.items():
+                yield price_ticks, lots, order_id
+
     def queue(self, side: Side, count: int) -> list[tuple[int, int, int]]:
         """Return up to `count` orders in the order they trade, as (price_ticks, lots, order_id)."""
-        return list(islice(self._walk(side), count))
+        return list(islice(self.walk(side), count))
 
     def check(self) -> None:
         """Assert every invariant. O(orders): tests call it after each step."""
@@ -122,9 +129,3 @@ class Depth:
                 assert min(level.orders.values()) > 0, f"level {price_ticks} holds no filled one"
         bids, asks = self.levels(Side.BUY, 1), self.levels(Side.SELL, 1)
         assert not bids or not asks or bids[0][0] < asks[0][0], "the book is never crossed"
-
-    def _walk(self, side: Side) -> Iterator[tuple[int, int, int]]:
-        levels = self._levels[side]
-        for price_ticks in self.prices(side):
-            for order_id, lots in levels[price_ticks].orders.items():
-                yield price_ticks, lots, order_id

@@ -13,7 +13,7 @@ Rules:
 
 from __future__ import annotations
 
-from collections import OrderedDict
+from collections import Counter, OrderedDict
 from collections.abc import Collection, Iterable, Iterator
 from typing import Final
 
@@ -40,6 +40,7 @@ class OrderRegister:
         self._finished: OrderedDict[int, Order] = OrderedDict()  # its first is found in O(1)
         self._by_account: dict[str, SortedList] = {}
         self._by_client_id: dict[tuple[str, str], dict[int, None]] = {}
+        self._live_of: Counter[tuple[str, str]] = Counter()  # by account and market
         self.last_id = 0
 
     def get(self, order_id: int) -> Order | None:
@@ -54,6 +55,15 @@ class OrderRegister:
         """Return all live orders, in the order they became live."""
         return self._live.values()
 
+    def live_count(self, account: str, market: str) -> int:
+        """Return how many orders of an account live in a market. O(1)."""
+        return self._live_of[account, market]
+
+    def labelled(self, account: str, client_order_id: str) -> Order | None:
+        """Return the live order of an account with this label. O(1)."""
+        named = self._by_client_id.get((account, client_order_id))
+        return None if named is None else self._live.get(next(reversed(named)))
+
     def finished_orders(self) -> Collection[Order]:
         """Return the kept finished orders, in the order they ended."""
         return self._finished.values()
@@ -62,12 +72,15 @@ class OrderRegister:
         """Register a live order, or replace its earlier view. O(log orders of the account)."""
         if order.order_id not in self._live:
             self._index(order)
+            self._live_of[order.account, order.market] += 1
         self._live[order.order_id] = order
 
     def finish(self, order: Order) -> None:
         """Register a final order; forget the one that ended longest ago if there are too many."""
         if self._live.pop(order.order_id, None) is None:
             self._index(order)
+        else:
+            self._leave(order)
         self._finished[order.order_id] = order
         if len(self._finished) > self._finished_max:
             self._forget(self._finished.popitem(last=False)[1])
@@ -83,6 +96,7 @@ class OrderRegister:
         assert not self.last_id, "restored before anything else"
         self.last_id = last_id
         self._live = {order.order_id: order for order in live}
+        self._live_of.update((order.account, order.market) for order in self._live.values())
         for order in finished:
             self._finished[order.order_id] = order
         while len(self._finished) > self._finished_max:
@@ -128,6 +142,7 @@ class OrderRegister:
     def check(self) -> None:
         """Assert every invariant. O(orders): tests call it after each step."""
         known = self._live.keys() | self._finished.keys()
+        assert self._live_of == Counter((o.account, o.market) for o in self._live.values())
         assert not self._live.keys() & self._finished.keys(), "an order is live or final"
         assert known == {i for ids in self._by_account.values() for i in ids}
         labelled = {i for i in known if self._order(i).client_order_id}
@@ -164,6 +179,12 @@ class OrderRegister:
             key = (order.account, order.client_order_id)
             self._by_client_id.setdefault(key, {})[order.order_id] = None
         self.last_id = max(self.last_id, order.order_id)
+
+    def _leave(self, order: Order) -> None:
+        where = (order.account, order.market)
+        self._live_of[where] -= 1
+        if not self._live_of[where]:
+            del self._live_of[where]
 
     def _forget(self, order: Order) -> None:
         ids = self._by_account[order.account]

@@ -61,7 +61,9 @@ def _refuse(state: State, order: LiveOrder, *, old: Terms, new: Terms) -> Comman
     if refused is not None or new == old or new.quantity_lots <= order.filled_lots:
         return refused
     value, account = new.price_ticks * new.quantity_lots, state.live.accounts[order.account]
-    refused = refuse_risk(account, market.rules, value=value, quantity_lots=new.quantity_lots)
+    refused = refuse_risk(
+        account.settings, market.rules, value=value, quantity_lots=new.quantity_lots
+    )
     if refused is not None:
         return refused
     if order.post_only and market.book.opposite(order.side).reached_by(new.price_ticks):

@@ -14,6 +14,7 @@ from __future__ import annotations
 
 from typing import NamedTuple
 
+from raft_exchange.matching import outlook
 from raft_exchange.matching.filters import is_immediate, refuse_new_terms
 from raft_exchange.matching.limits import (
     ICEBERGS_PER_ACCOUNT_MARKET_MAX,
@@ -24,27 +25,24 @@ from raft_exchange.matching.limits import (
     STOPS_PER_ACCOUNT_MARKET_MAX,
     STOPS_PER_MARKET_MAX,
 )
-from raft_exchange.matching.matcher import Match, outlook, refuse_entry
+from raft_exchange.matching.matcher import Match, found_by, refuse_entry
 from raft_exchange.matching.messages import (
-    ANONYMOUS,
     CommandRefused,
     EndReason,
     Event,
-    MarketRules,
     MarketStatus,
     Order,
     OrderAccepted,
     OrderRested,
     PlaceOrder,
     RejectCode,
-    SelfTradePrevention,
     Side,
     StopElected,
     StopPlaced,
     TradeExecuted,
 )
 from raft_exchange.matching.orders import LiveOrder
-from raft_exchange.matching.risk import fees_e8, has_limits, refuse_open_orders, refuse_risk
+from raft_exchange.matching.risk import has_limits, refuse_open_orders, refuse_risk, value_of
 from raft_exchange.matching.shapes import refuse_place_shape
 from raft_exchange.matching.state import Market, State
 from raft_exchange.matching.triggers import Tally
@@ -82,7 +80,11 @@ def admitted(
     if refused is not None:
         return refused
     market = state.markets[command.market]
-    order = _new_order(state, command, market.rules, order_id=state.order_id + joining)
+    settings = state.live.accounts[command.account].settings
+    order_id = state.order_id + joining
+    order = outlook.new_order(command, market.rules, settings, order_id=order_id)
+    order.created_at_us = state.time_us
+    state.stamp(order)
     if order.is_pending:
         return order  # it meets the book when it is elected
     return refuse_entry(order, market, leaving=leaving) or order
@@ -106,7 +108,10 @@ def _refuse_by_market(
     is_limited = has_limits(account.settings, market.rules)
     if refused is None and is_limited:
         refused = refuse_risk(
-            account, market.rules, value=_value(command), quantity_lots=command.quantity_lots
+            account.settings,
+            market.rules,
+            value=value_of(command),
+            quantity_lots=command.quantity_lots,
         )
     if refused is not None:
         return refused
@@ -116,13 +121,10 @@ def _refuse_by_market(
     if is_immediate(command.time_in_force) and not command.stop_price_ticks:
         return None
     more = joining - (leaving is not None and leaving.market == command.market)
-    return (refuse_open_orders(account, market.rules, more=more) if is_limited else None) or (
-        _refuse_crowd(state, command, market, leaving=leaving, joining=joining)
-    )
-
-
-def _value(command: PlaceOrder) -> int:
-    return int(command.quote_value or 0) or command.price_ticks * command.quantity_lots
+    if is_limited:
+        there = len(account.by_market.get(command.market, ()))
+        refused = refuse_open_orders(account.settings, market.rules, count=there + more)
+    return refused or _refuse_crowd(state, command, market, leaving=leaving, joining=joining)
 
 
 def _refuse_crowd(
@@ -177,45 +179,6 @@ def _refuse_tally(
     return None
 
 
-def _new_order(
-    state: State, command: PlaceOrder, rules: MarketRules, *, order_id: int
-) -> LiveOrder:
-    mode = command.self_trade_prevention
-    if mode is None:
-        anonymous = command.account == ANONYMOUS
-        mode = SelfTradePrevention.NONE if anonymous else rules.self_trade_prevention
-    maker_fee_e8, taker_fee_e8 = fees_e8(state.live.accounts[command.account].settings, rules)
-    order = LiveOrder(
-        order_id,
-        command.client_order_id,
-        command.account,
-        command.market,
-        command.side,
-        command.type,
-        command.time_in_force,
-        command.price_ticks,
-        command.quantity_lots,
-        0,
-        0,
-        command.expires_at_us,
-        command.post_only,
-        mode,
-        state.time_us,
-        state.time_us,
-        state.sequence,
-        maker_fee_e8=maker_fee_e8,
-        taker_fee_e8=taker_fee_e8,
-    )
-    if command.stop_price_ticks or command.display_lots:
-        order.stop_price_ticks = command.stop_price_ticks
-        order.is_pending = command.stop_price_ticks > 0
-        order.display_lots = command.display_lots
-    elif command.quote_value:
-        order.quote_value = int(command.quote_value)
-        order.quantity_lots = rules.quantity_lots_max
-    return order
-
-
 def entry_hold(
     order: LiveOrder,
     market: Market,
@@ -223,19 +186,9 @@ def entry_hold(
     leaving: LiveOrder | None = None,
     value_max: int | None = None,
 ) -> int:
-    """Return what `order` has to hold when it comes in as the book is now, in 10^-36.
-
-    O(1), but O(makers walked, up to `value_max`) for a market order whose price, or size, is
-    what the book makes of it.
-    """
-    funds = market.funds
-    by_book = order.quote_value or (order.side is Side.BUY and not order.price_ticks)
-    if not funds.is_on or order.is_pending or not by_book:
-        return funds.needs(order)
-    expected = outlook(order, market, leaving=leaving, value_max=value_max)
-    if order.side is Side.BUY:
-        return funds.price_of(order, expected.value)
-    return funds.goods_of(order, expected.lots)
+    """Return what `order` has to hold when it comes in as the book is now: see `outlook`."""
+    found = found_by(order, market, leaving=leaving)
+    return outlook.entry_hold(order, found, market.funds, value_max=value_max)
 
 
 def accept(state: State, order: LiveOrder, amount: int, *, events: list[Event]) -> None:

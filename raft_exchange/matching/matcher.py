@@ -15,7 +15,7 @@ Rules of this file:
 from __future__ import annotations
 
 from collections.abc import Iterator
-from typing import Final, NamedTuple, assert_never
+from typing import Final, assert_never
 
 from raft_exchange.matching.filters import price_band
 from raft_exchange.matching.messages import (
@@ -31,6 +31,7 @@ from raft_exchange.matching.messages import (
     TradeExecuted,
 )
 from raft_exchange.matching.orders import LiveOrder
+from raft_exchange.matching.outlook import Offer, is_fillable, offers
 from raft_exchange.matching.state import Market, State
 
 _ALLOWED: Final = SelfTradePrevention.NONE
@@ -56,89 +57,14 @@ def _would_take(order: LiveOrder, market: Market, leaving: LiveOrder | None) -> 
 
 
 def _is_fillable(taker: LiveOrder, market: Market, leaving: LiveOrder | None) -> bool:
-    """Say whether trades alone would fill `taker` at once and whole. O(makers walked).
-
-    Own makers do not count: `expire_maker` would remove them and go on, every other mode but
-    `none` would end the taker or take from its size.
-    """
-    missing_lots = taker.quantity_lots
-    mode = taker.self_trade_prevention
-    for maker, lots in _offers(taker, market, leaving):
-        if mode is not _ALLOWED and maker.account == taker.account:
-            if mode is SelfTradePrevention.EXPIRE_MAKER:
-                continue
-            return False
-        missing_lots -= lots
-        if missing_lots <= 0:
-            return True
-    return False
+    return is_fillable(taker, found_by(taker, market, leaving=leaving))
 
 
-class Outlook(NamedTuple):
-    """What a taker would trade: price_ticks x quantity_lots in all, and how many lots."""
-
-    value: int
-    lots: int
-
-
-def outlook(
-    taker: LiveOrder, market: Market, *, leaving: LiveOrder | None, value_max: int | None = None
-) -> Outlook:
-    """Return what `taker` would trade if it came now. O(makers walked).
-
-    Own makers are met as they would be: passed over, taken off the size, or the end of it. The
-    walk stops beyond `value_max`, since whoever asks cannot pay for more.
-    """
-    missing_lots = taker.quantity_lots - taker.filled_lots
-    quote_value, value, traded_lots = taker.quote_value, 0, 0
-    mode = taker.self_trade_prevention
-    for maker, offered_lots in _offers(taker, market, leaving):
-        wanted_lots = missing_lots
-        if quote_value:
-            left = market.funds.value_within(taker, quote_value) - value
-            wanted_lots = min(missing_lots, left // maker.price_ticks)
-        if not wanted_lots or (value_max is not None and value > value_max):
-            break
-        if mode is _ALLOWED or maker.account != taker.account:
-            lots = min(wanted_lots, offered_lots)
-            value += maker.price_ticks * lots
-            traded_lots += lots
-            missing_lots -= lots
-        elif mode is SelfTradePrevention.EXPIRE_MAKER:
-            continue
-        elif mode is not SelfTradePrevention.DECREMENT or wanted_lots <= offered_lots:
-            break
-        elif quote_value:
-            quote_value -= offered_lots * maker.price_ticks
-        else:
-            missing_lots -= offered_lots
-    return Outlook(value, traded_lots)
-
-
-def _offers(
-    taker: LiveOrder, market: Market, leaving: LiveOrder | None
-) -> Iterator[tuple[LiveOrder, int]]:
-    """Yield makers and how many lots `taker` would find there, in the order of the meetings.
-
-    What icebergs hide at a price comes after all that is shown there. An own order that the
-    taker's mode keeps it from trading with is met once, whole.
-    """
+def found_by(taker: LiveOrder, market: Market, *, leaving: LiveOrder | None) -> Iterator[Offer]:
+    """Yield what `taker` would find in the book as it is, but for the order that it replaces."""
     makers = market.book.opposite(taker.side)
-    prevents = taker.self_trade_prevention is not _ALLOWED
-    hidden: list[tuple[LiveOrder, int]] = []
-    price_ticks = 0
-    for maker in makers.orders(_key_limit(taker, market)):
-        if maker.price_ticks != price_ticks:
-            yield from hidden
-            price_ticks, hidden = maker.price_ticks, []
-        if maker is leaving:
-            continue
-        lots = maker.quantity_lots - maker.filled_lots
-        if maker.display_lots and not (prevents and maker.account == taker.account):
-            hidden.append((maker, lots - maker.shown_lots))
-            lots = maker.shown_lots
-        yield maker, lots
-    yield from hidden
+    reachable = makers.orders(_key_limit(taker, market))
+    return offers(taker, reachable, leaving_id=0 if leaving is None else leaving.order_id)
 
 
 def _key_limit(taker: LiveOrder, market: Market) -> int:

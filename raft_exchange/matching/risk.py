@@ -17,9 +17,9 @@ from raft_exchange.matching.messages import (
     ChangeAccount,
     CommandRefused,
     MarketRules,
+    PlaceOrder,
     RejectCode,
 )
-from raft_exchange.matching.orders import Account
 
 MARKETS_FEE_E8 = -1
 """The fee of an account that has none of its own."""
@@ -39,15 +39,20 @@ def has_limits(settings: AccountSettings, rules: MarketRules) -> bool:
     return bool(settings.limits or rules.notional_max or rules.open_orders_max)
 
 
+def value_of(command: PlaceOrder) -> int:
+    """Return what limits count of a new order: `value` of `refuse_risk`."""
+    return int(command.quote_value or 0) or command.price_ticks * command.quantity_lots
+
+
 def refuse_risk(
-    account: Account, rules: MarketRules, *, value: int, quantity_lots: int
+    settings: AccountSettings, rules: MarketRules, *, value: int, quantity_lots: int
 ) -> CommandRefused | None:
     """Refuse terms beyond what the account may have.
 
     `value` is price_ticks x quantity_lots, or what a quote-sized order spends; 0 for an order
     without a price, which has no notional.
     """
-    own = _limits(account.settings, rules.market)
+    own = _limits(settings, rules.market)
     notional_max = rules.notional_max
     if own is not None:
         if own.quantity_lots_max and quantity_lots > own.quantity_lots_max:
@@ -58,11 +63,13 @@ def refuse_risk(
     return None
 
 
-def refuse_open_orders(account: Account, rules: MarketRules, *, more: int) -> CommandRefused | None:
-    """Refuse `more` live orders of the account in this market where that is too many."""
-    own = _limits(account.settings, rules.market)
+def refuse_open_orders(
+    settings: AccountSettings, rules: MarketRules, *, count: int
+) -> CommandRefused | None:
+    """Refuse so many live orders of the account in this market where that is too many."""
+    own = _limits(settings, rules.market)
     most = rules.open_orders_max if own is None else own.open_orders_max or rules.open_orders_max
-    if most and len(account.by_market.get(rules.market, ())) + more > most:
+    if most and count > most:
         return CommandRefused(RejectCode.RISK_LIMIT, "")
     return None
 

@@ -228,6 +228,73 @@ async def test_a_socket_sees_its_own_accounts_orders_only() -> None:
 
 
 @in_loop
+async def test_a_stream_shows_nothing_of_another_accounts_orders_fills_and_balances() -> None:
+    async with keyed() as g:
+        market = {"market": "ETH-EUR", "base": "ETH", "quote": "EUR", "accounts": "on"}
+        sizes = {"tick_size": "1", "lot_size": "1"}
+        await ask(g, "admin-key", "POST", "/v1/markets", market | sizes)
+        private = "orders,fills,balances"
+        request = (
+            f"GET /v1/stream?channels={private},trades:BTC-USD HTTP/1.1\r\nHost: localhost\r\n"
+            "Authorization: Bearer ann-key\r\n\r\n"
+        )
+        reading = asyncio.create_task(g.raw(request.encode(), patience_s=30))
+        await eventually(lambda: bool(g.streams._subscribers))
+        deposit = {"id": "d", "asset": "EUR", "amount": "5"}
+        await ask(g, "admin-key", "POST", "/v1/accounts/bob/deposits", deposit)
+        for side in ("sell", "buy"):
+            free = ORDER | {"side": side, "self_trade_prevention": "none"}
+            await ask(g, "bob-key", "POST", "/v1/orders", free)
+        for path in ("/v1/fills", "/v1/orders"):
+            found = (await ask(g, "ann-key", "GET", path)).body
+            assert found[path.rpartition("/")[2]] == [], path
+        assert (await ask(g, "ann-key", "GET", "/v1/account")).body["balances"] == {}
+        assert (await ask(g, "bob-key", "GET", "/v1/account")).body["balances"] != {}
+        g.streams.going_away()
+        g.streams.close()
+        told = await reading
+        assert b"event: trades" in told, "what is everybody's came"
+        assert b"bob" not in told
+
+
+@pytest.mark.parametrize("way", ["http", "socket", "grenache"])
+@in_loop
+async def test_nobody_amends_or_cancels_anothers_order_whatever_the_way(way: str) -> None:
+    async with keyed() as g, socket_to(g, "ann-key") as ws:
+        labelled = ORDER | {"client_order_id": "mine"}
+        assert (await ask(g, "bob-key", "POST", "/v1/orders", labelled)).status == 201
+        before = g.core.exchange.live.by_id[1].view()
+
+        async def code(op: str, order: dict[str, str]) -> str:
+            if way == "socket":
+                return str((await frame(ws, op=op, order=order))["error"]["code"])
+            if way == "grenache":
+                call = {"op": op, "order": order, "auth": {"key": "ann-key"}}
+                error, _ = await grenache(g, "raft_exchange:test", call)
+                return str(error).partition(":")[0]
+            if op == "amend":
+                return (await ask(g, "ann-key", "PATCH", "/v1/orders/1", {"price": "9"})).code
+            path = "/v1/orders/1" if "order_id" in order else "/v1/orders/by-client-id/mine"
+            return (await ask(g, "ann-key", "DELETE", path)).code
+
+        assert await code("amend", {"order_id": "1", "price": "9"}) == "unknown_order"
+        assert await code("cancel", {"order_id": "1"}) == "unknown_order"
+        assert await code("cancel", {"client_order_id": "mine"}) == "unknown_order"
+        assert g.core.exchange.live.by_id[1].view() == before
+
+
+@in_loop
+async def test_a_revoked_key_places_nothing_by_grenache() -> None:
+    async with keyed() as g:
+        revoked = await ask(g, "admin-key", "DELETE", "/v1/accounts/ann/keys/ann-key")
+        assert revoked.status == 200
+        call = {"op": "place", "idempotency_key": "k", "order": ORDER, "auth": {"key": "ann-key"}}
+        error, _ = await grenache(g, "raft_exchange:test", call)
+        assert str(error).startswith("unauthenticated")
+        assert g.core.marketdata.orders.last_id == 0
+
+
+@in_loop
 async def test_a_stream_of_own_orders_takes_a_key_that_may_read() -> None:
     async with keyed() as g:
         path = "/v1/stream?channels=orders"
