@@ -17,6 +17,7 @@ from typing import Final
 from raft_exchange import collector
 from raft_exchange.control import HOST, Control
 from raft_exchange.doors import Doors
+from raft_exchange.ed25519 import verify
 from raft_exchange.exits import fail
 from raft_exchange.first_key import FirstKey
 from raft_exchange.founding import Founding
@@ -53,6 +54,7 @@ from raft_exchange.sequencer.hashing import ForkedHasher
 from raft_exchange.sequencer.operations import NodeOperations
 from raft_exchange.sequencer.pipeline import Pipeline
 from raft_exchange.sequencer.replica import LeaderClock, Replica
+from raft_exchange.sequencer.signed import Signatures
 from raft_exchange.sequencer.state import ReplicatedState
 from raft_exchange.sequencer.witness import Witness
 from raft_exchange.settings import Settings
@@ -90,7 +92,7 @@ class Node:
         self._marketdata = MarketData()
         self._feed = EventFeed(self._marketdata)
         self._streams = Streams(self._marketdata)
-        self._state = ReplicatedState()
+        self._state = ReplicatedState(signatures=Signatures(identity.cluster_id, verify))
         self._replica = Replica(self._state, self._marketdata, on_applied=self._applied)
         self._group = self._make_group()
         self._welcome = Welcome(self._group)

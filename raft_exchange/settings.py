@@ -79,6 +79,7 @@ class Settings(msgspec.Struct, frozen=True, kw_only=True):
     history_url: str
     auth: str
     admin_key_file: Path | None
+    require_signed_orders: bool
     allow_open_network: bool
     order_rate: int | None
     order_burst: int
@@ -112,6 +113,10 @@ class Option(msgspec.Struct, frozen=True):
 ACCOUNTS: Final = (
     "back the orders of founding markets with balances, and of markets opened through this node "
     "unless their opener says otherwise; the same on every node"
+)
+SIGNED_ORDERS: Final = (
+    "take only what its owner signed to place, change or cancel orders; a market that is opened "
+    "through this node has every node do so, unless its opener says otherwise"
 )
 SEED_SERVICES: Final = "serve the seed projects' HTTP routes, Grenache services and events as well"
 
@@ -295,6 +300,7 @@ OPTIONS: Final = (
         "whom they name",
     ),
     Option("admin_key_file", parse_optional_path, "", KEY_FILE, ADMIN_KEY),
+    Option("require_signed_orders", parse_on_off, "off", "on | off", SIGNED_ORDERS),
     Option(
         "allow_open_network",
         parse_on_off,

@@ -80,6 +80,13 @@ def add_access(group: argparse._ActionsContainer) -> None:
         f"({config.CLIENT_CA_VARIABLE}; default the system's)",
     )
     group.add_argument(
+        "--signing-key",
+        type=Path,
+        metavar="FILE",
+        help="sign each request with this Ed25519 key (PEM) instead of showing an API key",
+    )
+    group.add_argument("--key-id", metavar="ID", help="the id by which the exchange knows it")
+    group.add_argument(
         "--account", metavar="NAME", help="trade as this account, where there are no keys"
     )
     group.add_argument(
@@ -134,7 +141,7 @@ def key_of(arguments: argparse.Namespace) -> str | None:
         UsageError: the file cannot be read.
     """
     if arguments.key_file is None:
-        return config.client_key()
+        return config.client_key() if arguments.signing_key is None else None
     path: Path = arguments.key_file
     try:
         return path.read_text(encoding="utf-8").strip()
@@ -168,6 +175,8 @@ def connect(
     return ExchangeClientSync(
         urls_of(arguments) if urls is None else urls,
         key=key_of(arguments),
+        signing_key=arguments.signing_key,
+        key_id=arguments.key_id,
         account=arguments.account,
         ca=ca_of(arguments),
         patience_s=arguments.timeout if patience_s is None else patience_s,

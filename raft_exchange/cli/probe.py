@@ -62,6 +62,8 @@ def run(arguments: argparse.Namespace) -> int:
         with ExchangeClientSync(
             url,
             key=key,
+            signing_key=arguments.signing_key,
+            key_id=arguments.key_id,
             account=arguments.account,
             ca=ca_of(arguments),
             patience_s=arguments.timeout,

@@ -106,13 +106,13 @@ def _identity(folder: Path, found: Folder) -> Identity:
     return found.identity
 
 
-def _replayed(found: Folder) -> Replay:
+def _replayed(found: Folder, cluster_id: str) -> Replay:
     """Return a replica at the end of a folder's log.
 
     Raises:
         ValueError: the members had agreed on another state.
     """
-    replay = Replay()
+    replay = Replay(cluster_id)
     replay.go_through_folder(found, max(found.committed, found.log.entries.last_index))
     if replay.differences:
         raise ValueError(f"the members had agreed on another state: {replay.differences[0]}")
@@ -122,7 +122,7 @@ def _replayed(found: Folder) -> Replay:
 def _backup(arguments: argparse.Namespace) -> None:
     found = _read(arguments.dir)
     identity = _identity(arguments.dir, found)
-    replay = _replayed(found)
+    replay = _replayed(found, identity.cluster_id)
     image, files = replay.replica.capture(), {}
     for path in parts_of(arguments.dir):
         name = str(path.relative_to(arguments.dir))
@@ -143,7 +143,7 @@ def _backup(arguments: argparse.Namespace) -> None:
 
 def _restore(arguments: argparse.Namespace) -> None:
     manifest = read_manifest(arguments.dir)
-    replay = _replayed(_read(arguments.dir))
+    replay = _replayed(_read(arguments.dir), manifest.cluster_id)
     found = replay.index, replay.state.state_hash()
     if manifest.state_hash and found != (manifest.index, manifest.state_hash):
         wanted = manifest.index, manifest.state_hash
@@ -154,7 +154,7 @@ def _restore(arguments: argparse.Namespace) -> None:
 def _recover(arguments: argparse.Namespace) -> None:
     found = _read(arguments.dir)
     identity = _identity(arguments.dir, found)
-    _found_anew(arguments, identity, _replayed(found), what="recovered")
+    _found_anew(arguments, identity, _replayed(found, identity.cluster_id), what="recovered")
     print(
         "LOST, if there was any: whatever the other members acknowledged beyond that entry.\n"
         "KEPT, if there was any: entries at the end that no majority had confirmed.\n"

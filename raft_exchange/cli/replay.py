@@ -8,6 +8,7 @@ from typing import Final
 
 import msgspec
 
+from raft_exchange.ed25519 import verify
 from raft_exchange.marketdata.view import MarketData
 from raft_exchange.raft.archive import LogEntry
 from raft_exchange.raft.identity import FILE_NAME, Identity, read_identity
@@ -19,6 +20,7 @@ from raft_exchange.raft.storage import Directory
 from raft_exchange.sequencer.applied import Applied
 from raft_exchange.sequencer.notices import Digest
 from raft_exchange.sequencer.replica import Replica
+from raft_exchange.sequencer.signed import Signatures
 from raft_exchange.sequencer.state import ReplicatedState
 
 RUN_BYTES: Final = 1 << 20
@@ -79,6 +81,8 @@ def read_snapshots(folder: Path) -> Snapshots:
 class Replay:
     """A replica that goes through a log, and holds it against what the members agreed on.
 
+    Signed requests are of the cluster of the id that it is given: without one it stops at them.
+
     Attributes:
         began_at: the entry of the snapshot that it began from, 0 for none.
         index: of the last entry gone through, and `term` its term.
@@ -86,8 +90,10 @@ class Replay:
         differences: where it came to something else than a majority of the members.
     """
 
-    def __init__(self) -> None:
-        self.replica = Replica(ReplicatedState(), MarketData(), on_applied=self._compare)
+    def __init__(self, cluster_id: str = "") -> None:
+        signatures = Signatures(cluster_id, verify) if cluster_id else None
+        state = ReplicatedState(signatures=signatures)
+        self.replica = Replica(state, MarketData(), on_applied=self._compare)
         self.began_at = 0
         self.index = 0
         self.term = 0

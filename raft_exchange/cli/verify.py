@@ -18,7 +18,7 @@ from raft_exchange.cli import Commands
 from raft_exchange.cli.replay import Folder, NotThere, Replay, read_folder
 from raft_exchange.matching.versions import NewerVersion
 from raft_exchange.raft.archive import read_archives
-from raft_exchange.raft.identity import IdentityError
+from raft_exchange.raft.identity import FILE_NAME, IdentityError, read_identity
 from raft_exchange.raft.segments import JournalCorrupt
 from raft_exchange.raft.storage import Directory, DirectoryInUse
 
@@ -60,6 +60,12 @@ def add_command(commands: Commands) -> None:
     parser.add_argument(
         "--index", type=int, default=None, help="replay up to this log index (the last commit)"
     )
+    parser.add_argument(
+        "--cluster-id",
+        default="",
+        metavar="ID",
+        help="the cluster whose orders are signed in archives (of DIR, if it is given)",
+    )
     parser.add_argument("--json", action="store_true", help="print JSON")
     parser.set_defaults(run=run)
 
@@ -96,7 +102,7 @@ class _Differs(ValueError):
 
 
 def _find(arguments: argparse.Namespace) -> Finding:
-    replay = Replay()
+    replay = Replay(arguments.cluster_id or _cluster_id(arguments.dir))
     for folder in arguments.archive:
         if not folder.is_dir():
             raise _NotGiven(f"--archive: {folder} is not a folder")
@@ -109,6 +115,11 @@ def _find(arguments: argparse.Namespace) -> Finding:
             raise _NotGiven("DIR or --archive is missing")
         return _finding(replay, archived_index, folder=None)
     return _find_in_folder(arguments, replay, archived_index)
+
+
+def _cluster_id(folder: Path | None) -> str:
+    path = None if folder is None else folder / FILE_NAME
+    return read_identity(path).cluster_id if path is not None and path.exists() else ""
 
 
 def _find_in_folder(arguments: argparse.Namespace, replay: Replay, archived_index: int) -> Finding:

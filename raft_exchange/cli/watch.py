@@ -71,6 +71,8 @@ def run(arguments: argparse.Namespace) -> int:
         client = ExchangeClient(
             urls_of(arguments),
             key=key_of(arguments),
+            signing_key=arguments.signing_key,
+            key_id=arguments.key_id,
             account=arguments.account,
             ca=ca_of(arguments),
             patience_s=arguments.timeout,

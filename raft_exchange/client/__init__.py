@@ -55,6 +55,7 @@ from raft_exchange.client.models import (
     Trade,
     WriteKey,
 )
+from raft_exchange.client.signing import SigningKey
 from raft_exchange.client.sync import ExchangeClientSync
 from raft_exchange.client.updates import (
     BalancesUpdate,
@@ -122,6 +123,7 @@ __all__ = [
     "Replaced",
     "RequestRefused",
     "Resync",
+    "SigningKey",
     "SnapshotAsked",
     "Switch",
     "Ticker",

@@ -94,7 +94,7 @@ class Transferred(msgspec.Struct, frozen=True, kw_only=True):
 
 
 class ApiKey(msgspec.Struct, frozen=True, kw_only=True):
-    """A key, without anything that could prove it."""
+    """A key, without anything that could prove it; `public_key` (base64) is of one that signs."""
 
     id: str
     account: str
@@ -102,6 +102,7 @@ class ApiKey(msgspec.Struct, frozen=True, kw_only=True):
     scopes: list[Scope]
     created_at: datetime
     revoked_at: datetime | None = None
+    public_key: str | None = None
 
 
 class KeyMade(msgspec.Struct, frozen=True, kw_only=True):

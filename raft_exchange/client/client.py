@@ -13,7 +13,8 @@ from raft_exchange.client import administration, calls
 from raft_exchange.client.backup import read_backup
 from raft_exchange.client.call import Call
 from raft_exchange.client.discovery import find_nodes
-from raft_exchange.client.sender import PATIENCE_S, Options, Sender, pinned
+from raft_exchange.client.sender import PATIENCE_S, Options, Sender, pinned, signer_of
+from raft_exchange.client.signing import SigningKey
 from raft_exchange.client.stream import read_stream
 from raft_exchange.client.updates import Update
 
@@ -60,9 +61,12 @@ class ExchangeClient:
             trusted then; None for the system's authorities.
         patience_s: how long a call may take, all attempts together.
         socket: path of a node's control socket, for its operator: see `calls`, "Operating".
+        signing_key: signs each request, in place of `key`: a key pair, or a PEM file with one.
+        key_id: the id under which the exchange knows the public key.
+        cluster_id: the cluster that requests are signed for; asked of a node if it is "".
     """
 
-    def __init__(
+    def __init__(  # noqa: PLR0913 - by name, each with a default
         self,
         urls: Sequence[str] | str,
         *,
@@ -71,12 +75,17 @@ class ExchangeClient:
         ca: str | os.PathLike[str] | None = None,
         patience_s: float = PATIENCE_S,
         socket: str | None = None,
+        signing_key: str | os.PathLike[str] | SigningKey | None = None,
+        key_id: str | None = None,
+        cluster_id: str = "",
     ) -> None:
         names = [urls] if isinstance(urls, str) else urls
-        self._sender = Sender(names, Options(key, account, pinned(ca), patience_s, socket))
+        signer = signer_of(signing_key, key_id, key)
+        options = Options(key, account, pinned(ca), patience_s, socket, signer, cluster_id)
+        self._sender = Sender(names, options)
 
     @classmethod
-    async def discover(
+    async def discover(  # noqa: PLR0913 - by name, each with a default
         cls,
         grape_url: str,
         cluster: str = "exchange",
@@ -85,6 +94,9 @@ class ExchangeClient:
         account: str | None = None,
         ca: str | os.PathLike[str] | None = None,
         patience_s: float = PATIENCE_S,
+        signing_key: str | os.PathLike[str] | SigningKey | None = None,
+        key_id: str | None = None,
+        cluster_id: str = "",
     ) -> Self:
         """Return a client of the nodes that are announced in the DHT.
 
@@ -93,18 +105,30 @@ class ExchangeClient:
         Args:
             grape_url: the HTTP API of any grape.
             cluster: the cluster's name.
-            key: the API key; goes to discovered nodes only over TLS.
+            key: the API key; goes to discovered nodes only over TLS. Who signs needs none.
             account: as for the class.
             ca: as for the class; with it, nodes are asked over TLS, and their certificates must
                 name the addresses at which the DHT finds them.
             patience_s: as for the class.
+            signing_key: as for the class, and `key_id` and `cluster_id` too.
+            key_id: of the signing key.
+            cluster_id: best given here: a stranger may say another.
 
         Raises:
             ValueError: a key without `ca`.
             Unavailable: no node was found.
         """
         urls = await find_nodes(grape_url, cluster, key=key, tls=pinned(ca))
-        return cls(urls, key=key, account=account, ca=ca, patience_s=patience_s)
+        return cls(
+            urls,
+            key=key,
+            account=account,
+            ca=ca,
+            patience_s=patience_s,
+            signing_key=signing_key,
+            key_id=key_id,
+            cluster_id=cluster_id,
+        )
 
     async def __aenter__(self) -> Self:
         return self

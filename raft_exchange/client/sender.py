@@ -19,7 +19,7 @@ import asyncio
 import os
 import ssl
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Final, NoReturn, TypeVar
 
 import aiohttp
@@ -27,8 +27,10 @@ import msgspec
 from yarl import URL
 
 from raft_exchange.client.call import Call
+from raft_exchange.client.calls import get_cluster
 from raft_exchange.client.errors import ExchangeError, OutcomeUnknown, RequestRefused, Unavailable
 from raft_exchange.client.models import Problem
+from raft_exchange.client.signing import Signer, SigningKey
 
 T = TypeVar("T")
 
@@ -57,6 +59,8 @@ class Options:
         tls: for `https` URLs; None for the system's authorities.
         patience_s: how long a call may take, all attempts together.
         socket: path of a Unix socket that every connection is made to, whatever the URLs say.
+        signer: signs each request, in place of `key`.
+        cluster_id: the cluster that requests are signed for; asked of a node if it is "".
     """
 
     key: str | None = None
@@ -64,6 +68,26 @@ class Options:
     tls: ssl.SSLContext | None = None
     patience_s: float = PATIENCE_S
     socket: str | None = None
+    signer: Signer | None = None
+    cluster_id: str = ""
+
+
+def signer_of(
+    signing_key: str | os.PathLike[str] | SigningKey | None, key_id: str | None, key: str | None
+) -> Signer | None:
+    """Return who signs requests with a key pair, or the one in a file; None where there is none.
+
+    Raises:
+        ValueError: the file cannot be read; a key pair without its id, or beside a bearer key.
+    """
+    if (signing_key is None) != (key_id is None):
+        raise ValueError("signing_key and key_id go together: the id says whose requests they are")
+    if signing_key is None or key_id is None:
+        return None
+    if key is not None:
+        raise ValueError("requests show a key or are signed, not both")
+    pair = signing_key if isinstance(signing_key, SigningKey) else SigningKey.read(signing_key)
+    return Signer(pair, key_id)
 
 
 def pinned(ca: str | os.PathLike[str] | None) -> ssl.SSLContext | None:
@@ -90,6 +114,15 @@ class _Failed(Exception):
         self.may_have_happened = may_have_happened
 
 
+class Outgoing(msgspec.Struct):
+    """A request as it goes to any node; `target` is path and query."""
+
+    method: str
+    target: str
+    headers: dict[str, str]
+    body: bytes | None
+
+
 class _Answer(msgspec.Struct):
     status: int
     headers: Mapping[str, str]
@@ -112,6 +145,11 @@ class Nodes:
         return len(self._urls)
 
     @property
+    def all(self) -> Sequence[str]:
+        """All of them, in the order they are tried."""
+        return self._urls
+
+    @property
     def current(self) -> str:
         """The node that is asked next."""
         return self._urls[self._at]
@@ -131,6 +169,7 @@ class Sender:
         self._session: aiohttp.ClientSession | None = None
         self._sequence = 0
         self._shown_by = ""
+        self._cluster_id = options.cluster_id
 
     @property
     def session(self) -> aiohttp.ClientSession:
@@ -175,11 +214,18 @@ class Sender:
         loop = asyncio.get_running_loop()
         give_up_s = loop.time() + self.options.patience_s
         attempts, pause_s, may_have_happened = 0, PAUSE_S_MIN, False
+        signature: dict[str, str] = {}
         while True:
             url = self.nodes.current
             left_s = max(give_up_s - loop.time(), PAUSE_S_MIN)
             try:
-                answer = await self._ask(url, call, within_s=min(left_s, ATTEMPT_S_MAX))
+                outgoing = self._outgoing(url, call)
+                if call.key is None or not may_have_happened:
+                    signature = await self.sign(outgoing)
+                # Else it is asked what became of the request that was signed before.
+                answer = await self._ask(
+                    url, outgoing, signature, within_s=min(left_s, ATTEMPT_S_MAX)
+                )
                 return self._read(url, call, answer, may_have_happened=may_have_happened)
             except _Failed as failure:
                 trouble = failure
@@ -193,7 +239,34 @@ class Sender:
                 pause_s = min(2 * pause_s, PAUSE_S_MAX)
         _give_up(call, f"{trouble} ({attempts} attempts)", may_have_happened=may_have_happened)
 
-    async def _ask(self, url: str, call: Call[T], *, within_s: float) -> _Answer:
+    async def sign(self, outgoing: Outgoing) -> dict[str, str]:
+        """Return the headers by which a request is signed now; none where requests are not.
+
+        Raises:
+            ExchangeError: no node says which cluster this is.
+        """
+        signer = self.options.signer
+        if signer is None:
+            return {}
+        if not self._cluster_id:
+            self._cluster_id = await self._ask_cluster_id()
+        return signer.headers(
+            self._cluster_id,
+            outgoing.method,
+            outgoing.target,
+            idempotency_key=outgoing.headers.get("Idempotency-Key", ""),
+            body=outgoing.body or b"",
+        )
+
+    async def _ask_cluster_id(self) -> str:
+        own = self.options
+        unsigned = Sender(self.nodes.all, replace(own, signer=None))
+        try:
+            return (await unsigned.send(get_cluster())).cluster_id
+        finally:
+            await unsigned.close()
+
+    def _outgoing(self, url: str, call: Call[T]) -> Outgoing:
         headers = dict(call.headers)
         if call.key is not None:
             headers["Idempotency-Key"] = call.key.name
@@ -203,15 +276,20 @@ class Sender:
         query = dict(call.query)
         if call.takes_min_sequence and self._sequence and self._shown_by != url:
             query["min_sequence"] = str(self._sequence)
-        target = URL(url + call.path, encoded=True).with_query(query)
+        body = None if call.body is None else msgspec.json.encode(call.body)
+        target = URL(call.path, encoded=True).with_query(query).raw_path_qs
+        return Outgoing(call.method, target, headers, body)
+
+    async def _ask(
+        self, url: str, outgoing: Outgoing, signature: Mapping[str, str], *, within_s: float
+    ) -> _Answer:
         timeout = aiohttp.ClientTimeout(total=within_s, connect=CONNECT_S_MAX)
-        data = None if call.body is None else msgspec.json.encode(call.body)
         try:
             async with self.session.request(
-                call.method,
-                target,
-                data=data,
-                headers=headers,
+                outgoing.method,
+                URL(url + outgoing.target, encoded=True),
+                data=outgoing.body,
+                headers={**outgoing.headers, **signature},
                 timeout=timeout,
                 allow_redirects=False,
             ) as response:

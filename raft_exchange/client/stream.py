@@ -17,6 +17,7 @@ from typing import Final
 
 import aiohttp
 import msgspec
+from yarl import URL
 
 from raft_exchange.client.errors import RequestRefused, Unavailable
 from raft_exchange.client.models import Problem
@@ -25,6 +26,7 @@ from raft_exchange.client.sender import (
     PAUSE_S_MAX,
     PAUSE_S_MIN,
     TRANSIENT_STATUSES,
+    Outgoing,
     Sender,
 )
 from raft_exchange.client.sse import SseMessage, SseParser, TooLong
@@ -81,11 +83,12 @@ async def _groups(
     if position is not None:
         headers["Last-Event-ID"] = position
     timeout = aiohttp.ClientTimeout(total=None, connect=CONNECT_S_MAX, sock_read=SILENCE_S_MAX)
-    query = {"channels": ",".join(channels)}
+    target = str(URL("/v1/stream").with_query({"channels": ",".join(channels)}))
+    headers |= await sender.sign(Outgoing("GET", target, headers, None))
     parser, group = SseParser(), list[Update]()
     try:
         async with sender.session.get(
-            f"{url}/v1/stream", params=query, headers=headers, timeout=timeout
+            URL(url + target, encoded=True), headers=headers, timeout=timeout
         ) as response:
             if response.status != 200:
                 await _refused(url, response)

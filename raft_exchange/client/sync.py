@@ -13,6 +13,7 @@ from raft_exchange.client import administration, calls
 from raft_exchange.client.call import Call
 from raft_exchange.client.client import ExchangeClient, describe
 from raft_exchange.client.sender import PATIENCE_S
+from raft_exchange.client.signing import SigningKey
 from raft_exchange.client.updates import Update
 
 P = ParamSpec("P")
@@ -38,7 +39,7 @@ class ExchangeClientSync:
         print(client.get_book("BTC-USD"))
     """
 
-    def __init__(
+    def __init__(  # noqa: PLR0913 - by name, each with a default
         self,
         urls: Sequence[str] | str,
         *,
@@ -47,9 +48,20 @@ class ExchangeClientSync:
         ca: str | os.PathLike[str] | None = None,
         patience_s: float = PATIENCE_S,
         socket: str | None = None,
+        signing_key: str | os.PathLike[str] | SigningKey | None = None,
+        key_id: str | None = None,
+        cluster_id: str = "",
     ) -> None:
         self._client = ExchangeClient(
-            urls, key=key, account=account, ca=ca, patience_s=patience_s, socket=socket
+            urls,
+            key=key,
+            account=account,
+            ca=ca,
+            patience_s=patience_s,
+            socket=socket,
+            signing_key=signing_key,
+            key_id=key_id,
+            cluster_id=cluster_id,
         )
         self._loop = asyncio.new_event_loop()
         self._thread = threading.Thread(

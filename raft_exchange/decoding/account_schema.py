@@ -21,10 +21,10 @@ from raft_exchange.decoding.fields import (
     out_of_range,
     steps,
 )
+from raft_exchange.decoding.signing import is_public_key
 from raft_exchange.matching.limits import (
     AMOUNT_MAX,
     INT64_MAX,
-    KEY_SECRET_BYTES,
     TRANSFER_ID_BYTES_MAX,
 )
 from raft_exchange.matching.messages import (
@@ -175,7 +175,7 @@ def _public_key(body: Json) -> bytes:
         key = base64.b64decode(value if isinstance(value, str) else "", validate=True)
     except (binascii.Error, ValueError):
         key = b""
-    if len(key) != KEY_SECRET_BYTES:
+    if not is_public_key(key):
         raise bad_field(body, "public_key", "the 32 bytes of an Ed25519 public key in base64")
     return key
 

@@ -53,6 +53,9 @@ class ErrorCode(StrEnum):
     UNAUTHENTICATED = "unauthenticated"
     FORBIDDEN = "forbidden"
     UNKNOWN_KEY = "unknown_key"
+    BAD_SIGNATURE = "bad_signature"
+    SIGNATURE_EXPIRED = "signature_expired"
+    NONCE_REUSED = "nonce_reused"
     LIMIT_REACHED = "limit_reached"
     STOP_WOULD_TRIGGER = "stop_would_trigger"
     PRICE_BAND = "price_band"
@@ -81,6 +84,9 @@ KINDS: Final[Mapping[ErrorCode, Kind]] = {
     ErrorCode.BAD_JSON: Kind(400, "The body is not the JSON that was asked for"),
     ErrorCode.BAD_FIELD: Kind(400, "A field is missing, unknown or malformed"),
     ErrorCode.UNAUTHENTICATED: Kind(401, "The key is not good"),
+    ErrorCode.BAD_SIGNATURE: Kind(401, "The signature is not the key's over this request"),
+    ErrorCode.SIGNATURE_EXPIRED: Kind(401, "The signature is too old or of the future"),
+    ErrorCode.NONCE_REUSED: Kind(401, "The nonce was used already"),
     ErrorCode.ACCOUNT_FROZEN: Kind(403, "The account is frozen"),
     ErrorCode.BAD_ORIGIN: Kind(403, "Requests from there are not taken here"),
     ErrorCode.FORBIDDEN: Kind(403, "The request is not allowed to whoever sent it"),

@@ -10,6 +10,7 @@ Rules:
 from __future__ import annotations
 
 import json
+import re
 from collections.abc import Mapping
 from typing import Final, TypeVar
 
@@ -32,6 +33,10 @@ T = TypeVar("T")
 NUMBER_FORM: Final = "a decimal number such as 100.25, as a string or a JSON number"
 TIME_FORM: Final = "an RFC 3339 time such as 2030-01-31T12:00:00Z"
 NAME_FORM: Final = "1 to 32 of A-Z a-z 0-9 . _ -, beginning with a letter or digit"
+
+
+DEPTH_MAX: Final = 32
+_BRACKETS: Final = re.compile(r'"(?:[^"\\]|\\.)*"|[\[\]{}]', re.DOTALL)
 
 
 class Number(str):
@@ -60,6 +65,26 @@ _decoder: Final = json.JSONDecoder(
 )
 
 
+def _is_too_deep(text: str) -> bool:
+    """Say whether arrays and objects of a JSON text stand in each other beyond `DEPTH_MAX`.
+
+    The decoder recurses, and how far it can is a matter of the process it runs in: replicas would
+    differ over a text that only some of them could read.
+    """
+    if text.count("[") + text.count("{") <= DEPTH_MAX:
+        return False
+    depth = 0
+    for match in _BRACKETS.finditer(text):
+        token = match.group()
+        if token in ("[", "{"):
+            depth += 1
+            if depth > DEPTH_MAX:
+                return True
+        elif token in ("]", "}"):
+            depth -= 1
+    return False
+
+
 def decode_object(body: bytes) -> Json:
     """Return the JSON object in `body`, numbers as `Number`.
 
@@ -79,11 +104,12 @@ def decode_value(body: bytes) -> object:
         Problem: `bad_json`: not UTF-8, not JSON, or nested too deeply.
     """
     try:
-        value: object = _decoder.decode(body.decode("utf-8"))
+        text = body.decode("utf-8")
+        if _is_too_deep(text):
+            raise _NotJson(f"nested deeper than {DEPTH_MAX}")
+        value: object = _decoder.decode(text)
     except UnicodeDecodeError as error:
         raise Problem(ErrorCode.BAD_JSON, f"the body is not UTF-8 at byte {error.start}") from None
-    except RecursionError:
-        raise Problem(ErrorCode.BAD_JSON, "the body is nested too deeply") from None
     except ValueError as error:
         raise Problem(ErrorCode.BAD_JSON, str(error)) from None
     return value

@@ -44,14 +44,14 @@ MARKET_STATUSES: Final = {status.name.lower(): status for status in MarketStatus
 LIMIT_FIELDS: Final = (
     *("min_price", "max_price", "min_quantity", "max_quantity", "min_notional"),
     *("self_trade_prevention", "price_band", "maker_fee", "taker_fee"),
-    *("max_open_orders", "max_notional"),
+    *("max_open_orders", "max_notional", "signed_orders"),
 )
 MARKET_FIELDS: Final = (
     *("market", "base", "quote", "tick_size", "lot_size", *LIMIT_FIELDS),
     "accounts",
 )
 MARKET_CHANGE_FIELDS: Final = ("status", *LIMIT_FIELDS, "cancel_orders")
-SETTLES: Final = {"off": False, "on": True}
+SWITCH: Final = {"off": False, "on": True}
 
 
 def _price_band_ppm(body: Json) -> int | None:
@@ -97,17 +97,18 @@ def _notional_min(body: Json, tick_size_e18: int, lot_size_e18: int) -> int | No
     return notional
 
 
-def market_rules(body: Json, *, settles: bool) -> MarketRules:
+def market_rules(body: Json, *, settles: bool, signed_orders: bool = False) -> MarketRules:
     """Return the rules of a new market; limits that are absent are the widest there are.
 
-    `settles` is what holds where `accounts` is absent.
+    `settles` and `signed_orders` are what holds where the body does not say.
 
     Raises:
         Problem: `bad_field`, `off_tick`, `off_lot` or `out_of_range`.
     """
     tick, lot = _size_e18(body, "tick_size"), _size_e18(body, "lot_size")
     mode = choice(body, "self_trade_prevention", SELF_TRADE_PREVENTIONS)
-    accounts = choice(body, "accounts", SETTLES)
+    accounts = choice(body, "accounts", SWITCH)
+    signed = choice(body, "signed_orders", SWITCH)
     return MarketRules(
         name(body, "market"),
         name(body, "base"),
@@ -126,6 +127,7 @@ def market_rules(body: Json, *, settles: bool) -> MarketRules:
         price_band_ppm=_price_band_ppm(body) or 0,
         open_orders_max=count_max(body, "max_open_orders") or 0,
         notional_max=notional_max(body, "max_notional", tick * lot) or 0,
+        signed_orders=signed_orders if signed is None else signed,
     )
 
 
@@ -158,4 +160,5 @@ def change_market(body: Json, rules: MarketRules) -> ChangeMarket:
         open_orders_max=count_max(body, "max_open_orders"),
         notional_max=notional_max(body, "max_notional", tick * lot),
         cancel_orders=flag(body, "cancel_orders"),
+        signed_orders=choice(body, "signed_orders", SWITCH),
     )

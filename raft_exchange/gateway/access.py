@@ -2,6 +2,7 @@
 
 Rules:
 - Every route asks for nothing or for one scope (`NEEDS`); one that is not named asks for `ADMIN`.
+- A request that is signed acts for the account of the key that signed it, in every mode.
 - `open`: there are no keys. A request acts for the account that it names, with every scope.
 - `required`: a request acts for the account of its key. A key of the scope `ADMIN` may do
   everything, each other one what its own scopes say.
@@ -24,6 +25,7 @@ from aiohttp import web
 from raft_exchange.decoding.errors import ErrorCode, Problem
 from raft_exchange.decoding.fields import NAME_FORM, is_label
 from raft_exchange.gateway.context import CONTEXT, Context
+from raft_exchange.gateway.signatures import is_signed, signer_of
 from raft_exchange.matching.filters import is_name
 from raft_exchange.matching.messages import ANONYMOUS, KeyKind, Scope
 
@@ -79,6 +81,9 @@ NEEDS: Final[Mapping[tuple[str, str], Scope]] = {
     ("DELETE", "/v1/cluster/members/{member}"): NOTHING,
 }
 
+LOOK_THEMSELVES: Final = frozenset({"/v1/stream", "/v1/ws"})
+"""Who asks for no scope here, and may yet be told by a key or a signature who reads."""
+
 
 class Principal(NamedTuple):
     """Whom a request acts for, by which key ("" where there are none), and what it may do."""
@@ -113,18 +118,22 @@ NOBODY: Final = Principal("", "", NOTHING)
 PRINCIPAL: Final = web.RequestKey("principal", Principal)
 
 
-def admit(request: web.Request, context: Context) -> None:
+async def admit(request: web.Request, context: Context) -> None:
     """Let a request pass to its route, or not.
 
     Raises:
-        Problem: `unauthenticated` or `forbidden`.
+        Problem: `unauthenticated` or `forbidden`; as `signatures.signer_of`.
     """
     resource = request.match_info.route.resource
-    if not context.settings.auth_required or resource is None:
+    if resource is None:
         return
     method = "GET" if request.method == "HEAD" else request.method
     scope = NEEDS.get((method, resource.canonical), Scope.ADMIN)
-    if scope:
+    if is_signed(request) and (scope or resource.canonical in LOOK_THEMSELVES):
+        account, key = await signer_of(request, context)
+        signer = Principal(account, key.key_id, Scope(key.scopes))
+        request[PRINCIPAL] = _held_by(request, signer)
+    if scope and context.settings.auth_required:
         principal_of(request).demand(scope)
 
 
@@ -202,7 +211,12 @@ def _principal(request: web.Request) -> Principal:
         return NOBODY
     if len(sent) > 1 or sent[0][: len(BEARER)].lower() != BEARER.lower():
         raise _unauthenticated("send one header `Authorization: Bearer <key>`")
-    principal = key_holder(context, sent[0][len(BEARER) :].strip())
+    return _held_by(request, key_holder(context, sent[0][len(BEARER) :].strip()))
+
+
+def _held_by(request: web.Request, principal: Principal) -> Principal:
+    """Return the holder of a key, if the request names no other account than the key's."""
+    named = request.headers.get("X-Account")
     if named not in (None, principal.account):
         raise Problem(
             ErrorCode.FORBIDDEN,

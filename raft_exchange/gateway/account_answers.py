@@ -91,7 +91,7 @@ class TransferAnswer(TypedDict):
 
 
 class KeyView(TypedDict):
-    """A key, without anything that could prove it."""
+    """A key, without anything that could prove it; `public_key` (base64) is of one that signs."""
 
     id: str
     account: str
@@ -99,6 +99,7 @@ class KeyView(TypedDict):
     scopes: list[str]
     created_at: str
     revoked_at: str | None
+    public_key: str | None
 
 
 class KeyAnswer(TypedDict):

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import base64
 from collections.abc import Iterable, Mapping
 
 from raft_exchange.decoding.decimals import format_e18, format_e36
@@ -21,6 +22,7 @@ from raft_exchange.matching.messages import (
     AccountLimits,
     AccountSettings,
     ApiKey,
+    KeyKind,
     MarketRules,
     Scope,
     Side,
@@ -91,6 +93,9 @@ def key_view(account: str, key: ApiKey) -> KeyView:
         "scopes": scope_names(key.scopes),
         "created_at": format_time_us(key.created_at_us),
         "revoked_at": format_time_us(key.revoked_at_us) if key.revoked_at_us else None,
+        "public_key": base64.b64encode(key.secret).decode()
+        if key.kind is KeyKind.ED25519
+        else None,
     }
 
 

@@ -24,7 +24,9 @@ class Settings(msgspec.Struct, frozen=True, kw_only=True):
     `allowed_hosts` are host names (no port) under which this node may be addressed, besides the
     loopback names; `cors_origins` are the foreign web origins that may call it. `accounts` says
     whether a new market has balances unless its opener says otherwise. With `auth_required`
-    requests show keys. `metrics_moved` says that `/metrics` has a port of its own.
+    requests show keys, with `require_signed_orders` whatever touches orders is signed, and new
+    markets take nothing else unless their opener says otherwise. `metrics_moved` says that
+    `/metrics` has a port of its own.
     """
 
     node: str
@@ -33,6 +35,7 @@ class Settings(msgspec.Struct, frozen=True, kw_only=True):
     accounts: bool = False
     auth_required: bool = False
     metrics_moved: bool = False
+    require_signed_orders: bool = False
     allowed_hosts: frozenset[str] = frozenset()
     cors_origins: frozenset[str] = frozenset()
     ready_contact_age_ms_max: int = 2_000

@@ -64,7 +64,7 @@ CORS_PREFLIGHT: Final = {
     "Access-Control-Allow-Methods": "GET, POST, PATCH, DELETE, OPTIONS",
     "Access-Control-Allow-Headers": (
         "Authorization, Content-Type, Idempotency-Key, Last-Event-ID, X-Account, X-Deadline, "
-        "X-Request-Id, traceparent, tracestate"
+        "X-Key-Id, X-Nonce, X-Request-Id, X-Signature, X-Timestamp, traceparent, tracestate"
     ),
     "Access-Control-Max-Age": "600",
 }
@@ -92,7 +92,7 @@ async def guard(request: web.Request, handler: Handler) -> web.StreamResponse:
         if context is not None:
             _refuse_divergent(request, context)
             if request.method != "OPTIONS":
-                admit(request, context)
+                await admit(request, context)
                 _charge(request, context)
         if request.method == "OPTIONS":
             response: web.StreamResponse = _preflight(request, cors)

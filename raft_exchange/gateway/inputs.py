@@ -22,7 +22,7 @@ from raft_exchange.decoding.market_schema import (
     MARKET_CHANGE_FIELDS,
     MARKET_FIELDS,
     MARKET_STATUSES,
-    SETTLES,
+    SWITCH,
 )
 from raft_exchange.decoding.order_schema import (
     AMEND_FIELDS,
@@ -101,7 +101,8 @@ FIELDS: Final[Mapping[str, Schema]] = {
     "self_trade_prevention": one_of(SELF_TRADE_PREVENTIONS),
     "client_order_id": LABEL,
     "status": one_of(MARKET_STATUSES),
-    "accounts": one_of(SETTLES),
+    "accounts": one_of(SWITCH),
+    "signed_orders": one_of(SWITCH),
     "cancel_orders": FLAG,
     "account": NAME,
     "asset": NAME,
@@ -283,7 +284,8 @@ _ORDER_WORDS: Final[Mapping[str, Iterable[str]]] = {
 }
 _MARKET_WORDS: Final[Mapping[str, Iterable[str]]] = {
     "self_trade_prevention": SELF_TRADE_PREVENTIONS,
-    "accounts": SETTLES,
+    "accounts": SWITCH,
+    "signed_orders": SWITCH,
     "status": MARKET_STATUSES,
 }
 WORDS: Final[Mapping[str, Mapping[str, Iterable[str]]]] = {

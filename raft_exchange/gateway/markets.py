@@ -86,7 +86,10 @@ async def post_market(request: web.Request) -> web.Response:
     query_of(request)
     body = await json_object(request)
     known_fields(body, MARKET_FIELDS)
-    rules = market_rules(body, settles=request.app[CONTEXT].settings.accounts)
+    settings = request.app[CONTEXT].settings
+    rules = market_rules(
+        body, settles=settings.accounts, signed_orders=settings.require_signed_orders
+    )
     return await _administer(request, CreateMarket(rules), sent=body, status=201)
 
 

@@ -18,7 +18,9 @@ import msgspec
 from aiohttp import web
 
 from raft_exchange.decoding.errors import KINDS, PROBLEM_TYPE, ErrorCode, ProblemView
-from raft_exchange.gateway.access import NEEDS
+from raft_exchange.decoding.operations import may_be_signed
+from raft_exchange.decoding.signing import SCHEME
+from raft_exchange.gateway.access import LOOK_THEMSELVES, NEEDS
 from raft_exchange.gateway.guard import Handler
 from raft_exchange.gateway.inputs import (
     BODIES,
@@ -31,6 +33,11 @@ from raft_exchange.gateway.inputs import (
 )
 from raft_exchange.gateway.rate_limits import LANES
 from raft_exchange.gateway.rendering import JSON_TYPE, View
+from raft_exchange.matching.limits import (
+    NONCE_BYTES_MAX,
+    SIGNATURE_WINDOW_US,
+    SIGNED_BODY_BYTES_MAX,
+)
 from raft_exchange.matching.messages import Scope
 
 OPENAPI: Final = "3.1.0"
@@ -48,6 +55,25 @@ BEARER_KEY: Final[View] = {
     "scheme": "bearer",
     "description": "A key with the scope named, or `admin`; none where the mode is `open`.",
 }
+SIGNATURE: Final[View] = {
+    "type": "apiKey",
+    "in": "header",
+    "name": "X-Signature",
+    "description": (
+        "A request may be signed with an Ed25519 key instead of showing a key, in every mode. "
+        "`X-Key-Id` is the id of the key, `X-Timestamp` an RFC 3339 time within "
+        f"{SIGNATURE_WINDOW_US // 1_000_000} s of the logged clock (of the node's, for a read), "
+        f"`X-Nonce` 1 to {NONCE_BYTES_MAX} printable ASCII characters that the key has not used "
+        "lately, and `X-Signature` the base64 of the 64 bytes of the signature over these eight "
+        "lines of ASCII, joined by line feeds, with none at the end: "
+        f"`{SCHEME}`; `cluster_id` of `GET /v1/cluster`; the method; path and query, as sent; "
+        "`X-Timestamp`; `X-Nonce`; `Idempotency-Key`, or an empty line; the SHA-256 of the body "
+        "before any compression (empty for GET and DELETE), in lower-case hex. "
+        f"A signed batch has up to {SIGNED_BODY_BYTES_MAX} bytes."
+    ),
+}
+SIGNED_READ: Final = (ErrorCode.BAD_FIELD, ErrorCode.BAD_SIGNATURE, ErrorCode.SIGNATURE_EXPIRED)
+SIGNED_WRITE: Final = (*SIGNED_READ, ErrorCode.NONCE_REUSED, ErrorCode.LIMIT_REACHED)
 DOCUMENT: Final = web.AppKey("openapi", bytes)
 _PART: Final = re.compile(r"\{(\w+)(:[^}]*)?\}")
 
@@ -103,7 +129,7 @@ def document(routes: Sequence[Route]) -> View:
         "paths": paths,
         "components": {
             "schemas": {**components, **BODIES},
-            "securitySchemes": {"bearer": BEARER_KEY},
+            "securitySchemes": {"bearer": BEARER_KEY, "signature": SIGNATURE},
         },
     }
 
@@ -129,13 +155,25 @@ def _operation(route: Route) -> View:
     }
     if scope := NEEDS.get((route.method, route.template), Scope.ADMIN):
         assert scope.name is not None, "a route asks for one scope"
-        operation["security"] = [{"bearer": [scope.name.lower()]}, {}]
+        words = [scope.name.lower()]
+        ways: list[View] = [{"bearer": words}]
+        if _signed_codes(route):
+            ways.append({"signature": words})
+        operation["security"] = [*ways, {}]
     if rest.strip():
         operation["description"] = rest.strip()
     if route.body:
         schema = {"$ref": SCHEMAS + route.body}
         operation["requestBody"] = {"required": True, "content": {JSON_TYPE: {"schema": schema}}}
     return operation
+
+
+def _signed_codes(route: Route) -> tuple[ErrorCode, ...]:
+    """Return what may be wrong with the signature of a request; nothing where none counts."""
+    if may_be_signed(route.method, route.template):
+        return SIGNED_WRITE
+    asks = NEEDS.get((route.method, route.template), Scope.ADMIN) or route.path in LOOK_THEMSELVES
+    return SIGNED_READ if asks and route.method == "GET" else ()
 
 
 def _tag(path: str) -> str:
@@ -157,7 +195,8 @@ def _parameters(route: Route) -> Iterable[View]:
 def _responses(route: Route) -> View:
     codes: dict[int, list[str]] = {}
     limited = (ErrorCode.RATE_LIMITED,) if (route.method, route.template) in LANES else ()
-    for code in dict.fromkeys((*route.codes, *limited, *EVERYWHERE)):
+    own = (*route.codes, *limited, *_signed_codes(route))
+    for code in dict.fromkeys((*own, *EVERYWHERE)):
         codes.setdefault(KINDS[code].status, []).append(code.value)
     responses: View = {}
     for status in sorted({*route.answers, *codes}):

@@ -1,4 +1,4 @@
-"""Writing orders: place, batch, amend, cancel."""
+"""Writing orders: place, amend, cancel."""
 
 from __future__ import annotations
 
@@ -13,25 +13,20 @@ from raft_exchange.decoding.order_schema import (
     ORDER_FIELDS,
     SIDES,
     amend_order,
-    batch_items,
-    batch_order,
     place_order,
 )
 from raft_exchange.gateway import answers
 from raft_exchange.gateway.bodies import (
-    BATCH_BYTES_MAX,
     bad_parameter,
     json_object,
     query_of,
     whole_number,
 )
-from raft_exchange.gateway.context import CONTEXT, REQUEST_ID, Context
-from raft_exchange.gateway.rate_limits import Lane
+from raft_exchange.gateway.context import CONTEXT, Context
 from raft_exchange.gateway.reads import (
     market_named,
     pass_barrier,
     read_headers,
-    rules_of,
 )
 from raft_exchange.gateway.refusals import DETAILS, refusal
 from raft_exchange.gateway.rehearsal import rehearse_amend, rehearse_place
@@ -40,12 +35,10 @@ from raft_exchange.gateway.submission import (
     Envelope,
     envelope_of,
     submit,
-    submit_batch,
     write_headers,
 )
 from raft_exchange.marketdata.orders import filled_further
 from raft_exchange.marketdata.trades import Trade
-from raft_exchange.matching.filters import is_name
 from raft_exchange.matching.limits import CLIENT_ORDER_ID_BYTES_MAX, INT64_MAX
 from raft_exchange.matching.messages import (
     AmendOrder,
@@ -60,7 +53,6 @@ from raft_exchange.matching.messages import (
     OrderReduced,
     OrderReplenished,
     OrderRested,
-    PlaceOrder,
     RejectCode,
     StopElected,
     StopPlaced,
@@ -69,7 +61,6 @@ from raft_exchange.matching.messages import (
 from raft_exchange.sequencer.idempotency import fingerprint
 from raft_exchange.sequencer.outcome import Committed
 
-Shown = answers.PlacedAnswer | Problem | None
 _VIEWS: Final = (
     *(OrderAccepted, OrderAmended, OrderRested, OrderEnded, OrderReduced, OrderReplenished),
     *(StopPlaced, StopElected),
@@ -100,75 +91,6 @@ async def place(
         return answer(rehearsed(order, rules), headers=read_headers(context))
     result = await submit(context, envelope, command)
     return answer(order_result(result, rules, sent=body), status=201, headers=write_headers(result))
-
-
-async def post_batch(request: web.Request) -> web.Response:
-    """Place many orders, next to each other; each is accepted or refused alone."""
-    envelope = envelope_of(request)
-    query_of(request)
-    body = await json_object(request, bytes_max=BATCH_BYTES_MAX)
-    return await place_batch(request.app[CONTEXT], envelope, body, request_id=request[REQUEST_ID])
-
-
-async def place_batch(
-    context: Context, envelope: Envelope, body: Json, *, request_id: str
-) -> web.Response:
-    """Place the orders that `body` lists, however it came.
-
-    Raises:
-        Problem: nothing was placed, or nobody knows.
-    """
-    items = batch_items(body)
-    context.limits.charge_rest(Lane.ORDERS, envelope.account, envelope.key_id, count=len(items))
-    if any(_names_unknown_market(context, item) for item in items):
-        await pass_barrier(context)  # once for all: see `market_named`
-    views: list[Shown] = []
-    commands: list[tuple[int, PlaceOrder]] = []
-    for index, item in enumerate(items):
-        try:
-            command = batch_order(item, rules_of(context), account=envelope.account)
-            commands.append((index, command))
-            views.append(None)  # until it is committed
-        except Problem as problem:
-            views.append(problem)
-    results = await submit_batch(context, envelope, commands) if commands else []
-    for (index, command), result in zip(commands, results, strict=True):
-        rules = context.marketdata.markets[command.market].rules
-        try:
-            views[index] = order_result(result, rules, sent=_sent(items[index]))
-        except Problem as problem:
-            if problem.code is ErrorCode.IDEMPOTENCY_MISMATCH:
-                raise
-            views[index] = problem
-    return _batch_answer(context, views, results, request_id=request_id)
-
-
-def _names_unknown_market(context: Context, item: object) -> bool:
-    name = item.get("market") if isinstance(item, dict) else None
-    return isinstance(name, str) and is_name(name) and name not in context.marketdata.markets
-
-
-def _sent(item: object) -> Json:
-    return item if isinstance(item, dict) else {}
-
-
-def _batch_answer(
-    context: Context, views: list[Shown], results: list[Committed], *, request_id: str
-) -> web.Response:
-    sequence = results[-1].sequence if results else context.marketdata.sequence
-    headers = {"X-Sequence": str(sequence)}
-    if results and all(result.replayed for result in results):
-        headers["Idempotent-Replay"] = "true"
-    shown: list[answers.BatchItem] = []
-    for view in views:
-        assert view is not None, "every command has a result"
-        if isinstance(view, Problem):
-            shown.append({"error": view.view(request_id)})
-        else:
-            order, trades = view["order"], view["trades"]
-            shown.append({"order": order, "trades": trades, "sequence": view["sequence"]})
-    body: answers.BatchAnswer = {"results": shown, "sequence": sequence}
-    return answer(body, headers=headers)
 
 
 async def patch_order(request: web.Request) -> web.Response:

@@ -8,7 +8,7 @@ from typing import Final
 from raft_exchange.decoding.decimals import E18, MILLION, format_e18, format_e36
 from raft_exchange.decoding.errors import ErrorCode, Problem
 from raft_exchange.decoding.order_schema import price_range, quantity_range
-from raft_exchange.matching.limits import ICEBERG_TRANCHES_MAX
+from raft_exchange.matching.limits import ICEBERG_TRANCHES_MAX, SIGNATURE_WINDOW_US
 from raft_exchange.matching.messages import CommandRefused, MarketRules, RejectCode
 from raft_exchange.sequencer.outcome import Committed
 
@@ -34,6 +34,9 @@ PUBLIC_FIELDS: Final = {
     "open_orders_max": "max_open_orders",
     "notional_max": "max_notional",
     "key_id": "id",
+    "signature": "X-Signature",
+    "timestamp": "X-Timestamp",
+    "nonce": "X-Nonce",
     "deadline": "X-Deadline",
     "idempotency_key": "Idempotency-Key",
 }
@@ -64,8 +67,14 @@ DETAILS: Final[Mapping[RejectCode, str]] = {
     RejectCode.UNKNOWN_KEY: "the account has no good key of this id",
     RejectCode.LIMIT_REACHED: "the exchange takes no more of these",
     RejectCode.STOP_WOULD_TRIGGER: "the last trade has passed the stop price already",
+    RejectCode.BAD_SIGNATURE: "the key of this id did not sign this request",
+    RejectCode.SIGNATURE_EXPIRED: "the time of the signature is not that of the logged clock",
+    RejectCode.NONCE_REUSED: "the key signed another request with this nonce a moment ago",
     RejectCode.PRICE_BAND: "the price is further from the last trade than the market allows",
 }
+
+
+MUST_SIGN: Final = "this must be signed by its owner: the market takes signed orders only"
 
 
 def refusal(
@@ -87,9 +96,10 @@ def refusal(
     field = PUBLIC_FIELDS.get(name, name)
     if dot:  # one of the two orders of an OCO
         sent = _member(sent, leg)
+    must_sign = event.code is RejectCode.UNAUTHENTICATED and event.field == "signature"
     problem = Problem(
         ErrorCode(event.code.value),
-        DETAILS[event.code],
+        MUST_SIGN if must_sign else DETAILS[event.code],
         field=f"{leg}.{field}" if dot else field,
         value=sent.get(field),
         allowed=_allowed(event.code, field, rules),
@@ -107,6 +117,9 @@ def _member(sent: Mapping[str, object], name: str) -> Mapping[str, object]:
 def _allowed(code: RejectCode, field: str, rules: MarketRules | None) -> str | None:
     if code is RejectCode.OUT_OF_RANGE and field == "expires_at":
         return "a time later than the logged clock (GET /v1/time)"
+    if code is RejectCode.SIGNATURE_EXPIRED:
+        seconds = SIGNATURE_WINDOW_US // 1_000_000
+        return f"within {seconds} s of the logged clock (GET /v1/time)"
     if rules is None:
         return None
     if code is RejectCode.OUT_OF_RANGE and field == "price":

@@ -105,6 +105,7 @@ class MarketView(TypedDict):
     self_trade_prevention: str
     price_band: str | None
     accounts: str
+    signed_orders: str
     maker_fee: str
     taker_fee: str
     max_open_orders: int | None
@@ -188,6 +189,7 @@ def market_view(rules: MarketRules, status: MarketStatus) -> MarketView:
         if rules.price_band_ppm
         else None,
         "accounts": "on" if rules.settles else "off",
+        "signed_orders": "on" if rules.signed_orders else "off",
         "maker_fee": format_e18(rules.maker_fee_e8 * 10**10),
         "taker_fee": format_e18(rules.taker_fee_e8 * 10**10),
         "max_open_orders": rules.open_orders_max or None,

@@ -13,6 +13,7 @@ from raft_exchange.gateway import (
     accounts,
     answers,
     asyncapi,
+    batches,
     compound_orders,
     docs,
     health,
@@ -69,7 +70,7 @@ ROUTES: Final = (
         headers=ENVELOPE,
     ),
     Route(
-        *("POST", "/v1/orders/batch", orders.post_batch),
+        *("POST", "/v1/orders/batch", batches.post_batch),
         {200: (answers.BatchAnswer,)},
         (*WRITE, *BODY),
         body="NewOrders",

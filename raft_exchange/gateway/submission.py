@@ -7,7 +7,7 @@ and share one fate: all committed, all refused before the log, or all unknown.
 from __future__ import annotations
 
 from collections.abc import Sequence
-from typing import Final, NamedTuple
+from typing import NamedTuple
 
 from aiohttp import web
 
@@ -17,30 +17,38 @@ from raft_exchange.decoding.times import NotATime, parse_time_us
 from raft_exchange.gateway.access import principal_of
 from raft_exchange.gateway.context import Context
 from raft_exchange.gateway.refusals import refusal
+from raft_exchange.gateway.signatures import SIGNATURE_HEADERS, SIGNED
 from raft_exchange.matching.limits import IDEMPOTENCY_KEY_BYTES_MAX
 from raft_exchange.matching.messages import (
+    CancelAfter,
     Command,
     CommandRefused,
     CreateAccount,
+    OrderCommand,
     RejectCode,
 )
-from raft_exchange.sequencer.codec import Request
+from raft_exchange.sequencer.codec import Request, SignedItem, SignedRequest
+from raft_exchange.sequencer.idempotency import batch_key
 from raft_exchange.sequencer.outcome import Committed, Outcome, Refused, Unknown
-
-BATCH_KEY_SEPARATOR: Final = "\x1f"
-"""Stands in no key a client can send, so that no single order has the key of a batch's item."""
 
 
 class Envelope(NamedTuple):
     """What a request's headers say about its commands; "" and 0 stand for none.
 
     `key_id` names the key by which the request was let in, for the exchange to judge once more.
+    `signed` is the request as it was signed, which goes into the log in place of what it asks.
     """
 
     account: str
     idempotency_key: str
     deadline_us: int
     key_id: str = ""
+    signed: SignedRequest | None = None
+
+    @property
+    def asker(self) -> str:
+        """The id of the key that was shown or that signed."""
+        return self.key_id if self.signed is None else self.signed.key_id
 
 
 def envelope_of(request: web.Request) -> Envelope:
@@ -56,7 +64,9 @@ def envelope_of(request: web.Request) -> Envelope:
         raise _bad_header("Idempotency-Key", key, allowed)
     deadline = headers.get("X-Deadline")
     deadline_us = _deadline_us(deadline) if deadline else 0
-    return Envelope(principal.account, key or "", deadline_us, principal.key_id)
+    signed = request.get(SIGNED)
+    key_id = "" if signed is not None else principal.key_id
+    return Envelope(principal.account, key or "", deadline_us, key_id, signed)
 
 
 def _deadline_us(text: str) -> int:
@@ -85,8 +95,10 @@ async def submit(context: Context, envelope: Envelope, command: Command) -> Comm
     Raises:
         Problem: it never reached the log, or what became of it is unknown.
     """
+    _refuse_unsigned(context, envelope, command)
     key, deadline_us = envelope.idempotency_key, envelope.deadline_us
-    request = Request(command, key, deadline_us, key_id=envelope.key_id)
+    asked = command if envelope.signed is None else envelope.signed
+    request = Request(asked, key, deadline_us, key_id=envelope.key_id)
     return (await submit_group(context, envelope.account, [request]))[0]
 
 
@@ -101,11 +113,13 @@ async def submit_batch(
     Raises:
         Problem: as `submit`.
     """
+    for _, command in commands:
+        _refuse_unsigned(context, envelope, command)
     key, deadline_us = envelope.idempotency_key, envelope.deadline_us
     requests = [
         Request(
             command,
-            key and (f"{key}{BATCH_KEY_SEPARATOR}{index}" if position else key),
+            batch_key(key, index) if position else key,
             deadline_us,
             0 if position else len(commands) - 1,
             envelope.key_id,
@@ -113,6 +127,31 @@ async def submit_batch(
         for position, (index, command) in enumerate(commands)
     ]
     return await submit_group(context, envelope.account, requests)
+
+
+async def submit_signed_batch(
+    context: Context, envelope: Envelope, signed: SignedRequest, *, orders: int
+) -> list[Committed]:
+    """Sequence a batch as it was signed, whole: each of its orders has a result.
+
+    Raises:
+        Problem: as `submit`.
+    """
+    head = Request(signed, envelope.idempotency_key, envelope.deadline_us, orders - 1)
+    items = [Request(SignedItem())] * (orders - 1)
+    return await submit_group(context, envelope.account, [head, *items])
+
+
+def _refuse_unsigned(context: Context, envelope: Envelope, command: Command) -> None:
+    """Refuse what this node takes signed only, whatever its market does."""
+    is_required = context.settings.require_signed_orders and envelope.signed is None
+    if is_required and isinstance(command, OrderCommand | CancelAfter):
+        raise Problem(
+            ErrorCode.UNAUTHENTICATED,
+            "this node takes signed orders only",
+            field="X-Signature",
+            allowed=f"the headers {', '.join(SIGNATURE_HEADERS)}",
+        )
 
 
 async def submit_group(

@@ -15,9 +15,10 @@ from aiohttp import web
 from raft_exchange.decoding.errors import ErrorCode, Problem
 from raft_exchange.decoding.fields import Json, bad_field, known_fields, label, time_us
 from raft_exchange.gateway.access import Principal
+from raft_exchange.gateway.batches import place_batch
 from raft_exchange.gateway.bodies import BODY_BYTES_MAX, too_large, whole_number
 from raft_exchange.gateway.context import Context
-from raft_exchange.gateway.orders import amend, cancel, place, place_batch
+from raft_exchange.gateway.orders import amend, cancel, place
 from raft_exchange.gateway.rate_limits import Lane
 from raft_exchange.gateway.submission import Envelope
 from raft_exchange.matching.limits import (

@@ -24,6 +24,7 @@ class KeyRegister:
     def __init__(self) -> None:
         self._by_account: dict[str, dict[str, ApiKey]] = {}
         self._by_secret: dict[bytes, OwnedKey] = {}
+        self._secrets: dict[str, bytes] = {}
         self.revocations = 0
 
     def keep(self, account: str, key: ApiKey) -> None:
@@ -32,9 +33,10 @@ class KeyRegister:
         if key.key_id not in keys and len(keys) >= KEYS_PER_ACCOUNT_MAX:
             oldest = next(one for one in keys.values() if one.revoked_at_us)
             del keys[oldest.key_id]
-            del self._by_secret[oldest.secret]
+            del self._by_secret[oldest.secret], self._secrets[oldest.key_id]
         keys[key.key_id] = key
         self._by_secret[key.secret] = OwnedKey(account, key)
+        self._secrets[key.key_id] = key.secret
         self.revocations += bool(key.revoked_at_us)
 
     def of(self, account: str) -> list[ApiKey]:
@@ -54,6 +56,11 @@ class KeyRegister:
             for keys in self._by_account.values()
             for key in keys.values()
         )
+
+    def by_id(self, key_id: str) -> OwnedKey | None:
+        """Return the key of this id, good or revoked. O(1)."""
+        secret = self._secrets.get(key_id)
+        return None if secret is None else self._by_secret[secret]
 
     def by_secret(self, secret: bytes) -> OwnedKey | None:
         """Return the key that these 32 bytes prove, good or revoked. O(1)."""

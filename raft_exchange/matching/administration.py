@@ -80,7 +80,7 @@ def change_market(state: State, command: ChangeMarket) -> list[Event]:
     rules = changed_rules(market.rules, command)
     if (refused := refuse_rules(rules)) is not None:
         return [refused]
-    market.rules = rules
+    state.rule(market, rules)
     if command.status is not None:
         market.status = command.status
     events: list[Event] = [MarketChanged(rules, market.status)]

@@ -63,6 +63,7 @@ def advance_time(state: State, command: AdvanceTime) -> list[Event]:
     if not 0 <= command.time_us <= TIME_US_MAX:
         return [CommandRefused(RejectCode.OUT_OF_RANGE, "time_us")]
     state.time_us = max(state.time_us, command.time_us)
+    state.nonces.expire(now_us=state.time_us)
     events: list[Event] = [TimeAdvanced(state.time_us)]
     events += state.end_all(state.live.due(state.time_us), EndReason.TIME_EXPIRED)
     for _, account in state.live.switches(state.time_us):

@@ -57,6 +57,7 @@ class ChangeMarket(Message, frozen=True, tag="change_market"):
     open_orders_max: int | None = None
     notional_max: int | None = None
     cancel_orders: bool = False
+    signed_orders: bool | None = None
 
 
 class PlaceOrder(Message, frozen=True, tag="place"):

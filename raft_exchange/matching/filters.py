@@ -234,4 +234,5 @@ _CHANGEABLE: Final = (
     "price_band_ppm",
     "open_orders_max",
     "notional_max",
+    "signed_orders",
 )

@@ -29,6 +29,7 @@ from raft_exchange.matching.messages import (
     CreateKey,
     CreateMarket,
     Deposit,
+    KeyKind,
     RejectCode,
     RevokeKey,
     Scope,
@@ -59,14 +60,18 @@ class HeldKey(NamedTuple):
 
 
 class Keys:
-    """Every key, by id, and each account's, oldest first."""
+    """Every key, by id, and each account's, oldest first.
 
-    __slots__ = ("_by_account", "_by_id", "_ids_by_secret")
+    `signing_operators` counts the good keys that sign and have the scope `ADMIN`.
+    """
+
+    __slots__ = ("_by_account", "_by_id", "_ids_by_secret", "signing_operators")
 
     def __init__(self) -> None:
         self._by_id: dict[str, HeldKey] = {}
         self._by_account: dict[str, list[str]] = {}
         self._ids_by_secret: dict[bytes, str] = {}
+        self.signing_operators = 0
 
     def __len__(self) -> int:
         return len(self._by_id)
@@ -109,11 +114,13 @@ class Keys:
         ids.append(key.key_id)
         self._by_id[key.key_id] = HeldKey(account, key)
         self._ids_by_secret[key.secret] = key.key_id
+        self.signing_operators += _is_signing_operator(key)
 
     def revoke(self, key_id: str, time_us: int) -> ApiKey:
         """Make a good key worthless; return it as it stands now. O(1)."""
         held = self._by_id[key_id]
         assert not held.key.revoked_at_us, key_id
+        self.signing_operators -= _is_signing_operator(held.key)
         key = replace(held.key, revoked_at_us=time_us)
         self._by_id[key_id] = HeldKey(held.account, key)
         return key
@@ -148,6 +155,8 @@ class Keys:
         listed = [key_id for ids in self._by_account.values() for key_id in ids]
         assert sorted(listed) == sorted(self._by_id), "a key is one account's"
         assert {key.secret: key.key_id for _, key in self._by_id.values()} == self._ids_by_secret
+        keys = [key for _, key in self._by_id.values()]
+        assert self.signing_operators == sum(map(_is_signing_operator, keys))
         for account, ids in self._by_account.items():
             assert 0 < len(ids) <= KEYS_PER_ACCOUNT_MAX
             assert all(self._by_id[key_id].account == account for key_id in ids)
@@ -162,3 +171,8 @@ class Keys:
 
 def _is_good(key: ApiKey, key_id: str) -> bool:
     return key.key_id == key_id and not key.revoked_at_us
+
+
+def _is_signing_operator(key: ApiKey) -> bool:
+    is_signing = key.kind is KeyKind.ED25519 and not key.revoked_at_us
+    return is_signing and bool(key.scopes & Scope.ADMIN)

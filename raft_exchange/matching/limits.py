@@ -55,6 +55,17 @@ IDEMPOTENCY_WINDOW_US: Final = 600 * 1_000_000
 IDEMPOTENCY_KEYS_PER_ACCOUNT_MAX: Final = 100_000
 IDEMPOTENCY_KEYS_MAX: Final = 1_000_000
 
+# Signed requests: how far a signature's time may be from the logged clock, and what is remembered
+# so that none is taken twice. A signature of the future is good for twice as long.
+SIGNATURE_WINDOW_US: Final = 5 * 1_000_000
+NONCE_KEPT_US: Final = 2 * SIGNATURE_WINDOW_US
+NONCES_MAX: Final = 500_000  # fifty thousand signed requests a second
+NONCE_BYTES_MAX: Final = 64
+SIGNATURE_BYTES: Final = 64
+SIGNED_TARGET_BYTES_MAX: Final = 1_024  # path and query
+SIGNED_BODY_BYTES_MAX: Final = 384 * 1024  # of a batch, which stands in one entry as it was sent
+SIGNED_ITEM_BYTES_MAX: Final = 160  # what each further order of a signed batch adds to its entry
+
 # Sessions of the sequencer: one for each node that ever submitted.
 SESSIONS_MAX: Final = 1_024
 
@@ -71,4 +82,8 @@ assert STOPS_PER_ACCOUNT_MARKET_MAX <= STOPS_PER_MARKET_MAX <= ORDERS_PER_MARKET
 assert ICEBERGS_PER_ACCOUNT_MARKET_MAX <= ICEBERGS_PER_MARKET_MAX
 assert ICEBERGS_PER_MARKET_MAX * ICEBERG_TRANCHES_MAX <= ORDERS_PER_MARKET_MAX // 5, "few fills"
 assert REQUEST_GROUP_MAX <= BATCH_COMMANDS_MAX
+assert (
+    SIGNED_BODY_BYTES_MAX + SIGNED_TARGET_BYTES_MAX + REQUEST_GROUP_MAX * SIGNED_ITEM_BYTES_MAX
+    < BATCH_BYTES_MAX - 1_024
+), "the largest signed batch fits into an entry"
 assert IDEMPOTENCY_KEYS_PER_ACCOUNT_MAX <= IDEMPOTENCY_KEYS_MAX

@@ -31,6 +31,7 @@ from raft_exchange.matching.amending import amend
 from raft_exchange.matching.canceling import advance_time, cancel, cancel_after, cancel_all
 from raft_exchange.matching.compound import place_oco, replace
 from raft_exchange.matching.entry import place
+from raft_exchange.matching.keys import HeldKey
 from raft_exchange.matching.messages import (
     AccountCommand,
     AdvanceTime,
@@ -48,6 +49,8 @@ from raft_exchange.matching.messages import (
     Deposit,
     Event,
     HouseCommand,
+    KeyKind,
+    MarketRules,
     PlaceOco,
     PlaceOrder,
     ReplaceOrder,
@@ -55,6 +58,7 @@ from raft_exchange.matching.messages import (
     Withdraw,
 )
 from raft_exchange.matching.orders import LiveOrders
+from raft_exchange.matching.signatures import refuse_unsigned, use_signature
 from raft_exchange.matching.state import Market, State
 
 STOPS_SINCE: Final = 2
@@ -171,6 +175,27 @@ class Exchange:
     def refuse_key(self, key_id: str, command: Command) -> CommandRefused | None:
         """Refuse a command that the key of this id does not authorise by now. Changes nothing."""
         return self.state.keys.refuse(key_id, command)
+
+    def refuse_unsigned(self, command: Command) -> CommandRefused | None:
+        """Refuse a command that must be signed, and was not. Changes nothing."""
+        return refuse_unsigned(self.state, command)
+
+    def signing_key(self, key_id: str) -> HeldKey | None:
+        """Return the key of this id if it signs and is good by now."""
+        held = self.state.keys.get(key_id)
+        is_good = held is not None and not held.key.revoked_at_us
+        return held if is_good and held is not None and held.key.kind is KeyKind.ED25519 else None
+
+    def use_signature(self, key_id: str, *, timestamp_us: int, nonce: str) -> CommandRefused | None:
+        """Take a signature, which then was taken; or refuse it, which changes nothing."""
+        return use_signature(self.state, key_id, timestamp_us=timestamp_us, nonce=nonce)
+
+    def rules_of_order(self, account: str, order_id: int) -> MarketRules | None:
+        """Return the rules of the market in which the account has this live order."""
+        order = self.state.owned(account, order_id)
+        if isinstance(order, CommandRefused):
+            return None
+        return self.state.markets[order.market].rules
 
     def count_command(self) -> None:
         """Give a command its place in the sequence and do nothing: an idempotent replay."""

@@ -18,6 +18,7 @@ from raft_exchange.matching.messages import (
     Side,
     TimeInForce,
 )
+from raft_exchange.matching.nonces import UsedNonce
 from raft_exchange.matching.transfers import Transfer
 
 
@@ -84,7 +85,7 @@ class StateRecord(msgspec.Struct, array_like=True):
 
     `balances` are those that are not empty, by account and asset; `transfers` the remembered
     ones, oldest first; `switches` the dead-man switches by time and account; `decided` the
-    accounts of which there is more to say than the name.
+    accounts of which there is more to say than the name; `nonces` those remembered, oldest first.
     """
 
     sequence: int
@@ -96,3 +97,4 @@ class StateRecord(msgspec.Struct, array_like=True):
     transfers: tuple[Transfer, ...] = ()
     switches: tuple[tuple[int, str], ...] = ()
     decided: tuple[AccountRecord, ...] = ()
+    nonces: tuple[UsedNonce, ...] = ()

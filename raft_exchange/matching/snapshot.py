@@ -49,6 +49,7 @@ def encode(exchange: Exchange, versions: Versions = VERSIONS) -> bytes:
         tuple(state.transfers.entries()),
         tuple(state.live.switches()),
         _account_records(state),
+        tuple(state.nonces.entries()),
     )
     return bytes([state.version]) + versions.encode(record, state.version)
 
@@ -103,6 +104,8 @@ def _restored(held: StateRecord) -> Exchange:
         state.live.arm(account, cancel_at_us)
     for record in held.decided:
         _restore_account(state, record)
+    for used in held.nonces:
+        state.nonces.add(used)
     return Exchange(state)
 
 

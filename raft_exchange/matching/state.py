@@ -38,6 +38,7 @@ from raft_exchange.matching.messages import (
     RejectCode,
     TimeInForce,
 )
+from raft_exchange.matching.nonces import Nonces
 from raft_exchange.matching.orders import STATUS_OF_REASON, LiveOrder, LiveOrders
 from raft_exchange.matching.transfers import Transfers
 from raft_exchange.matching.triggers import Stops, Tally
@@ -73,12 +74,14 @@ class State:
         ledger: every balance.
         transfers: the last deposits and withdrawals.
         keys: the keys of every account.
+        nonces: those of the last signatures.
+        signed_markets: the names of the markets whose orders must be signed.
         version: the active one (`versions.py`); moved by the sequencer, between two commands.
     """
 
     __slots__ = (
-        *("keys", "ledger", "live", "markets", "order_id", "sequence", "time_us", "transfers"),
-        "version",
+        *("keys", "ledger", "live", "markets", "nonces", "order_id", "sequence"),
+        *("signed_markets", "time_us", "transfers", "version"),
     )
 
     def __init__(self) -> None:
@@ -92,6 +95,8 @@ class State:
         self.ledger = Ledger()
         self.transfers = Transfers()
         self.keys = Keys()
+        self.nonces = Nonces()
+        self.signed_markets: set[str] = set()
 
     def open_market(self, rules: MarketRules, status: MarketStatus) -> Market:
         """Open a market that does not exist yet, with an empty book."""
@@ -99,7 +104,14 @@ class State:
         funds = Funds(rules, self.ledger)
         market = Market(rules, status, Book(rules.market), Stops(), Tally(), funds)
         self.markets[rules.market] = market
+        self.rule(market, rules)
         return market
+
+    def rule(self, market: Market, rules: MarketRules) -> None:
+        """Give a market its rules from now on."""
+        market.rules = rules
+        note = self.signed_markets.add if rules.signed_orders else self.signed_markets.discard
+        note(rules.market)
 
     # Finding ---------------------------------------------------------------------------------
 
@@ -242,6 +254,9 @@ class State:
     def _check_funds(self) -> None:
         self.transfers.check()
         self.keys.check()
+        self.nonces.check(now_us=self.time_us)
+        signed = {name for name, market in self.markets.items() if market.rules.signed_orders}
+        assert signed == self.signed_markets
         accounts = self.live.accounts
         assert all(account in accounts for account, _ in self.keys.entries())
         for account in accounts.values():

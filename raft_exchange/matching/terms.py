@@ -126,6 +126,9 @@ class RejectCode(StrEnum):
     LIMIT_REACHED = "limit_reached"
     STOP_WOULD_TRIGGER = "stop_would_trigger"
     PRICE_BAND = "price_band"
+    BAD_SIGNATURE = "bad_signature"
+    SIGNATURE_EXPIRED = "signature_expired"
+    NONCE_REUSED = "nonce_reused"
 
 
 class Order(msgspec.Struct, frozen=True, array_like=True, forbid_unknown_fields=True):
@@ -176,7 +179,7 @@ class MarketRules(msgspec.Struct, frozen=True, array_like=True, forbid_unknown_f
     the quote amount, in units of 10^-8. `price_band_ppm` is how far from the last trade an order
     may be priced, in millionths of it; 0 for any distance. `open_orders_max` and `notional_max`
     bind each account's live orders here and each order's price_ticks x quantity_lots; 0 for no
-    limit.
+    limit. Where `signed_orders` is True, nothing but its owner's signature moves an order.
     """
 
     market: str
@@ -196,6 +199,7 @@ class MarketRules(msgspec.Struct, frozen=True, array_like=True, forbid_unknown_f
     price_band_ppm: int = 0
     open_orders_max: int = 0
     notional_max: int = 0
+    signed_orders: bool = False
 
 
 class AccountLimits(msgspec.Struct, frozen=True, array_like=True, forbid_unknown_fields=True):

@@ -129,6 +129,9 @@ _SINCE: Final[dict[object, int]] = {
     **{(MarketRules, field): 2 for field in ("open_orders_max", "notional_max")},
     **{(ChangeMarket, field): 2 for field in ("open_orders_max", "notional_max")},
     (ChangeMarket, "cancel_orders"): 2,
+    (ChangeMarket, "signed_orders"): 3,
+    (MarketRules, "signed_orders"): 3,
+    (StateRecord, "nonces"): 3,
     (EndReason, "CANCELED_BY_OPERATOR"): 2,
     (StateRecord, "decided"): 2,
     Deposit: 2,
@@ -162,6 +165,6 @@ _SINCE: Final[dict[object, int]] = {
     (StateRecord, "switches"): 2,
 }
 
-VERSIONS: Final = Versions(newest=2, since=_SINCE)
+VERSIONS: Final = Versions(newest=3, since=_SINCE)
 """This release. Whoever adds a command, field, value or behaviour raises `newest` once a release
 and puts what is new into `since`: sequencer/DESIGN.md says how."""

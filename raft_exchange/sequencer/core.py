@@ -18,7 +18,7 @@ from raft_exchange.raft.hooks import Standing
 from raft_exchange.raft.members import MemberAddress
 from raft_exchange.raft.membership import AddMember, Change, RemoveMember
 from raft_exchange.sequencer.applied import Applied
-from raft_exchange.sequencer.codec import Request
+from raft_exchange.sequencer.codec import Request, SignedRequest
 from raft_exchange.sequencer.hashing import ForkedHasher, HashFailed
 from raft_exchange.sequencer.idempotency import Stored
 from raft_exchange.sequencer.notices import Digest
@@ -208,6 +208,12 @@ class NodeCore:
     def stored(self, account: str, key: str) -> Stored | None:
         """See `outcome.Core.stored`."""
         return self._state.stored(account, key)
+
+    def has_signed(self, public_key: bytes, signed: SignedRequest, idempotency_key: str) -> bool:
+        """See `outcome.Core.has_signed`."""
+        signatures = self._state.signatures
+        assert signatures is not None, "a node can open what it applies"
+        return signatures.is_good(public_key, signed, idempotency_key)
 
     def _is_fenced(self, member: str) -> bool:
         here = member == self._membership.node and self._witness.standing is Standing.FENCED

@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import hashlib
 from collections import OrderedDict, deque
+from typing import Final
 
 import msgspec
 
@@ -19,6 +20,9 @@ from raft_exchange.matching.limits import (
 )
 from raft_exchange.matching.messages import Command, Event
 from raft_exchange.matching.versions import VERSIONS, Versions
+
+BATCH_KEY_SEPARATOR: Final = "\x1f"
+"""Stands in no key a client can send, so that no single order has the key of a batch's item."""
 
 
 class Stored(msgspec.Struct, frozen=True, array_like=True):
@@ -44,6 +48,11 @@ def fingerprint(command: Command, followers: int, versions: Versions = VERSIONS)
     earliest = 1 if versions.newest == 1 else versions.needed_by(command)
     encoded = versions.encode((command, followers), earliest)
     return hashlib.blake2b(encoded, digest_size=16).digest()
+
+
+def batch_key(key: str, position: int) -> str:
+    """Return the key of an order of a batch from that of the batch: the first has it itself."""
+    return f"{key}{BATCH_KEY_SEPARATOR}{position}" if key and position else key
 
 
 class IdempotencyWindow:

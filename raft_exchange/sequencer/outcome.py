@@ -15,7 +15,7 @@ import msgspec
 
 from raft_exchange.matching.messages import Event
 from raft_exchange.raft import members, membership
-from raft_exchange.sequencer.codec import Request
+from raft_exchange.sequencer.codec import Request, SignedRequest
 from raft_exchange.sequencer.idempotency import Stored
 
 
@@ -151,6 +151,10 @@ class Core(Protocol):
 
         A hint: only a request that is sequenced under the key is answered with it.
         """
+        ...
+
+    def has_signed(self, public_key: bytes, signed: SignedRequest, idempotency_key: str) -> bool:
+        """Return whether the holder of an Ed25519 key signed exactly this, for this cluster."""
         ...
 
     @property

@@ -18,12 +18,26 @@ from __future__ import annotations
 from collections.abc import Callable, Sequence
 from typing import Final, Protocol
 
+from raft_exchange.decoding.operations import cancels
 from raft_exchange.matching.limits import REQUEST_GROUP_MAX
-from raft_exchange.matching.messages import AmendOrder, CancelAll, CancelOrder, PlaceOrder
+from raft_exchange.matching.messages import (
+    AmendOrder,
+    CancelAll,
+    CancelOrder,
+    PlaceOco,
+    PlaceOrder,
+    ReplaceOrder,
+)
 from raft_exchange.metrics.durations import Durations
 from raft_exchange.sequencer.applied import Applied, Result
 from raft_exchange.sequencer.batcher import GROUP_BYTES_MAX, Batcher, Priority
-from raft_exchange.sequencer.codec import Batch, Request, encode_batch, encoded_size
+from raft_exchange.sequencer.codec import (
+    Batch,
+    Request,
+    SignedRequest,
+    encode_batch,
+    encoded_size,
+)
 from raft_exchange.sequencer.outcome import Committed, Outcome, Refusal, Refused, Unknown
 
 REQUEST_TIMEOUT_S: Final = 5.0
@@ -334,11 +348,20 @@ class Pipeline:
 
 
 def _brings_orders(request: Request) -> bool:
-    return isinstance(request.command, PlaceOrder | AmendOrder)
+    asked = request.command
+    if isinstance(asked, SignedRequest):
+        is_of_orders = asked.target.startswith("/v1/orders")
+        return is_of_orders and not cancels(asked.method, asked.target)
+    return isinstance(asked, PlaceOrder | PlaceOco | ReplaceOrder | AmendOrder)
 
 
 def _owner(requests: Sequence[Request]) -> str:
-    """Return the account that a group is of; "" where it is nobody's, such as a barrier."""
+    """Return the account that a group is of; "" where it is nobody's, such as a barrier.
+
+    Signed requests are of the key that signed them: whose that is the log knows.
+    """
+    if requests and isinstance(asked := requests[0].command, SignedRequest):
+        return asked.key_id
     return getattr(requests[-1].command, "account", "") if requests else ""
 
 
@@ -348,7 +371,9 @@ def _priority(requests: Sequence[Request]) -> Priority:
         command = request.command
         if isinstance(command, CancelOrder):
             lowest = lowest if command.order_id else Priority.CANCEL
-        elif isinstance(command, CancelAll):
+        elif isinstance(command, CancelAll) or (
+            isinstance(command, SignedRequest) and cancels(command.method, command.target)
+        ):
             lowest = Priority.CANCEL
         else:
             return Priority.NONE

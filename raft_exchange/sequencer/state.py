@@ -2,9 +2,10 @@
 
 Rules. The state after an entry is a function of the state before and the entry's bytes. An entry
 first moves the logged clock, which expires what is due; then, if it is the next of its session,
-its requests are applied in order. Each request first meets the idempotency window, then its
-deadline, then the exchange. Notices come last; one of them may move the active version, which
-holds from the next entry on.
+its requests are applied in order. Each request first meets what lets it in (its key, or its
+signature, which is opened here), then the idempotency window, then the time and nonce of its
+signature, then its deadline, then the exchange. Notices come last; one of them may move the active
+version, which holds from the next entry on.
 
 A session is (node, boot), its batches numbered from 1 without gaps. Only the next number is
 applied: a lower one is a repeat whose first copy was applied; a higher one has overtaken a batch
@@ -15,7 +16,7 @@ A mere high-water mark would lose the batch that was overtaken.
 from __future__ import annotations
 
 import hashlib
-from typing import Final
+from typing import Final, NamedTuple
 
 import msgspec
 
@@ -25,18 +26,36 @@ from raft_exchange.matching.machine import Exchange
 from raft_exchange.matching.messages import AdvanceTime, Command, CommandRefused, Event, RejectCode
 from raft_exchange.matching.versions import Versions, refuse_newer
 from raft_exchange.sequencer.applied import Applied, Result
-from raft_exchange.sequencer.codec import RELEASE, Batch, Request, encode_batch
+from raft_exchange.sequencer.codec import (
+    RELEASE,
+    Batch,
+    Request,
+    SignedItem,
+    SignedRequest,
+    encode_batch,
+)
 from raft_exchange.sequencer.idempotency import (
     IdempotencyWindow,
     Stored,
+    batch_key,
     decode_events,
     fingerprint,
 )
 from raft_exchange.sequencer.notices import Notice, Roster
 from raft_exchange.sequencer.selfcheck import Record, SelfCheck
+from raft_exchange.sequencer.signed import Signatures, signed_fingerprint
 
 SNAPSHOT_VERSION: Final = 1
 MISMATCH: Final = CommandRefused(RejectCode.IDEMPOTENCY_MISMATCH, "idempotency_key")
+
+
+class Once(NamedTuple):
+    """Under which key a command is done once, what it stands for, and until when it may be done."""
+
+    account: str
+    key: str
+    fingerprint: bytes
+    deadline_us: int
 
 
 class Session(msgspec.Struct, frozen=True, array_like=True):
@@ -57,6 +76,10 @@ class Snapshot(msgspec.Struct, frozen=True, array_like=True):
     selfcheck: Record = Record()
 
 
+class CannotOpen(ValueError):
+    """Signed requests were met by a tool that does not know whose they are."""
+
+
 class SnapshotError(ValueError):
     """The bytes are not a snapshot this release reads."""
 
@@ -68,10 +91,14 @@ class ReplicatedState:
     """The state that every replica holds; changed by `apply` alone.
 
     `versions` is what this release knows; `version` the active one, at most its newest.
+    `signatures` opens signed requests: it is not replicated, and each replica has the same.
     """
 
-    def __init__(self, versions: Versions = RELEASE) -> None:
+    def __init__(
+        self, versions: Versions = RELEASE, *, signatures: Signatures | None = None
+    ) -> None:
         self.versions = versions
+        self.signatures = signatures
         self.exchange = Exchange()
         self.selfcheck = SelfCheck()
         self._sessions: dict[str, Session] = {}
@@ -168,64 +195,109 @@ class ReplicatedState:
             del self._sessions[oldest]
 
     def _answer_all(self, requests: list[Request]) -> list[Result]:
-        results = []
+        results: list[Result] = []
         refused = 0  # so many of the next requests share the fate of the head of their batch
         for request in requests:
+            if isinstance(request.command, SignedItem):
+                continue  # answered with its head
+            if isinstance(request.command, SignedRequest):
+                results += self._answer_signed(request, request.command)
+                continue
             if refused:
                 refused -= 1
-                results.append(self._mismatch())
+                results.append(self._refused(MISMATCH))
                 continue
-            result = self._answer(request)
+            result = self._answer(request, request.command)
             results.append(result)
             if request.followers and result.events == (MISMATCH,):
                 refused = request.followers
         return results
 
-    def _answer(self, request: Request) -> Result:
-        account = getattr(request.command, "account", "")
-        if request.key_id:
-            # Before the window: a revoked key reads no earlier results, and stores none.
-            refused = self.exchange.refuse_key(request.key_id, request.command)
-            if refused is not None:
-                self.exchange.count_command()
-                return Result(self.exchange.sequence, (refused,), 0, 0)
-        if request.idempotency_key:
-            stored = self._window.get(account, request.idempotency_key)
+    def _answer(self, request: Request, command: Command) -> Result:
+        # Before the window: a revoked key reads no earlier results, and stores none.
+        exchange = self.exchange
+        refused = exchange.refuse_key(request.key_id, command) if request.key_id else None
+        refused = refused or exchange.refuse_unsigned(command)
+        if refused is not None:
+            return self._refused(refused)
+        account = getattr(command, "account", "")
+        fingerprint_now = self._fingerprint(request, command) if request.idempotency_key else b""
+        once = Once(account, request.idempotency_key, fingerprint_now, request.deadline_us)
+        return self._run_once(once, command)
+
+    def _answer_signed(self, head: Request, signed: SignedRequest) -> list[Result]:
+        """Return the results of a signed request and of the items that follow it."""
+        if self.signatures is None:
+            raise CannotOpen("a signed request: say of which cluster the log is")
+        opened = self.signatures.open(self.exchange, head)
+        key = head.idempotency_key
+        if not isinstance(opened, CommandRefused):
+            stored = self._window.get(opened.account, key) if key else None
+            if stored is None:
+                refused = self.exchange.use_signature(
+                    signed.key_id, timestamp_us=opened.timestamp_us, nonce=signed.nonce
+                )
+            else:
+                is_same = stored.fingerprint == signed_fingerprint(signed, 0)
+                refused = None if is_same else MISMATCH
+            if refused is None:
+                return [
+                    self._run_once(
+                        Once(
+                            opened.account,
+                            batch_key(key, position),
+                            signed_fingerprint(signed, position) if key else b"",
+                            head.deadline_us,
+                        ),
+                        command,
+                    )
+                    for position, command in enumerate(opened.commands)
+                ]
+            opened = refused
+        return [self._refused(opened) for _ in range(1 + head.followers)]
+
+    def _run_once(self, once: Once, command: Command | CommandRefused) -> Result:
+        if once.key:
+            stored = self._window.get(once.account, once.key)
             if stored is not None:
-                return self._replay(stored, request)
-        if request.deadline_us and self.exchange.time_us > request.deadline_us:
-            self.exchange.count_command()
-            events: list[Event] = [CommandRefused(RejectCode.DEADLINE_PASSED, "deadline")]
+                return self._replay(stored, once)
+        exchange = self.exchange
+        if isinstance(command, CommandRefused):
+            exchange.count_command()
+            events: list[Event] = [command]
+        elif once.deadline_us and exchange.time_us > once.deadline_us:
+            exchange.count_command()
+            events = [CommandRefused(RejectCode.DEADLINE_PASSED, "deadline")]
         else:
-            events = self.exchange.apply(request.command)
-        sequence = self.exchange.sequence
-        if request.idempotency_key:
+            events = exchange.apply(command)
+        if once.key:
             self._window.put(
                 Stored(
-                    account,
-                    request.idempotency_key,
-                    self._fingerprint(request),
-                    sequence,
-                    self.exchange.time_us,
+                    once.account,
+                    once.key,
+                    once.fingerprint,
+                    exchange.sequence,
+                    exchange.time_us,
                     self.versions.encode(events, self.version),
                 )
             )
-        return Result(sequence, tuple(events), 0, 0)
+        return Result(exchange.sequence, tuple(events), 0, 0)
 
-    def _fingerprint(self, request: Request) -> bytes:
-        return fingerprint(request.command, request.followers, self.versions)
+    def _fingerprint(self, request: Request, command: Command) -> bytes:
+        return fingerprint(command, request.followers, self.versions)
 
-    def _replay(self, stored: Stored, request: Request) -> Result:
-        if stored.fingerprint != self._fingerprint(request):
-            return self._mismatch()
+    def _replay(self, stored: Stored, once: Once) -> Result:
+        if stored.fingerprint != once.fingerprint:
+            return self._refused(MISMATCH)
         self.exchange.count_command()
         return Result(
             self.exchange.sequence, decode_events(stored.events), stored.sequence, stored.time_us
         )
 
-    def _mismatch(self) -> Result:
+    def _refused(self, refused: CommandRefused) -> Result:
+        """Return the result of what is refused before it is looked at; it is not remembered."""
         self.exchange.count_command()
-        return Result(self.exchange.sequence, (MISMATCH,), 0, 0)
+        return Result(self.exchange.sequence, (refused,), 0, 0)
 
     def _run(self, command: Command) -> Result:
         events = self.exchange.apply(command)

@@ -27,6 +27,7 @@ async def test_a_market_with_no_limits_takes_everything_on_its_grid() -> None:
             "self_trade_prevention": "expire_taker",
             "price_band": None,
             "accounts": "off",
+            "signed_orders": "off",
             "maker_fee": "0",
             "taker_fee": "0",
             "max_open_orders": None,

@@ -78,8 +78,9 @@ async def test_the_fields_of_a_body_are_those_its_route_knows(route: Route) -> N
 
 def test_the_description_names_the_scope_that_a_route_asks_for() -> None:
     paths = DESCRIBED.document["paths"]
-    assert paths["/v1/orders"]["post"]["security"] == [{"bearer": ["trade"]}, {}]
-    assert paths["/v1/orders"]["get"]["security"] == [{"bearer": ["read"]}, {}]
+    trade, read = ({"bearer": [scope]} for scope in ("trade", "read"))
+    assert paths["/v1/orders"]["post"]["security"] == [trade, {"signature": ["trade"]}, {}]
+    assert paths["/v1/orders"]["get"]["security"] == [read, {"signature": ["read"]}, {}]
     assert paths["/v1/markets"]["post"]["security"] == [{"bearer": ["admin"]}, {}]
     assert "security" not in paths["/v1/markets"]["get"]
 

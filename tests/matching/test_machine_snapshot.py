@@ -14,7 +14,7 @@ from hypothesis import strategies as st
 from raft_exchange.matching import snapshot
 from raft_exchange.matching.machine import Exchange
 from raft_exchange.matching.messages import Command, CreateAccount, CreateMarket
-from raft_exchange.matching.versions import NewerVersion
+from raft_exchange.matching.versions import VERSIONS, NewerVersion
 from tests.support.workload import commands, new_exchange, rules
 
 
@@ -121,8 +121,10 @@ def test_nesting_and_huge_counts_are_refused() -> None:
 
 def test_another_version_is_refused() -> None:
     """The first byte says which version it is of."""
-    with pytest.raises(NewerVersion, match="of version 3; this release reads versions up to 2"):
-        snapshot.decode(b"\x03" + SMALL[1:])
+    newest = VERSIONS.newest
+    later = f"of version {newest + 1}; this release reads versions up to {newest}"
+    with pytest.raises(NewerVersion, match=later):
+        snapshot.decode(bytes([newest + 1]) + SMALL[1:])
     with pytest.raises(snapshot.SnapshotError, match="version none"):
         snapshot.decode(b"")
 

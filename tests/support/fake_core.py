@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 from collections.abc import Callable, Sequence
 
+from raft_exchange.ed25519 import verify
 from raft_exchange.marketdata.orders import FINISHED_ORDERS_MAX
 from raft_exchange.marketdata.view import MarketData
 from raft_exchange.matching.machine import Exchange
@@ -17,7 +18,7 @@ from raft_exchange.matching.messages import (
     SelfTradePrevention,
 )
 from raft_exchange.matching.versions import VERSIONS
-from raft_exchange.sequencer.codec import Batch, Request
+from raft_exchange.sequencer.codec import Batch, Request, SignedRequest
 from raft_exchange.sequencer.idempotency import Stored
 from raft_exchange.sequencer.outcome import (
     Committed,
@@ -30,8 +31,10 @@ from raft_exchange.sequencer.outcome import (
     Status,
     Unknown,
 )
+from raft_exchange.sequencer.signed import Signatures
 from raft_exchange.sequencer.state import ReplicatedState
 
+CLUSTER_ID = "c" * 32
 START_US = 1_700_000_000_000_000  # 2023-11-14T22:13:20Z
 
 
@@ -48,7 +51,7 @@ class FakeCore:
     """
 
     def __init__(self, *, finished_orders_max: int = FINISHED_ORDERS_MAX) -> None:
-        self.state = ReplicatedState()
+        self.state = ReplicatedState(signatures=Signatures(CLUSTER_ID, verify))
         self.state.exchange.version = VERSIONS.newest
         self.marketdata = MarketData(finished_orders_max=finished_orders_max)
         self.answer: Refused | Unknown | None = None
@@ -111,6 +114,11 @@ class FakeCore:
         self.folded += self._unfolded
         self._unfolded.clear()
         self.on_folded()
+
+    def has_signed(self, public_key: bytes, signed: SignedRequest, idempotency_key: str) -> bool:
+        """See `outcome.Core.has_signed`."""
+        assert self.state.signatures is not None
+        return self.state.signatures.is_good(public_key, signed, idempotency_key)
 
     @property
     def serves_state(self) -> bool:
@@ -188,7 +196,7 @@ class FakeCore:
             checkpoint_sequence=0,
             state_hash="",
             event_digest="",
-            cluster_id="c" * 32,
+            cluster_id=CLUSTER_ID,
             is_removed=self.is_removed,
         )
 

@@ -4,13 +4,14 @@ A file is a list of blocks, parted by empty lines: comments (`# ...`), commands,
 Times are microseconds, prices ticks, quantities lots; `#3` is order 3. Commands:
 
     account NAME...
-    market NAME [limits]
+    market NAME [signed] [limits]
     deposit|withdraw ACCOUNT AMOUNT ASSET TRANSFER
     operate ACCOUNT [freeze|thaw] [maker_fee=] [taker_fee=] [limits]
-    key ACCOUNT KEY SCOPES [replaces=KEY]
+    key ACCOUNT KEY SCOPES [signs] [replaces=KEY]
     revoke ACCOUNT KEY
     with KEY COMMAND
-    change NAME [status=STATUS] [limits]
+    signed COMMAND
+    change NAME [status=STATUS] [signed|unsigned] [limits]
     buy|sell ACCOUNT LOTS [@ PRICE] [gtc|ioc|fok] [gtd=TIME] [post] [stp=MODE] [id=LABEL]
                           [stop=PRICE] [show=LOTS]
     buy|sell ACCOUNT spend=VALUE
@@ -153,10 +154,14 @@ def answer(exchange: Exchange, line: str) -> list[str]:
         return waiting(exchange, words[1] if len(words) > 1 else DEFAULT_MARKET)
     lines = []
     key_id = ""
+    is_signed = words[0] == "signed"
+    words = words[is_signed:]
     if words[0] == "with":
         _, key_id, *words = words
     for command in read(words):
         refused = exchange.refuse_key(key_id, command) if key_id else None
+        if not is_signed:
+            refused = refused or exchange.refuse_unsigned(command)
         events = exchange.apply(command) if refused is None else [refused]
         lines += [write(event) for event in events]
         exchange.check()
@@ -265,7 +270,8 @@ def _cancel_all(plain: list[str], options: dict[str, str]) -> CancelAll:
 def _rules(plain: list[str], options: dict[str, str]) -> MarketRules:
     name, *words = plain
     whole: dict[str, object] = {"tick_size_e18": 10**18, "lot_size_e18": 10**18, "settles": True}
-    return rules(name, **(whole if "settles" in words else {}), **_limits(options))
+    settles = whole if "settles" in words else {}
+    return rules(name, **settles, signed_orders="signed" in words, **_limits(options))
 
 
 def _operate(plain: list[str], options: dict[str, str]) -> ChangeAccount:
@@ -283,9 +289,11 @@ def _operate(plain: list[str], options: dict[str, str]) -> ChangeAccount:
 
 def _key(plain: list[str], options: dict[str, str]) -> CreateKey:
     account, key_id, *scopes = plain
+    kind = KeyKind.ED25519 if "signs" in scopes else KeyKind.BEARER
+    scopes = [scope for scope in scopes if scope != "signs"]
     secret = key_id.encode().ljust(32)
     total = sum(Scope[scope.upper()] for scope in scopes)
-    return CreateKey(account, key_id, KeyKind.BEARER, secret, total, options.get("replaces", ""))
+    return CreateKey(account, key_id, kind, secret, total, options.get("replaces", ""))
 
 
 def _transfer(kind: type[Deposit | Withdraw], plain: list[str]) -> Deposit | Withdraw:
@@ -303,6 +311,7 @@ def _change(plain: list[str], options: dict[str, str]) -> ChangeMarket:
         market=market,
         status=None if status is None else MarketStatus[status.upper()],
         cancel_orders="cancel-orders" in plain,
+        signed_orders={"signed": True, "unsigned": False}.get(plain[-1]),
         **changes,
     )
 

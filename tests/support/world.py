@@ -24,6 +24,7 @@ from pysyncobj import syncobj
 from pysyncobj.node import Node
 from pysyncobj.transport import Transport
 
+from raft_exchange.ed25519 import verify
 from raft_exchange.marketdata.view import MarketData
 from raft_exchange.matching.versions import VERSIONS
 from raft_exchange.raft.group import Group, Hooks, Timing
@@ -34,11 +35,13 @@ from raft_exchange.sequencer.codec import Request
 from raft_exchange.sequencer.outcome import Outcome
 from raft_exchange.sequencer.pipeline import Pipeline
 from raft_exchange.sequencer.replica import LeaderClock, Replica
+from raft_exchange.sequencer.signed import Signatures
 from raft_exchange.sequencer.state import ReplicatedState
 from raft_exchange.sequencer.witness import Witness
 
 TICK_S = 0.01
 SILENCE_S_MAX = 2.0
+CLUSTER_ID = "c0ffee"
 EPOCH_US = 1_700_000_000_000_000
 
 _encoder = msgspec.msgpack.Encoder()
@@ -138,6 +141,7 @@ class SimNode:
         self.disk: Any = world.make_disk(node_id)
         self.boot = 0
         self.versions = VERSIONS  # of the release it runs
+        self.signatures = Signatures(CLUSTER_ID, verify)
         self.fence = SimFence()
         self.is_running = False
         self.is_gone = False  # for ever, with its disk
@@ -154,7 +158,7 @@ class SimNode:
         self.is_running = True
         self._is_scheduled = False
         self.transport = SimTransport(self.world, self.id)
-        self.state = ReplicatedState(self.versions)
+        self.state = ReplicatedState(self.versions, signatures=self.signatures)
         self.marketdata = MarketData()
         self.replica = Replica(self.state, self.marketdata, on_applied=self._on_applied)
         clock = LeaderClock(self.now_us, self.state)
