@@ -11,6 +11,7 @@ export class Account {
   #fills = null; // what the exchange says; null where it keeps none
   #timer = 0;
   #isAsking = true;
+  #era = 0; // grows when the page acts for somebody else: what was asked before is not shown then
 
   constructor(calls, tape) {
     this.calls = calls;
@@ -20,8 +21,21 @@ export class Account {
 
   /** Learn the account's past orders, and what the exchange keeps of it. */
   async begin() {
+    const era = this.#era;
     const { orders } = await this.calls.read("/v1/orders?limit=1000");
-    this.note(orders);
+    if (era === this.#era) this.note(orders);
+  }
+
+  /** Forget everything of this account. */
+  clear() {
+    this.#era += 1;
+    clearTimeout(this.#timer);
+    this.#own.clear();
+    this.#fills = null;
+    this.#timer = 0;
+    this.#isAsking = true;
+    this.#drawBalances({});
+    this.draw();
   }
 
   /** Note that these orders are one's own, and that something may have changed. */
@@ -32,14 +46,16 @@ export class Account {
   }
 
   async #refresh() {
+    const era = this.#era;
     this.#timer = 0;
     try {
       const { fills } = await this.calls.read(`/v1/fills?limit=${SHOWN}`);
+      if (era !== this.#era) return;
       this.#fills = fills;
       const { balances } = await this.calls.read("/v1/account");
-      this.#drawBalances(balances);
+      if (era === this.#era) this.#drawBalances(balances);
     } catch (error) {
-      this.#isAsking = error.problem?.code !== "unknown_route";
+      this.#isAsking = !["unknown_route", "unauthenticated", "forbidden"].includes(error.problem?.code);
     }
     this.draw();
   }
@@ -61,6 +77,7 @@ export class Account {
       return element("tr", { "data-trade": fill.trade_id }, side, ...cells.map((text) => element("td", {}, text)));
     });
     byId("fill-rows").replaceChildren(...rows);
+    byId("no-fills").hidden = rows.length > 0;
   }
 
   #sides(trade) {

@@ -46,8 +46,8 @@ export class Calls {
   }
 
   /** The body of a GET at one node and no other. */
-  async readAt(origin, path) {
-    const answer = await attempt(origin + path, { headers: this.identity() });
+  async readAt(origin, path, headers = this.identity()) {
+    const answer = await attempt(origin + path, { headers });
     if (answer === null) throw new Unavailable("this node does not answer");
     if (!answer.ok) throw new Refused(answer.body);
     return answer.body;

@@ -11,9 +11,10 @@ export class OrderForm {
   #market = null;
   #isBusy = false;
 
-  /** `onPlaced(answer)` is called with what the exchange answered. */
-  constructor(calls, onPlaced) {
+  /** `fault()` says why nobody may trade here, "" if they may; `onPlaced(answer)` what came of it. */
+  constructor(calls, fault, onPlaced) {
     this.calls = calls;
+    this.fault = fault;
     this.onPlaced = onPlaced;
     this.form = byId("order-form");
     this.form.onsubmit = (event) => {
@@ -88,7 +89,8 @@ export class OrderForm {
 
   async #submit() {
     if (this.#isBusy) return;
-    this.#fault("");
+    this.#fault(this.fault());
+    if (this.fault()) return;
     const wrong = this.#fields.filter((field) => !field.check());
     const values = valuesOf(this.#fields);
     const combined = wrong.length ? null : combinedFault(this.#type, values, this.#market);
@@ -123,7 +125,9 @@ export class OrderForm {
   #placed(answer) {
     const orders = answer.orders ?? [answer.order];
     const told = orders.map(({ order_id: id, status }) => `Order ${id} ${status.replace("_", " ")}`);
-    announce(`${told.join(", ")}, ${answer.trades.length} trades`);
+    const count = answer.trades.length;
+    if (count > 0) told.push(count === 1 ? "1 trade" : `${count} trades`);
+    announce(told.join(", "));
     this.#fault("");
     this.onPlaced(answer);
   }

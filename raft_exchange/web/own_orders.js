@@ -33,6 +33,12 @@ export class OwnOrders {
     this.draw();
   }
 
+  clear() {
+    this.#live.clear();
+    byId("amend").close();
+    this.draw();
+  }
+
   take({ type, orders }) {
     if (type === "snapshot") this.#live.clear();
     for (const order of orders) this.put(order);
@@ -85,7 +91,8 @@ export class OwnOrders {
     cancel.onclick = () => this.#cancel(id);
     const row = element("tr", { "data-order": id }, ...cells, element("td", { class: "actions" }, amend, cancel));
     const fill = (order) => {
-      const price = order.price ?? (order.stop_price ? `stop ${order.stop_price}` : "market");
+      const stop = order.stop_price && `stop ${order.stop_price}`;
+      const price = [order.price, stop].filter(Boolean).join(", ") || "market";
       const size = order.quantity ?? order.quote_quantity;
       const texts = [id, order.side, order.type.replace("_", " "), price, size, order.filled_quantity, order.status.replace("_", " ")];
       texts.forEach((text, i) => write(cells[i], text));

@@ -1,10 +1,12 @@
 // The page: its parts, built and wired; no logic of its own.
 
+import { Access, SAID } from "./access.js";
 import { Account } from "./account.js";
 import { Book } from "./book.js";
 import { Calls } from "./calls.js";
 import { Chart } from "./chart.js";
 import { Cluster } from "./cluster.js";
+import { KeyForm, tradingFault } from "./key_form.js";
 import { Ladder } from "./ladder.js";
 import { Nodes } from "./nodes.js";
 import { OrderForm } from "./order_form.js";
@@ -23,12 +25,18 @@ const MARKETS_MS = 10_000;
 const asked = new URLSearchParams(location.search).get("account") ?? "";
 const account = NAME.test(asked) ? asked : "";
 const nodes = new Nodes(location.origin);
-const calls = new Calls(nodes, () => (account ? { "X-Account": account } : {}));
-const stream = new Stream(nodes, { message: take, missing, state: showState }, account);
+const access = new Access(account);
+const calls = new Calls(nodes, () => access.headers());
+const stream = new Stream(nodes, { message: take, missing, state: showState, refused }, () => access.frame());
 const tape = new Tape();
 const own = new Account(calls, tape);
 const orders = new OwnOrders(calls, (changed) => own.note(changed));
-const form = new OrderForm(calls, (answer) => (answer.orders ?? [answer.order]).forEach((order) => orders.put(order)));
+const keyForm = new KeyForm(access, calls, becomeSomebodyElse);
+const form = new OrderForm(
+  calls,
+  () => tradingFault(access),
+  (answer) => (answer.orders ?? [answer.order]).forEach((order) => orders.put(order)),
+);
 const ladder = new Ladder((price) => form.setPrice(price));
 const chart = new Chart(() => follow());
 const cluster = new Cluster(calls, nodes, stream);
@@ -37,6 +45,7 @@ let markets = [];
 let market = null;
 let book = new Book();
 let mismatches = 0;
+let wasLost = false;
 
 function take(message) {
   switch (message.channel.split(":")[0]) {
@@ -56,6 +65,9 @@ function take(message) {
     case "orders":
       orders.take(message);
       break;
+    case "balances":
+      own.note([]);
+      break;
   }
 }
 
@@ -74,6 +86,29 @@ function missing(label) {
   announce(`Not shown: ${label}`);
 }
 
+/** A node did not take the key: go on at one that does, or without it. */
+async function refused() {
+  if (await access.isGood(calls)) return stream.next();
+  access.forget(SAID.revoked);
+  becomeSomebodyElse();
+}
+
+/** Show nothing more of who the page acted for, and what is of who it acts for now. */
+function becomeSomebodyElse() {
+  orders.clear();
+  own.clear();
+  showAccess();
+  follow();
+  stream.reopen();
+}
+
+function showAccess() {
+  keyForm.show();
+  const text = access.holder ? "Not shown: this key may not read." : "Shown once a key is entered.";
+  for (const id of ["no-orders", "no-fills"]) write(byId(id), access.may("read") ? "None." : text);
+  if (access.may("read")) own.begin().catch(() => {}); // fills then begin with what happens from now on
+}
+
 function showState(state) {
   const before = byId("connection").dataset.state;
   byId("connection").dataset.state = state;
@@ -82,15 +117,18 @@ function showState(state) {
   const { gaps, repeats, resyncs, origin } = stream;
   Object.assign(byId("connection").dataset, { gaps, repeats, resyncs, origin });
   if (state === "lost" && before === "live") announce("The node is lost; trying another one");
+  wasLost ||= state === "lost";
   if (state === "live" && before !== "live") {
-    announce(`Connected to ${new URL(stream.origin).host}`);
+    if (wasLost) announce(`Connected to ${new URL(stream.origin).host}`);
+    wasLost = false;
     cluster.ask().catch(() => {}); // asked again soon in any case
   }
 }
 
 function follow() {
   const name = market.market;
-  stream.follow([`book:${name}`, `trades:${name}`, `ticker:${name}`, `candles:${name}:${chart.interval}`, "orders"]);
+  const mine = access.may("read") ? ["orders", "balances"] : [];
+  stream.follow([`book:${name}`, `trades:${name}`, `ticker:${name}`, `candles:${name}:${chart.interval}`, ...mine]);
 }
 
 function choose(name) {
@@ -138,6 +176,7 @@ async function begin() {
     ({ markets } = await calls.read("/v1/markets"));
     if (markets.length === 0) throw new Error("the exchange has no market yet");
     await cluster.ask();
+    await access.begin(calls);
   } catch (error) {
     announce(`Waiting: ${error.message}`);
     setTimeout(begin, RETRY_MS);
@@ -149,7 +188,7 @@ async function begin() {
   stream.open();
   cluster.watch();
   setTimeout(refreshMarkets, MARKETS_MS);
-  own.begin().catch(() => {}); // fills then begin with what happens from now on
+  showAccess();
 }
 
 byId("account").value = account;
@@ -165,6 +204,7 @@ listen([
   ["l", "To the book", () => ladder.focus()],
   ["o", "To one's own orders", () => orders.focus()],
   ["m", "To the choice of market", () => byId("market").focus()],
+  ["k", "To the key, or the account", () => keyForm.focus()],
   ["?", "These keys", () => byId("help").showModal()],
 ]);
 begin();

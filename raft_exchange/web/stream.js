@@ -9,20 +9,25 @@ const SILENCE_MS = 20_000; // heartbeats come every 15 s
 const CONNECT_MS = 3_000;
 const PAUSE_MS_MIN = 150;
 const PAUSE_MS_MAX = 2_000;
+const AUTH = "auth"; // names the answer to the first frame
+const REVOKED = "key_revoked"; // why the exchange closes a socket whose key ended
 
 export class Stream {
   #socket = null;
   #timer = 0;
+  #retry = 0;
   #failures = 0;
   #channels = new Map(); // label -> {last: of the last message, upTo: nothing missing, isLive}
 
   /**
-   * `handlers`: message(message) for what channels say, missing(label) for a channel that is refused, state(name) with connecting | live | lost.
+   * `handlers`: message(message) for what channels say, missing(label) for a channel that is refused,
+   * state(name) with connecting | live | lost, refused() when a node does not take the key, after
+   * which `next()` goes on. `greeting()` is the frame that says who reads, or null.
    */
-  constructor(nodes, handlers, account) {
+  constructor(nodes, handlers, greeting) {
     this.nodes = nodes;
     this.handlers = handlers;
-    this.account = account;
+    this.greeting = greeting;
     this.origin = nodes.current;
     this.gaps = 0;
     this.repeats = 0;
@@ -47,6 +52,7 @@ export class Stream {
   }
 
   open() {
+    clearTimeout(this.#retry);
     const origin = this.nodes.current;
     this.origin = origin;
     const socket = new WebSocket(`${origin.replace(/^http/, "ws")}/v1/ws`);
@@ -56,7 +62,8 @@ export class Stream {
     socket.onopen = () => {
       if (socket !== this.#socket) return;
       this.#watch(SILENCE_MS);
-      if (this.account) this.#send({ op: "auth", account: this.account });
+      const greeting = this.greeting();
+      if (greeting) this.#send({ ...greeting, id: AUTH });
       for (const [label, channel] of this.#channels) {
         channel.isLive = false;
         this.#subscribe(label);
@@ -67,7 +74,23 @@ export class Stream {
       this.#watch(SILENCE_MS);
       this.#take(JSON.parse(data));
     };
-    socket.onclose = () => this.#lost(socket);
+    socket.onclose = ({ reason }) => (reason === REVOKED ? this.#refused(socket) : this.#lost(socket));
+  }
+
+  /** Begin at the same node as somebody else; what is followed goes on where it stands. */
+  reopen() {
+    this.#end(this.#socket);
+    this.open();
+  }
+
+  /** Go on at another node. */
+  next() {
+    this.nodes.leave(this.origin);
+    this.#failures += 1;
+    // The first round of the nodes is made at once; then pauses grow.
+    const round = Math.floor(this.#failures / (this.nodes.all.length + 1));
+    const ms = round ? Math.min(PAUSE_MS_MIN * 2 ** round, PAUSE_MS_MAX) : 0;
+    this.#retry = setTimeout(() => this.open(), ms);
   }
 
   #watch(ms) {
@@ -77,17 +100,22 @@ export class Stream {
   }
 
   #lost(socket) {
-    if (socket !== this.#socket) return;
+    if (!this.#end(socket)) return;
+    this.handlers.state("lost");
+    this.next();
+  }
+
+  #refused(socket) {
+    if (this.#end(socket)) this.handlers.refused();
+  }
+
+  /** Be done with a socket; false where that was so before. */
+  #end(socket) {
+    if (socket === null || socket !== this.#socket) return false;
     this.#socket = null;
     clearTimeout(this.#timer);
     socket.close();
-    this.handlers.state("lost");
-    this.nodes.leave(this.origin);
-    this.#failures += 1;
-    // The first round of the nodes is made at once; then pauses grow.
-    const round = Math.floor(this.#failures / (this.nodes.all.length + 1));
-    const ms = round ? Math.min(PAUSE_MS_MIN * 2 ** round, PAUSE_MS_MAX) : 0;
-    setTimeout(() => this.open(), ms);
+    return true;
   }
 
   #send(frame) {
@@ -111,8 +139,10 @@ export class Stream {
     }
   }
 
-  #answer({ id, status, error }) {
-    if (status === 200) {
+  #answer({ id, status }) {
+    if (id === AUTH) {
+      if (status !== 200) this.#refused(this.#socket);
+    } else if (status === 200) {
       const channel = this.#channels.get(id);
       if (channel) channel.isLive = true;
       this.#failures = 0;

@@ -34,6 +34,7 @@ export class Tape {
       return element("tr", { "data-trade": trade.trade_id }, ...cells);
     });
     byId("trade-rows").replaceChildren(...rows);
+    byId("no-trades").hidden = rows.length > 0;
   }
 }
 

@@ -9,6 +9,7 @@ const { Book } = await of("book");
 const { format, multiply, padded, parse } = await of("decimals");
 const { Nodes } = await of("nodes");
 const { Stream } = await of("stream");
+const { Access, SAID } = await of("access");
 const { Calls, OutcomeUnknown, Refused, Unavailable } = await of("calls");
 const { ORDER_TYPES, fieldsOf, offeredTypes } = await of("order_types");
 const { combinedFault, fault } = await of("validation");
@@ -97,14 +98,14 @@ class FakeSocket {
   }
 }
 
-function following(t, labels) {
+function following(t, labels, greeting = () => null, refused = () => {}) {
   t.mock.timers.enable({ apis: ["setTimeout"] });
   FakeSocket.all = [];
   globalThis.WebSocket = FakeSocket;
   const nodes = new Nodes("http://a");
   nodes.learn(members("http://a", "http://b"));
   const seen = [];
-  const stream = new Stream(nodes, { message: (m) => seen.push(m.sequence), missing() {}, state() {} }, "");
+  const stream = new Stream(nodes, { message: (m) => seen.push(m.sequence), missing() {}, state() {}, refused }, greeting);
   stream.follow(labels);
   stream.open();
   const socket = FakeSocket.all[0];
@@ -119,7 +120,7 @@ const trade = (channel, sequence, previous) => ({ channel, type: "trade", sequen
 test("a lost channel resumes at the next node from where it stood", (t) => {
   const { seen, socket, next } = following(t, ["trades:M"]);
   socket.say(snapshot("trades:M", 4), trade("trades:M", 9, 4));
-  socket.onclose();
+  socket.onclose({ reason: "" });
   const other = next();
   assert.equal(other.url, "ws://b/v1/ws");
   other.accept();
@@ -133,7 +134,7 @@ test("a heartbeat moves only those channels that were subscribed when it came", 
   socket.say(snapshot("trades:M", 4));
   stream.follow(["trades:M", "trades:N"]);
   socket.say({ type: "heartbeat", sequence: 50, time: "" });
-  socket.onclose();
+  socket.onclose({ reason: "" });
   const other = next();
   other.accept();
   assert.deepEqual(other.sent.map((frame) => frame.from_sequence), [50, undefined]);
@@ -143,6 +144,21 @@ test("a channel that is refused is left out, and the others go on", (t) => {
   const { seen, socket } = following(t, ["trades:M", "orders"]);
   socket.say({ id: "orders", status: 401, error: { code: "unauthenticated" } }, snapshot("trades:M", 4));
   assert.deepEqual([seen, FakeSocket.all.length, socket.readyState], [[4], 1, 1]);
+});
+
+test("who reads is said first, and a node that does not take the key is not just left", (t) => {
+  const told = [];
+  const { stream, socket, next } = following(t, ["orders"], () => ({ op: "auth", key: "k" }), () => told.push(1));
+  assert.deepEqual(socket.sent[0], { op: "auth", key: "k", id: "auth" });
+  assert.equal(socket.sent[1].op, "subscribe");
+  socket.say({ id: "auth", status: 401, error: { code: "unauthenticated" } });
+  assert.deepEqual([told.length, FakeSocket.all.length, socket.readyState], [1, 1, 3]);
+  stream.next();
+  const other = next();
+  other.accept();
+  assert.equal(other.url, "ws://b/v1/ws");
+  other.onclose({ reason: "key_revoked" });
+  assert.equal(told.length, 2);
 });
 
 test("a repeat is dropped, and a gap begins the channel anew", (t) => {
@@ -248,4 +264,76 @@ test("each rule of the market is said in words", () => {
   ]);
   assert.equal(combinedFault(limit, { price: "100", quantity: "0.1" }, MARKET), null);
   assert.equal(combinedFault(market, { quantity: "1", quote_quantity: "5" }, LATER)[0], "quote_quantity");
+});
+
+function stored(entries = {}) {
+  const map = new Map(Object.entries(entries));
+  return { map, getItem: (k) => map.get(k) ?? null, setItem: (k, v) => map.set(k, v), removeItem: (k) => map.delete(k) };
+}
+
+/** Calls to nodes that answer `/v1/account` in turn: a body, or the code of a refusal. */
+function asking(...answers) {
+  const shown = [];
+  const readAt = async (origin, path, headers) => {
+    shown.push(headers);
+    const answer = answers.shift();
+    if (typeof answer === "string") throw new Refused({ code: answer, detail: answer });
+    return answer;
+  };
+  return { shown, nodes: { all: ["http://a", "http://b"] }, readAt };
+}
+
+const KEYED = { account: "ann", scopes: ["read"] };
+
+test("an exchange without keys is told the account, and no stored key", async () => {
+  const storage = stored({ "raft-exchange-key": "old" });
+  const access = new Access("bob", storage);
+  await access.begin(asking({ account: "anonymous", scopes: null }));
+  assert.deepEqual([access.isRequired, access.headers(), storage.map.size], [false, { "X-Account": "bob" }, 0]);
+  assert.deepEqual(access.frame(), { op: "auth", account: "bob" });
+  assert.ok(access.may("trade"));
+});
+
+test("an exchange that has no leader now, and no keys, is shown all the same", async () => {
+  const access = new Access("new", stored());
+  await access.begin(asking("no_leader"));
+  assert.ok(access.may("trade"));
+});
+
+test("an exchange with keys shows nothing of one's own before one is entered", async () => {
+  const access = new Access("bob", stored());
+  await access.begin(asking("unauthenticated", "unauthenticated"));
+  assert.deepEqual([access.isRequired, access.holder, access.frame(), access.reason], [true, null, null, ""]);
+  assert.deepEqual(["read", "trade"].map((scope) => access.may(scope)), [false, false]);
+});
+
+test("a key is kept in the tab once any node knows it, and may do what its scopes say", async () => {
+  const storage = stored();
+  const access = new Access("", storage);
+  await access.begin(asking("unauthenticated", "unauthenticated"));
+  assert.equal(await access.enter(" ", asking()), SAID.missing);
+  assert.equal(await access.enter("two words", asking()), SAID.malformed);
+  assert.equal(await access.enter("k", asking("unauthenticated", "unauthenticated")), SAID.bad);
+  assert.equal(storage.map.size, 0);
+  const calls = asking("unauthenticated", KEYED); // the first node lags
+  assert.equal(await access.enter(" k ", calls), "");
+  assert.deepEqual(calls.shown.at(-1), { Authorization: "Bearer k" });
+  assert.deepEqual(access.frame(), { op: "auth", key: "k" });
+  const later = new Access("bob", storage);
+  await later.begin(asking(KEYED));
+  assert.deepEqual(later.frame(), { op: "auth", key: "k" });
+  assert.deepEqual(later.headers(), { Authorization: "Bearer k" });
+  assert.deepEqual(["read", "trade"].map((scope) => later.may(scope)), [true, false]);
+});
+
+test("a key that ended is forgotten, and the reason is told", async () => {
+  const storage = stored({ "raft-exchange-key": "k" });
+  const access = new Access("", storage);
+  await access.begin(asking(KEYED));
+  assert.equal(await access.isGood(asking("unauthenticated", KEYED)), true);
+  assert.equal(await access.isGood(asking("unauthenticated", "unauthenticated")), false);
+  access.forget(SAID.revoked);
+  assert.deepEqual([storage.map.size, access.reason, access.holder], [0, SAID.revoked, null]);
+  assert.equal(await access.enter("other", asking(KEYED)), "");
+  assert.equal(access.reason, "");
 });
