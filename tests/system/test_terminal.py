@@ -84,6 +84,21 @@ def test_a_trader_trades(terminal: Terminal) -> None:
     assert "the book is empty" in terminal.says("book")
 
 
+def test_a_trader_replaces_hedges_and_arms_the_switch(terminal: Terminal) -> None:
+    account = ("--account", "hedger")
+    old = terminal.json("order", "place", "buy", "1", "10", *account)["order"]["order_id"]
+    replaced = terminal.json("order", "replace", old, "buy", "2", "11", *account)
+    assert (replaced["replaced"]["order_id"], replaced["replaced"]["status"]) == (old, "canceled")
+    assert (replaced["order"]["price"], replaced["order"]["quantity"]) == ("11", "2")
+    pair = terminal.says("order", "oco", "sell", "1", "900", "5", *account)
+    assert "stop" in pair
+    assert "pending" in pair
+    assert "canceled at 20" in terminal.says("order", "cancel-after", "60", *account)
+    assert terminal.json("order", "cancel-after", "0", *account)["cancel_at"] is None
+    assert "seconds" in terminal.refuses("order", "cancel-after", "-1", *account, exit_code=1)
+    assert len(terminal.json("order", "cancel", "--all", *account)) == 3
+
+
 def test_every_order_of_a_side_is_canceled(terminal: Terminal) -> None:
     account = ("--account", "ann")
     for price in ("90", "91"):
