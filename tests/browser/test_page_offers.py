@@ -106,7 +106,7 @@ async def test_fills_and_balances_are_shown_where_the_exchange_keeps_them(
     cluster: RealCluster,
 ) -> None:
     async with pages_of(cluster) as (opened, _):
-        page = await opened.page(cluster.urls[0] + "/?account=ann")
+        page = await opened.page(cluster.urls[0] + "/?account=ann", width=1500)
         await pretend(page, "**/v1/fills?*", {"fills": [FILL], "sequence": 7})
         await pretend(page, "**/v1/account", ACCOUNT)
         await page.reload()
