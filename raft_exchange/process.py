@@ -354,6 +354,8 @@ def _gateway_settings(settings: Settings, node_id: str) -> GatewaySettings:
         auth_required=settings.auth == "required",
         metrics_moved=bool(settings.metrics_port),
         require_signed_orders=settings.require_signed_orders,
-        allowed_hosts=frozenset({settings.host, url_endpoint(_http_url(settings))[0].lower()}),
+        allowed_hosts=frozenset(
+            {settings.host, url_endpoint(_http_url(settings))[0].lower(), *settings.allowed_hosts}
+        ),
         cors_origins=frozenset(settings.cors_origins),
     )

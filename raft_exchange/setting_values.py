@@ -23,6 +23,7 @@ NAME_PATTERN: Final = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]{0,31}")
 DECIMAL_PATTERN: Final = re.compile(r"[0-9]{1,9}(?:\.[0-9]{1,18})?")
 NAME_FORM: Final = "1-32 of A-Z a-z 0-9 . _ -"
 FOUNDING_MAX: Final = 100
+HOSTS_MAX: Final = 32
 BOOTSTRAP_MAX: Final = 8
 
 
@@ -79,6 +80,14 @@ def parse_host(text: str) -> str:
     if not text or len(text) > 253 or not re.fullmatch(r"[A-Za-z0-9._-]+", text):
         raise ValueError
     return text
+
+
+def parse_hosts(text: str) -> tuple[str, ...]:
+    """Return the host names of a list, in lower case."""
+    hosts = tuple(parse_host(host).lower() for host in filter(None, text.split(",")))
+    if len(hosts) > HOSTS_MAX:
+        raise ValueError
+    return hosts
 
 
 def parse_ipv4(text: str) -> str:

@@ -18,11 +18,13 @@ from raft_exchange.raft.members import MEMBERS_MAX
 from raft_exchange.setting_values import (
     BOOTSTRAP_MAX,
     FOUNDING_MAX,
+    HOSTS_MAX,
     NAME_FORM,
     one_of,
     parse_address,
     parse_bootstrap,
     parse_host,
+    parse_hosts,
     parse_ipv4,
     parse_markets,
     parse_name,
@@ -55,6 +57,7 @@ class Settings(msgspec.Struct, frozen=True, kw_only=True):
     host: str
     http_port: int
     advertise_http_url: str
+    allowed_hosts: tuple[str, ...]
     tls_cert: Path | None
     tls_key: Path | None
     tls_ca: Path | None
@@ -138,6 +141,11 @@ ADMIN_KEY: Final = (
 )
 KEY_FILE: Final = "a file with 32-256 printable ASCII characters; the same on every node"
 
+HOST_NAMES: Final = f"up to {HOSTS_MAX} host names or IPv4 addresses, comma-separated"
+ALLOWED_HOSTS: Final = (
+    "under which clients may ask for this node besides its own addresses: those of a proxy or a "
+    "Service in front; others are refused, since a page of a foreign site could be behind them"
+)
 PEM_CERT: Final = "a PEM file: the certificate, then those up to its authority; SIGHUP reloads it"
 PEM_KEY: Final = "a PEM file, not encrypted; SIGHUP reloads it"
 PEM_CA: Final = "a PEM file of one or more certificates"
@@ -196,6 +204,7 @@ OPTIONS: Final = (
         "http(s)://HOST[:PORT]",
         "where others reach this node's HTTP, if not at host and http_port",
     ),
+    Option("allowed_hosts", parse_hosts, "", HOST_NAMES, ALLOWED_HOSTS),
     Option("tls_cert", parse_optional_path, "", PEM_CERT, "serve HTTP with TLS; needs tls_key"),
     Option("tls_key", parse_optional_path, "", PEM_KEY, "the key of tls_cert"),
     Option("tls_ca", parse_optional_path, "", PEM_CA, TLS_CA),

@@ -118,6 +118,8 @@ def test_bootstrap_addresses_are_read_in_order() -> None:
         ("cluster_secret_file", "\0"),
         ("seed_services", "yes"),
         ("cors_origins", "example.com"),
+        ("allowed_hosts", "http://example.com"),
+        ("allowed_hosts", ",".join(f"h{number}" for number in range(33))),
         ("drain_seconds", "0"),
         ("drain_seconds", "601"),
         ("log_level", "loud"),

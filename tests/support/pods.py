@@ -61,8 +61,8 @@ class Pods:
         self.objects = self.rendered_for(count)
         self.node = node_container(self.objects)
         self._folder = folder
-        ports = free_ports(4 * self._most)
-        self._ports = [ports[4 * i : 4 * i + 4] for i in range(self._most)]
+        ports = free_ports(5 * self._most)
+        self._ports = [ports[5 * i : 5 * i + 5] for i in range(self._most)]
         self._secret = folder / "secret"
         self._secret.write_text("0123456789abcdef0123456789abcdef")
         self.processes: dict[int, subprocess.Popen[bytes]] = {}
@@ -76,12 +76,15 @@ class Pods:
     def url(self, ordinal: int) -> str:
         return f"http://127.0.0.1:{self._ports[ordinal][0]}"
 
+    def metrics_url(self, ordinal: int) -> str:
+        return f"http://127.0.0.1:{self._ports[ordinal][4]}"
+
     def data(self, ordinal: int) -> Path:
         """Return what is mounted as the pod's volume."""
         return self._folder / str(ordinal) / "data"
 
     def start(self, ordinal: int) -> None:
-        http, raft, dht, grape = self._ports[ordinal]
+        http, raft, dht, grape, metrics = self._ports[ordinal]
         folder = self._folder / str(ordinal)
         folder.mkdir(exist_ok=True)
         config = folder / "node.toml"
@@ -91,6 +94,7 @@ class Pods:
             "data_dir": self.data(ordinal),
             "cluster_secret_file": self._secret,
             "http_port": http,
+            "metrics_port": metrics,
             "raft_port": raft,
             "dht_port": dht,
             "grape_http_port": grape,

@@ -25,9 +25,51 @@
 {{- $urls := list -}}
 {{- range $i := until (int .Values.replicaCount) -}}
 {{- $pod := printf "%s-%d.%s.%s.svc.%s" (include "raft-exchange.fullname" $) $i (include "raft-exchange.headless" $) $.Release.Namespace $.Values.clusterDomain -}}
-{{- $urls = append $urls (printf "http://%s:%d" $pod (int $.Values.ports.http)) -}}
+{{- $urls = append $urls (printf "%s://%s:%d" (include "raft-exchange.scheme" $) $pod (int $.Values.ports.http)) -}}
 {{- end -}}
 {{- join "," $urls -}}
+{{- end -}}
+
+{{- /* The names of the client Service in and outside its namespace, and those of what is in front. */ -}}
+{{- define "raft-exchange.hosts" -}}
+{{- $name := include "raft-exchange.fullname" . -}}
+{{- $namespaced := printf "%s.%s" $name .Release.Namespace -}}
+{{- $service := printf "%s.svc" $namespaced -}}
+{{- $hosts := list $name $namespaced $service (printf "%s.%s" $service .Values.clusterDomain) -}}
+{{- join "," (concat $hosts .Values.service.hosts) -}}
+{{- end -}}
+
+{{- define "raft-exchange.scheme" -}}
+{{- ternary "https" "http" (ne .Values.tls.existingSecret "") -}}
+{{- end -}}
+
+{{- /* Calls of stock Grenache clients have a port of their own where HTTP has TLS, which they do not speak. */ -}}
+{{- define "raft-exchange.grenachePort" -}}
+{{- if and .Values.exchange.seedServices .Values.tls.existingSecret -}}yes{{- end -}}
+{{- end -}}
+
+{{- /* The volume of the certificate; `all` for what serves with it, else its authority alone. */ -}}
+{{- define "raft-exchange.tlsVolume" -}}
+- name: tls
+  secret:
+    secretName: {{ .Values.tls.existingSecret }}
+    defaultMode: 0440
+    items:
+      {{- if .all }}
+      - key: {{ .Values.tls.certificate }}
+        path: tls.crt
+      - key: {{ .Values.tls.key }}
+        path: tls.key
+      {{- end }}
+      {{- with .Values.tls.authority }}
+      - key: {{ . }}
+        path: ca.crt
+      {{- end }}
+{{- end -}}
+
+{{- /* What a hook's pod needs to believe the nodes' certificates. */ -}}
+{{- define "raft-exchange.trustsAuthority" -}}
+{{- if and .Values.tls.existingSecret .Values.tls.authority -}}yes{{- end -}}
 {{- end -}}
 
 {{- /* The egress rule for DNS. */ -}}

@@ -6,6 +6,18 @@ data_dir = "/data"
 cluster_secret_file = "/run/secrets/raft-exchange/cluster-secret"
 host = "0.0.0.0"
 http_port = {{ int .Values.ports.http }}
+metrics_port = {{ int .Values.ports.metrics }}
+{{- if .Values.tls.existingSecret }}
+tls_cert = "/run/secrets/raft-exchange-tls/tls.crt"
+tls_key = "/run/secrets/raft-exchange-tls/tls.key"
+{{- if .Values.tls.authority }}
+tls_ca = "/run/secrets/raft-exchange-tls/ca.crt"
+{{- end }}
+{{- if .Values.exchange.seedServices }}
+grenache_port = {{ int .Values.ports.grenache }}
+{{- end }}
+{{- end }}
+allowed_hosts = {{ include "raft-exchange.hosts" . | quote }}
 raft_host = "0.0.0.0"
 raft_port = {{ int .Values.ports.raft }}
 dht_host = "0.0.0.0"
@@ -24,6 +36,12 @@ admin_key_file = "/run/secrets/raft-exchange/admin-key"
 {{- end }}
 allow_open_network = {{ .Values.auth.allowOpenNetwork }}
 founding_markets = {{ join "," .Values.exchange.foundingMarkets | quote }}
+accounts = {{ .Values.exchange.accounts }}
+require_signed_orders = {{ .Values.exchange.requireSignedOrders }}
+{{- if ne (toString .Values.exchange.orderRate) "" }}
+order_rate = {{ int .Values.exchange.orderRate }}
+{{- end }}
+order_burst = {{ int .Values.exchange.orderBurst }}
 seed_services = {{ .Values.exchange.seedServices }}
 cors_origins = {{ join "," .Values.exchange.corsOrigins | quote }}
 rejoin_when_removed = true
