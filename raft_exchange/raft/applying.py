@@ -26,6 +26,8 @@ from raft_exchange.raft.wire import SnapshotChunk, SnapshotReply, SnapshotStatus
 APPLY_ENTRIES_MAX: Final = 256
 APPLY_SLICE_S: Final = 0.02
 """How long one tick applies entries before it lets the loop and the heartbeats run."""
+ASK_AGAIN_S: Final = 5.0
+"""Between two requests for the leader's snapshot."""
 
 
 class Applying:
@@ -41,6 +43,8 @@ class Applying:
         self._hooks = hooks
         self._snapshots: Snapshots | None = None
         self._log_bytes = 0  # of all commands applied since the log began
+        self._passed = (0, 0)  # index and bytes of what is committed, and not applied: it is fenced
+        self._ask_at_s = float("-inf")
 
     @property
     def _is_fenced(self) -> bool:
@@ -51,6 +55,9 @@ class Applying:
     def advance(self, now_s: float) -> None:
         """Apply what is committed, for `APPLY_SLICE_S` at most."""
         seat = self._seat
+        if self._is_fenced:
+            self._pass_over()
+            return
         while seat.last_applied < seat.commit_index:
             entries = seat.log.entries_from(
                 seat.last_applied + 1, bytes_max=APPEND_BYTES_MAX, count_max=APPLY_ENTRIES_MAX
@@ -66,6 +73,16 @@ class Applying:
                 if monotonic_s() - now_s > APPLY_SLICE_S:
                     self._hooks.wake()
                     return
+
+    def _pass_over(self) -> None:
+        """Count some of what is committed and would be applied, were this member not fenced."""
+        seat = self._seat
+        index, log_bytes = max(self._passed, (seat.last_applied, self._log_bytes))
+        count = min(APPLY_ENTRIES_MAX, seat.commit_index - index)
+        if count:
+            entries = seat.log.entries_from(index + 1, bytes_max=APPEND_BYTES_MAX, count_max=count)
+            index, log_bytes = entries[-1][1], log_bytes + sum(len(c) for c, _, _ in entries)
+        self._passed = (index, log_bytes)
 
     def _apply(self, command: bytes, index: int, term: int) -> None:
         try:
@@ -109,7 +126,10 @@ class Applying:
 
     def pursue_snapshots(self, now_s: float) -> None:
         """Write one that is due, and forget of the log what is needless."""
-        if self._snapshots is None or self._is_fenced:
+        if self._snapshots is None:
+            return
+        if self._is_fenced:
+            self._ask_for_snapshot(self._snapshots, now_s)
             return
         lead = self._elections.leadership
         index = self._seat.last_applied
@@ -122,14 +142,30 @@ class Applying:
         )
         self._history.forget_before(self._seat.log.base.index)
 
+    def _ask_for_snapshot(self, snapshots: Snapshots, now_s: float) -> None:
+        """Have the leader send its snapshot when it covers much: this member writes none.
+
+        So its log stays bounded, and what it forgets it has in a snapshot, as any member.
+        """
+        leader = self._seat.leader
+        if leader is not None and now_s >= self._ask_at_s and snapshots.is_overdue(self._passed):
+            self._ask_at_s = now_s + ASK_AGAIN_S
+            request = SnapshotReply(self._seat.term, 0, 0, SnapshotStatus.WANTED)
+            self._outbox.send(leader, request)
+
     def receive(self, node: Node, message: SnapshotChunk) -> None:
-        """Take a part of the leader's snapshot; put it in place if it was the last."""
+        """Take a part of the leader's snapshot; put it in place if it was the last.
+
+        A fenced member needs what it has not applied, though it has it in its log.
+        """
         status, offset = SnapshotStatus.REFUSED, 0
         if message.term >= self._seat.term:
             self._elections.hear_leader(node, message.term)
-            if self._snapshots is not None and not self._is_fenced:
+            if self._snapshots is not None:
+                seat = self._seat
                 status, offset, restored = self._snapshots.receive(
-                    message, commit_index=self._seat.commit_index
+                    message,
+                    have_index=seat.last_applied if self._is_fenced else seat.commit_index,
                 )
                 if restored is not None:
                     self._jump_to(restored)

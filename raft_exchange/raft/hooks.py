@@ -26,7 +26,9 @@ class Standing(Enum):
 
     FULL = "full"
     ASIDE = "aside"  # it applies what is committed, and does not lead
-    FENCED = "fenced"  # neither that, nor are its snapshots of any use, nor does it take any
+    FENCED = (
+        "fenced"  # neither: it writes no snapshots, and takes the leader's to keep its log short
+    )
 
 
 class Hooks(msgspec.Struct, frozen=True):

@@ -54,6 +54,7 @@ class Leadership:
         self._term = seat.term
         self._log = seat.log
         self._sending: dict[Node, tuple[Snapshot, SnapshotSending]] = {}
+        self._asked: set[Node] = set()  # who wants a snapshot, though the log reaches back
         self._outbox = outbox
         self._heartbeat_s = heartbeat_s
         self._proposals: deque[bytes] = deque()
@@ -75,6 +76,7 @@ class Leadership:
             for node in others
         }
         self._sending = {node: self._sending[node] for node in others if node in self._sending}
+        self._asked &= set(others)
         if self._transfer is not None and not self._is_voter(self._transfer[0]):
             self._transfer = None
 
@@ -204,9 +206,11 @@ class Leadership:
         for node, progress in self.progress.items():
             if node not in connected:
                 continue
-            if store is not None and progress.next_index <= self._log.base.index:
+            lacks_some = progress.next_index <= self._log.base.index
+            if store is not None and (lacks_some or node in self._asked):
                 self._send_snapshot(node, progress, store, now_s)
-                continue
+                if lacks_some:
+                    continue
             is_due = now_s - progress.sent_at_s >= self._heartbeat_s
             if is_due:
                 progress.retry_probe()
@@ -251,7 +255,9 @@ class Leadership:
         snapshot, sending = self._sending.get(node, (None, None))
         if snapshot not in store.snapshots or sending is None or snapshot is None:
             snapshot = store.newest
-            assert snapshot is not None, "the log was compacted on account of a snapshot"
+            if snapshot is None:
+                assert node in self._asked, "the log was compacted on account of a snapshot"
+                return
             assert snapshot.index >= self._log.base.index
             sending = SnapshotSending(snapshot.index, snapshot.size_bytes, now_s=now_s)
             self._sending[node] = snapshot, sending
@@ -283,16 +289,19 @@ class Leadership:
         return any(sending.is_moving(now_s) for _, sending in self._sending.values())
 
     def snapshot_answered(self, node: Node, reply: SnapshotReply, *, now_s: float) -> None:
-        """Note a follower's answer to a chunk of this term."""
+        """Note a follower's answer to a chunk of this term, or its wish for one (index 0)."""
         progress = self.progress.get(node)
         if progress is None or reply.term != self._term:
             return
         progress.heard_at_s = now_s
+        if reply.index == 0 and reply.status is SnapshotStatus.WANTED:
+            self._asked.add(node)
         _, sending = self._sending.get(node, (None, None))
         if sending is None or reply.index != sending.index:
             return
         if reply.status is SnapshotStatus.INSTALLED:
             progress.accepted(reply.index)
+            self._asked.discard(node)
             del self._sending[node]
         else:
             sending.answered(reply, now_s=now_s)

@@ -37,7 +37,8 @@ from raft_exchange.raft.wire import SnapshotChunk, SnapshotStatus
 WRITE_S_MAX: Final = 300.0
 RETRY_S: Final = 30.0
 OVERDUE: Final = 4
-"""So many intervals a snapshot may be put off while another one is being sent to a member."""
+"""So many intervals a snapshot may be put off while another one is being sent to a member, and so
+many the log of a member that writes none may be long before it asks for one."""
 COMPACT_ENTRIES: Final = 4_096
 COMPACT_BYTES: Final = 16 * 1024 * 1024
 """How much of the log one tick forgets: freeing it, and the segments it was in, takes time."""
@@ -282,16 +283,20 @@ class Snapshots:
 
     # Receiving ------------------------------------------------------------------------------------
 
+    def is_overdue(self, now: tuple[int, int]) -> bool:
+        """Say whether the log at `now`, index and bytes, has grown far beyond the newest."""
+        return self._pace.is_due(self._last, now, intervals=OVERDUE)
+
     def receive(
-        self, chunk: SnapshotChunk, *, commit_index: int
+        self, chunk: SnapshotChunk, *, have_index: int
     ) -> tuple[SnapshotStatus, int, Header | None]:
-        """Take one chunk from the leader.
+        """Take one chunk from the leader, unless it is of no more than the owner has.
 
         Returns:
             What to answer (status, and how many bytes of this snapshot are here); and the header,
             if it was the last chunk and the snapshot is in place now.
         """
-        if chunk.index <= commit_index:
+        if chunk.index <= have_index:
             self._drop_receiving()
             return SnapshotStatus.INSTALLED, chunk.size_bytes, None
         if self._receiving is None or not self._receiving.is_of(chunk):

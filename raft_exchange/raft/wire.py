@@ -136,7 +136,8 @@ class SnapshotReply(msgspec.Struct, frozen=True, array_like=True, tag="snapshot!
     """How far the transfer of the snapshot at `index` is, in bytes that are here.
 
     `INSTALLED`: this member's state includes everything up to `index`, durably. `REFUSED`: it
-    could not be used, and nothing of it was kept.
+    could not be used, and nothing of it was kept. `WANTED` of index 0 asks for the newest snapshot,
+    though the log reaches back: an earlier release takes no notice.
     """
 
     term: Number

@@ -4,13 +4,14 @@ from __future__ import annotations
 
 import asyncio
 import json
+from pathlib import Path
 from typing import Any
 
 import pytest
 
 from raft_exchange.__main__ import main
 from tests.support.coroutines import in_loop
-from tests.support.scripted_node import ScriptedNode, problem, reply, scripted_nodes
+from tests.support.scripted_node import CUT, ScriptedNode, problem, reply, scripted_nodes
 
 N1, N2, N3 = "n1-0a", "n2-0b", "n3-0c"
 
@@ -159,3 +160,98 @@ async def test_a_change_whose_outcome_is_unknown_may_be_asked_for_again(
     said = capsys.readouterr().err
     assert "unknown whether it took effect" in said
     assert "--repeat" not in said
+
+
+@in_loop
+async def test_the_lead_is_handed_over_where_it_is(capsys: pytest.CaptureFixture[str]) -> None:
+    async with scripted_nodes(2) as (follower, leader):
+        seen = cluster(follower)
+        seen["members"][1]["http_url"] = leader.url
+        follower.otherwise = reply(200, seen)
+        leader.script.append(reply(200, {"node": N2, "leader": N3}))
+        assert await command("leader", "n3", "--url", follower.url) == 0
+        assert [(a.method, a.path, a.query) for a in leader.asked] == [
+            ("POST", "/v1/cluster/leader", {"to": N3})
+        ]
+        assert {a.method for a in follower.asked} == {"GET"}
+    assert f"{N3} leads" in capsys.readouterr().out
+
+
+@in_loop
+async def test_who_leads_already_is_left_to_it(capsys: pytest.CaptureFixture[str]) -> None:
+    async with scripted_nodes(1) as (node,):
+        node.script.append(reply(200, cluster(node)))
+        assert await command("leader", "n2", "--url", node.url) == 0
+    assert f"{N2} leads" in capsys.readouterr().out
+
+
+@in_loop
+async def test_the_member_that_is_named_is_drained(capsys: pytest.CaptureFixture[str]) -> None:
+    async with scripted_nodes(2) as (first, second):
+        seen = cluster(first)
+        seen["members"][2]["http_url"] = second.url
+        first.otherwise = reply(200, seen)
+        second.script.append(reply(202, {"node": N3, "draining": True}))
+        assert await command("drain", "n3", "--url", first.url) == 0
+        assert [(a.method, a.path) for a in second.asked] == [("POST", "/v1/cluster/drain")]
+        assert {a.method for a in first.asked} == {"GET"}
+    assert f"{N3} drains" in capsys.readouterr().out
+
+
+@in_loop
+async def test_of_several_nodes_none_is_drained_by_chance(
+    capsys: pytest.CaptureFixture[str],
+) -> None:
+    async with scripted_nodes(2) as nodes:
+        assert await command("drain", "--url", ",".join(node.url for node in nodes)) == 2
+        assert not any(node.asked for node in nodes)
+    assert "name the member" in capsys.readouterr().err
+
+
+@in_loop
+async def test_a_key_is_made_on_the_machine_of_a_node_only(
+    capsys: pytest.CaptureFixture[str], tmp_path: Path
+) -> None:
+    async with scripted_nodes(1) as (node,):
+        assert await command("key", "--url", node.url) == 2
+        assert "--socket" in capsys.readouterr().err
+        assert await command("key", "--socket", str(tmp_path)) == 2
+        assert "does the node run?" in capsys.readouterr().err
+        assert await command("key", "--socket", str(tmp_path), "--url", node.url) == 2
+        assert not node.asked
+
+
+@pytest.mark.parametrize("sent", [b"", b"rx.snap", b"no snapshot at all, but quite long"])
+@in_loop
+async def test_what_is_no_whole_snapshot_is_no_backup(
+    capsys: pytest.CaptureFixture[str], tmp_path: Path, sent: bytes
+) -> None:
+    async with scripted_nodes(1) as (node,):
+        node.script.append(reply(200, cluster(node)))
+        node.script.append(reply(200, sent))
+        assert await command("backup", str(tmp_path / "out"), "--url", node.url) == 1
+    assert "no whole backup" in capsys.readouterr().err
+    assert not list(tmp_path.iterdir()), "nothing of it is left"
+
+
+@pytest.mark.parametrize("refused", [problem(503, "overloaded"), problem(403, "forbidden"), CUT])
+@in_loop
+async def test_a_backup_that_is_not_given_leaves_nothing(
+    capsys: pytest.CaptureFixture[str], tmp_path: Path, refused: Any
+) -> None:
+    async with scripted_nodes(1) as (node,):
+        node.script.append(reply(200, cluster(node)))
+        node.script.append(refused)
+        assert await command("backup", str(tmp_path / "out"), "--url", node.url) == 1
+    assert capsys.readouterr().err.startswith("raft-exchange: ")
+    assert not list(tmp_path.iterdir())
+
+
+@in_loop
+async def test_a_backup_is_never_written_over_anything(
+    capsys: pytest.CaptureFixture[str], tmp_path: Path
+) -> None:
+    async with scripted_nodes(1) as (node,):
+        assert await command("backup", str(tmp_path), "--url", node.url) == 2
+        assert not node.asked
+    assert "exists" in capsys.readouterr().err

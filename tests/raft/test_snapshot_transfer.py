@@ -31,7 +31,7 @@ def leader(entries: int = 57) -> Bench:
 def receive(bench: Bench, chunk: object) -> tuple[SnapshotStatus, int]:
     status, offset, header = bench.snapshots.receive(
         chunk,  # type: ignore[arg-type]
-        commit_index=bench.applied,
+        have_index=bench.applied,
     )
     bench.journal.sync()
     if header is not None:

@@ -146,6 +146,24 @@ def test_a_hand_over_fails_no_order_and_takes_less_than_a_third_of_a_second() ->
         check_history(world, clients.operations)
 
 
+def test_the_lead_goes_to_the_member_that_is_named_and_to_nobody_else() -> None:
+    world = make_world(5, Climate(0))
+    with world.running():
+        world.run_until(lambda: world.leader() is not None, seconds=10)
+        world.run(1)
+        for node_id in (*world.ids, *reversed(world.ids)):
+            old = world.leader()
+            assert old is not None
+            old.group.hand_over(to="n9")
+            assert not old.group.is_handing_over, "it is no member"
+            old.group.hand_over(to=node_id)
+            if old.id != node_id:
+                named = world.nodes[node_id]
+                assert world.run_until(lambda named=named: world.leader() is named, seconds=2)
+            world.run(1)
+            assert world.leader() is world.nodes[node_id]
+
+
 def test_a_replica_made_to_apply_one_entry_differently_is_caught_by_its_hash() -> None:
     world = make_world(4, Climate(4))
     with world.running():

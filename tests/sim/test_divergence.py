@@ -9,6 +9,7 @@ import pytest
 
 from raft_exchange.matching.messages import CreateAccount
 from raft_exchange.raft.hooks import Standing
+from raft_exchange.raft.snapshots import OVERDUE
 from raft_exchange.sequencer import selfcheck
 from raft_exchange.sequencer.applied import Applied
 from raft_exchange.sequencer.notices import Digest
@@ -20,6 +21,9 @@ from tests.support.history import Clients, check_agreement, check_history
 from tests.support.world import SimNode, World
 
 CHECKPOINT_ENTRIES = 25
+LOG_ENTRIES_MAX = (OVERDUE + 5) * test_snapshots.ENTRIES
+"""Two intervals at the most when it is fenced; until it is due, until the leader has a newer one,
+and until that is here."""
 
 
 @pytest.fixture(autouse=True)
@@ -87,7 +91,9 @@ def test_who_differs_is_fenced_by_the_next_checkpoint_and_the_others_trade_on(
         stopped_at = node.group.last_applied
         assert stopped_at <= applied + 3 * CHECKPOINT_ENTRIES
         written = node.snapshots.written if node.snapshots else 0
-        world.run(5)
+        world.run(1)
+        assert node.group.last_applied == stopped_at, "it applies nothing more"
+        world.run(4)
         others = [other for other in world.nodes.values() if other is not node]
         for other in others:
             assert node.id in other.state.selfcheck.fenced
@@ -95,7 +101,6 @@ def test_who_differs_is_fenced_by_the_next_checkpoint_and_the_others_trade_on(
             assert other.witness.standing is Standing.FULL
             assert not other.fence.is_up
         assert world.leader() in others
-        assert node.group.last_applied == stopped_at, "it applies nothing more"
         assert node.snapshots is not None
         assert node.snapshots.written == written
         order = clients.place(others[0])
@@ -127,6 +132,61 @@ def test_a_fenced_node_goes_on_storing_the_log_and_never_leads() -> None:
         terms_led = {led for term, led in world.leaders.items() if term == node.group.term}
         assert node.id not in terms_led
         assert node.group.role != "leader"
+
+
+def test_a_fenced_node_keeps_its_log_short_by_snapshots_of_the_leader() -> None:
+    world = test_snapshots.calm_world(9)
+    with world.running():
+        clients = begin(world)
+        node = follower(world)
+        node.corrupt = once(forget_an_order)
+        assert world.run_until(lambda: node.fence.is_up, seconds=3)
+        assert node.snapshots is not None
+        began_at, longest = node.journal.last_index, 0
+        for _ in range(40):
+            world.run(0.5)
+            longest = max(longest, node.journal.last_index - node.journal.base.index)
+        assert node.journal.last_index > began_at + 3 * LOG_ENTRIES_MAX, "or it shows nothing"
+        assert longest <= LOG_ENTRIES_MAX
+        assert node.snapshots.installed >= 2
+        assert node.witness.standing is Standing.FENCED, "the operator decides, as before"
+        node.crash()
+        node.start()
+        world.run(2)
+        assert node.witness.standing is Standing.FENCED
+        assert node.journal.last_index >= leader(world).group.commit_index - 10, "it stores the log"
+        clients.stop()
+
+
+def test_what_a_fenced_node_has_forgotten_of_the_log_it_has_in_a_snapshot() -> None:
+    """With the third member away, it alone holds what is lost with the leader."""
+    world = test_snapshots.calm_world(10)
+    with world.running():
+        clients = begin(world)
+        node = follower(world)
+        node.corrupt = once(forget_an_order)
+        assert world.run_until(lambda: node.fence.is_up, seconds=3)
+        assert node.snapshots is not None
+        last = leader(world)
+        next(o for o in world.nodes.values() if o not in (node, last)).crash()
+        away_at = node.journal.last_index
+        world.run(10)
+        clients.stop()
+        world.run(2)
+        assert node.journal.base.index > away_at, "the entries themselves are gone"
+        sequence, state_hash = last.state.exchange.sequence, last.state.state_hash()
+        world.wipe(last)
+        node.crash()
+        node.corrupt, node.fence.reason = None, ""  # the operator trusts the leader's snapshot
+        node.start()
+        world.run(1)
+        rest = node.journal.entries_from(
+            node.group.last_applied + 1, bytes_max=1 << 20, count_max=100
+        )
+        for command, index, term in rest:  # that it is committed, nobody is left to say
+            node.replica.apply(index, term, command[1:])
+        assert node.state.exchange.sequence == sequence
+        assert node.state.state_hash() == state_hash
 
 
 def test_a_restart_does_not_take_the_fence_down() -> None:

@@ -168,9 +168,9 @@ def _watch_chunks(world: World, away: SimNode, offsets: list[int]) -> None:
     assert away.snapshots is not None
     real = away.snapshots.receive
 
-    def receive(chunk: SnapshotChunk, *, commit_index: int) -> Any:
+    def receive(chunk: SnapshotChunk, *, have_index: int) -> Any:
         offsets.append(chunk.offset if chunk.data else -1)
-        return real(chunk, commit_index=commit_index)
+        return real(chunk, have_index=have_index)
 
     away.snapshots.receive = receive  # type: ignore[method-assign]
 
@@ -193,12 +193,12 @@ def _rot_once(node: SimNode) -> None:
     assert node.snapshots is not None
     real, rotten = node.snapshots.receive, []
 
-    def receive(chunk: SnapshotChunk, *, commit_index: int) -> Any:
+    def receive(chunk: SnapshotChunk, *, have_index: int) -> Any:
         if chunk.data and not rotten:
             rotten.append(chunk)
             data = chunk.data[:-1] + bytes([chunk.data[-1] ^ 1])
             chunk = msgspec.structs.replace(chunk, data=data)
-        return real(chunk, commit_index=commit_index)
+        return real(chunk, have_index=have_index)
 
     node.snapshots.receive = receive  # type: ignore[method-assign]
 

@@ -142,7 +142,7 @@ class RealCluster:
         """Return one more node, with an empty folder and not started."""
         name = f"n{len(self.nodes) + 1}"
         node = NodeProcess(name, self.folder / name)
-        node.folder.mkdir()
+        node.folder.mkdir(exist_ok=True)
         node.scheme = "http" if self.certificates is None else "https"
         self.nodes.append(node)
         return node
