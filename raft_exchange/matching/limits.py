@@ -54,6 +54,9 @@ REQUEST_GROUP_MAX: Final = 501  # one HTTP batch of 500 orders and the account i
 IDEMPOTENCY_WINDOW_US: Final = 600 * 1_000_000
 IDEMPOTENCY_KEYS_PER_ACCOUNT_MAX: Final = 100_000
 IDEMPOTENCY_KEYS_MAX: Final = 1_000_000
+# Of results: what as many keys need whose orders did little. One result may be larger alone.
+IDEMPOTENCY_BYTES_PER_ACCOUNT_MAX: Final = 64 * 1024 * 1024
+IDEMPOTENCY_BYTES_MAX: Final = 512 * 1024 * 1024
 
 # Signed requests: how far a signature's time may be from the logged clock, and what is remembered
 # so that none is taken twice. A signature of the future is good for twice as long.

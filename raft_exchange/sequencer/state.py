@@ -46,6 +46,8 @@ from raft_exchange.sequencer.selfcheck import Record, SelfCheck
 from raft_exchange.sequencer.signed import Signatures, signed_fingerprint
 
 SNAPSHOT_VERSION: Final = 1
+BOUNDED_SINCE: Final = 3
+"""The version since which the bytes of remembered results are bounded, not only their number."""
 MISMATCH: Final = CommandRefused(RejectCode.IDEMPOTENCY_MISMATCH, "idempotency_key")
 
 
@@ -279,7 +281,8 @@ class ReplicatedState:
                     exchange.sequence,
                     exchange.time_us,
                     self.versions.encode(events, self.version),
-                )
+                ),
+                bounds_bytes=self.version >= BOUNDED_SINCE,
             )
         return Result(exchange.sequence, tuple(events), 0, 0)
 

@@ -54,6 +54,46 @@ def test_newer_keys_of_the_cluster_push_out_the_oldest_of_all() -> None:
     assert [s.account for s in window.entries()] == ["a1", "a2"]
 
 
+def of_bytes(account: str, key: str, size_bytes: int) -> Stored:
+    return Stored(account, key, b"f", 1, 0, bytes(size_bytes))
+
+
+def test_large_results_push_out_the_oldest_of_their_account_then_of_all() -> None:
+    window = IdempotencyWindow(bytes_max=100, bytes_per_account_max=60)
+    for account, key, size_bytes in (
+        ("b", "1", 30),
+        ("b", "2", 20),
+        ("a", "1", 30),
+        ("a", "2", 20),
+    ):
+        window.put(of_bytes(account, key, size_bytes), bounds_bytes=True)
+    window.put(of_bytes("a", "3", 40), bounds_bytes=True)  # for which 30 of its own have to go,
+    left = [(s.account, s.key) for s in window.entries()]  # and then 30 of whoever is the oldest
+    assert left == [("b", "2"), ("a", "2"), ("a", "3")]
+    window.check()
+
+
+def test_a_result_that_is_larger_than_the_bound_is_remembered_alone() -> None:
+    window = IdempotencyWindow(bytes_max=100, bytes_per_account_max=60)
+    window.put(of_bytes("b", "1", 10), bounds_bytes=True)
+    window.put(of_bytes("a", "1", 10), bounds_bytes=True)
+    window.put(of_bytes("a", "2", 500), bounds_bytes=True)
+    assert [s.key for s in window.entries()] == ["2"]
+    window.put(of_bytes("b", "2", 1), bounds_bytes=True)
+    assert [(s.account, s.key) for s in window.entries()] == [("b", "2")]
+    window.check()
+
+
+def test_before_the_version_that_bounds_them_bytes_do_not_count() -> None:
+    window = IdempotencyWindow(bytes_max=100, bytes_per_account_max=60)
+    for number in range(5):
+        window.put(of_bytes("a", str(number), 50))
+    assert len(window) == 5
+    window.put(of_bytes("a", "5", 0), bounds_bytes=True)
+    assert len(window) == 2, "the first that is bounded makes room"
+    window.check()
+
+
 @pytest.mark.parametrize("seed", range(20))
 def test_the_window_equals_a_plain_list(seed: int) -> None:
     """A list filtered at each step is obviously right; the window must never differ from it."""
