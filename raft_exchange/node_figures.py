@@ -9,6 +9,7 @@ from raft_exchange.gateway.listener import Listener
 from raft_exchange.matching.limits import (
     ACCOUNTS_MAX,
     ICEBERGS_PER_MARKET_MAX,
+    IDEMPOTENCY_BYTES_MAX,
     IDEMPOTENCY_KEYS_MAX,
     KEYS_MAX,
     MARKETS_MAX,
@@ -139,6 +140,7 @@ def _of_state(state: ReplicatedState) -> Mapping[str, float]:
         "market_stops": _fullest(m.stops.tally.total for m in markets) / STOPS_PER_MARKET_MAX,
         "market_icebergs": _fullest(m.icebergs.total for m in markets) / ICEBERGS_PER_MARKET_MAX,
         "idempotency_keys": state.keys_remembered / IDEMPOTENCY_KEYS_MAX,
+        "idempotency_bytes": state.bytes_remembered / IDEMPOTENCY_BYTES_MAX,
         "transfers": len(exchange.transfers) / TRANSFERS_REMEMBERED_MAX,
         "sessions": state.sessions / SESSIONS_MAX,
     }

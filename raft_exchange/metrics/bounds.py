@@ -25,6 +25,7 @@ BOUNDS: Final[Mapping[str, str]] = {
     "market_stops": REFUSES,
     "market_icebergs": REFUSES,
     "idempotency_keys": FORGETS,
+    "idempotency_bytes": FORGETS,
     "transfers": FORGETS,
     "sessions": FORGETS,
     # Of what a node shows of it.

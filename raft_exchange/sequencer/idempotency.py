@@ -83,6 +83,11 @@ class IdempotencyWindow:
     def __len__(self) -> int:
         return len(self._stored)
 
+    @property
+    def size_bytes(self) -> int:
+        """The sum of the results' sizes."""
+        return self._bytes
+
     def get(self, account: str, key: str) -> Stored | None:
         """Return what is stored under the account's key, if it has not left the window."""
         return self._stored.get((account, key))

@@ -112,6 +112,11 @@ class ReplicatedState:
         return self.exchange.version
 
     @property
+    def bytes_remembered(self) -> int:
+        """How many bytes the results under idempotency keys have."""
+        return self._window.size_bytes
+
+    @property
     def keys_remembered(self) -> int:
         """How many idempotency keys are in the window."""
         return len(self._window)
