@@ -30,7 +30,7 @@ from tests.support.dashboards import (
     variables,
 )
 from tests.support.processes import RealCluster
-from tests.support.prometheus import Prometheus, running_prometheus
+from tests.support.prometheus import Prometheus, await_nodes, running_prometheus
 
 pytestmark = [pytest.mark.interop, pytest.mark.system]
 ANSWERS_S_MAX: Final = 90.0
@@ -48,18 +48,6 @@ def _post(url: str, body: object) -> None:
     except urllib.error.HTTPError as error:
         if error.code >= 500:
             raise
-
-
-def _await_ready(cluster: RealCluster) -> None:
-    deadline_s = time.monotonic() + ANSWERS_S_MAX
-    for url in cluster.urls:
-        while True:
-            try:
-                with urllib.request.urlopen(f"{url}/readyz", timeout=5):
-                    break
-            except OSError:
-                assert time.monotonic() < deadline_s, f"{url} does not get ready"
-                time.sleep(0.1)
 
 
 def _trade(cluster: RealCluster, stop: threading.Event) -> None:
@@ -84,7 +72,7 @@ def watched(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Prometheus]:
     stop = threading.Event()
     settings = {"founding_markets": f"{MARKET}:0.01:0.0001"}
     with RealCluster(folder, settings=settings) as cluster:
-        _await_ready(cluster)
+        await_nodes(cluster.urls)
         targets = [url.removeprefix("http://") for url in cluster.urls]
         trading = threading.Thread(target=_trade, args=(cluster, stop))
         with running_prometheus(folder, RULES, targets, labels=LABELS) as server:

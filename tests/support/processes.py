@@ -270,17 +270,20 @@ class Client:
         """Wait until the nodes say they are ready; where one exits, the rest may never be."""
         deadline_s = time.monotonic() + self.ready_s_max
         awaited = nodes or self.cluster.nodes
+        told: object = "no answer"
         for node in awaited:
             while True:
                 try:
-                    status, _ = await self.call(node, "GET", "/readyz")
+                    status, told = await self.call(node, "GET", "/readyz?verbose")
                     if status == 200:
                         break
                 except aiohttp.ClientError:
                     assert node.process is not None
                 for each in awaited:
                     each.assert_running()
-                assert time.monotonic() < deadline_s, f"{node.name} is not ready:\n{node.log}"
+                assert time.monotonic() < deadline_s, (
+                    f"{node.name} is not ready: {told}\n{node.log}"
+                )
                 await asyncio.sleep(POLL_S)
 
     async def leader(self, *, other_than: NodeProcess | None = None) -> NodeProcess:

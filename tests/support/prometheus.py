@@ -45,9 +45,14 @@ class Prometheus:
 
 @contextmanager
 def running_prometheus(
-    folder: Path, rules: Path, targets: Sequence[str], *, labels: dict[str, str]
+    folder: Path,
+    rules: Path,
+    targets: Sequence[str],
+    *,
+    labels: dict[str, str],
+    alertmanager: str | None = None,
 ) -> Iterator[Prometheus]:
-    """Run a server that scrapes `targets` as the job raft-exchange."""
+    """Run a server that scrapes `targets` as the job raft-exchange, and tells an Alertmanager."""
     program = shutil.which("prometheus")
     if program is None:
         pytest.skip("prometheus is not installed: apt-get install prometheus")
@@ -60,6 +65,9 @@ def running_prometheus(
         "rule_files": [str(rules)],
         "scrape_configs": [job],
     }
+    if alertmanager is not None:
+        told = {"static_configs": [{"targets": [alertmanager]}]}
+        settings["alerting"] = {"alertmanagers": [told]}
     (folder / "prometheus.yaml").write_text(json.dumps(settings))
     (port,) = free_ports(1)
     command = [
@@ -75,6 +83,19 @@ def running_prometheus(
     finally:
         process.kill()
         process.wait()
+
+
+def await_nodes(urls: Sequence[str]) -> None:
+    """Wait until every node says that it is ready."""
+    deadline_s = time.monotonic() + READY_S_MAX
+    for url in urls:
+        while True:
+            try:
+                with urllib.request.urlopen(f"{url}/readyz", timeout=5):
+                    break
+            except OSError:
+                assert time.monotonic() < deadline_s, f"{url} does not get ready"
+                time.sleep(0.1)
 
 
 def _await_ready(server: Prometheus, process: subprocess.Popen[bytes]) -> None:
