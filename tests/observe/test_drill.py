@@ -105,11 +105,6 @@ async def _is_over(drill: Drill, *alerts: str) -> None:
         )
 
 
-def _restart(drill: Drill, nodes: list[NodeProcess]) -> None:
-    for node in nodes:
-        drill.cluster.start(node)
-
-
 @in_loop
 async def test_a_lost_member_and_a_lost_quorum_call_somebody_and_are_over_when_they_are(
     drill: Drill,
@@ -123,7 +118,8 @@ async def test_a_lost_member_and_a_lost_quorum_call_somebody_and_are_over_when_t
         assert drill.pager.statuses("RaftExchangeInsufficientMembers") == []
         drill.cluster.kill(second)
         await _is_called(drill, "RaftExchangeInsufficientMembers", "RaftExchangeNoLeader")
-        _restart(drill, [first, second])
+        for node in (first, second):
+            drill.cluster.start(node)
         await client.ready()
         await _is_over(
             drill,
