@@ -76,6 +76,14 @@ class ExchangeNode:
         book = await (await self._found()).get_order_book(self._market, depth=BOOK_ORDERS)
         return {"buys": book.bids, "sells": book.asks}
 
+    async def reset_order_book(self) -> None:
+        """Cancel all orders of this account in the market, as tests do between two runs.
+
+        Raises:
+            Unavailable, OutcomeUnknown: as for `submit_order`.
+        """
+        await (await self._found()).cancel_orders(market=self._market)
+
     async def close(self) -> None:
         """Leave. Orders stay."""
         if self._client is not None:

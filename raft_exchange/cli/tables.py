@@ -47,6 +47,11 @@ def decimal_text(value: Decimal | None) -> str:
     return "-" if value is None else f"{value:f}"
 
 
+def places_of(values: Iterable[Decimal]) -> int:
+    """Return how many digits after the point a column of these values takes."""
+    return max((max(0, -int(value.as_tuple().exponent)) for value in values), default=0)
+
+
 def time_text(time: datetime | None) -> str:
     """Return a time of day, UTC."""
     return "-" if time is None else time.astimezone(UTC).strftime("%H:%M:%S.%f")[:-3]
@@ -87,12 +92,14 @@ def order_table(orders: Iterable[Order]) -> RenderableType:
 def trade_table(trades: Iterable[Trade]) -> RenderableType:
     """Return a table of trades."""
     table = _table("trade", "time (UTC)", "price", "quantity", "taker", left=("taker",))
-    for trade in trades:
+    shown = list(trades)
+    places = places_of(trade.price for trade in shown)
+    for trade in shown:
         style = SIDE_STYLES[trade.taker_side]
         table.add_row(
             trade.trade_id,
             time_text(trade.time),
-            Text(decimal_text(trade.price), style),
+            Text(f"{trade.price:.{places}f}", style),
             decimal_text(trade.quantity),
             Text(trade.taker_side, style),
         )
@@ -219,19 +226,22 @@ def ladder(bids: Sequence[Level], asks: Sequence[Level]) -> RenderableType:
     """Return a book as a ladder: asks above, bids below, the best ones in the middle."""
     largest = max((level.quantity for level in (*bids, *asks)), default=Decimal(1))
     table = _table("orders", "quantity", "price", "", left=("",))
+    places = places_of(level.price for level in (*bids, *asks))
     for level in reversed(asks):
-        table.add_row(*_rung(level, largest, SIDE_STYLES["sell"]))
+        table.add_row(*_rung(level, largest, SIDE_STYLES["sell"], places=places))
     if bids and asks:
-        spread = decimal_text(asks[0].price - bids[0].price)
+        spread = f"{asks[0].price - bids[0].price:.{places}f}"
         table.add_row("", "", Text(f"spread {spread}", "dim"), "")
     for level in bids:
-        table.add_row(*_rung(level, largest, SIDE_STYLES["buy"]))
+        table.add_row(*_rung(level, largest, SIDE_STYLES["buy"], places=places))
     return table if bids or asks else Text("the book is empty")
 
 
-def _rung(level: Level, largest: Decimal, style: str) -> tuple[str, str, Text, Text]:
+def _rung(
+    level: Level, largest: Decimal, style: str, *, places: int
+) -> tuple[str, str, Text, Text]:
     width = max(1, int(BAR_WIDTH * level.quantity / largest))
-    price = Text(decimal_text(level.price), f"bold {style}")
+    price = Text(f"{level.price:.{places}f}", f"bold {style}")
     return str(level.orders), decimal_text(level.quantity), price, Text("█" * width, style)
 
 

@@ -10,6 +10,7 @@ export class Ladder {
   #rows = { asks: [], bids: [] };
   #book = null;
   #market = null;
+  #own = new Set();
 
   /** `onPick(price)` is called for a price that somebody chose. */
   constructor(onPick) {
@@ -30,6 +31,12 @@ export class Ladder {
   show(book, market) {
     this.#book = book;
     this.#market = market;
+    this.draw();
+  }
+
+  /** Mark the levels at which one's own orders of the market rest. */
+  mark(orders) {
+    this.#own = new Set(orders.map(({ market, side, price }) => `${market} ${side} ${price}`));
     this.draw();
   }
 
@@ -57,6 +64,8 @@ export class Ladder {
     this.#rows[side].forEach(({ row, cells }, i) => {
       const level = levels[i];
       row.hidden = level === undefined;
+      const name = `${this.#market.market} ${side === "asks" ? "sell" : "buy"} ${level?.price}`;
+      row.classList.toggle("own", this.#own.has(name));
       if (row.hidden) return;
       row.dataset.price = level.price;
       write(cells[0], padded(level.price, places));

@@ -14,9 +14,11 @@ export class OwnOrders {
   #amended = null;
   #fields = [];
 
-  constructor(calls, onChange) {
+  /** `onChange(orders)` is told of every change, `onLive(orders)` what is live as it is drawn. */
+  constructor(calls, onChange, onLive) {
     this.calls = calls;
     this.onChange = onChange;
+    this.onLive = onLive;
     this.draw = onceAFrame(() => this.#draw());
     byId("cancel-all").onclick = () => this.#cancelAll();
     byId("amend-close").onclick = () => byId("amend").close();
@@ -75,6 +77,7 @@ export class OwnOrders {
       const there = byId("order-rows").children[place];
       if (there !== shown.row) byId("order-rows").insertBefore(shown.row, there ?? null);
     });
+    this.onLive(orders.filter(({ status }) => status !== "pending"));
     byId("no-orders").hidden = orders.length > 0;
     byId("cancel-all").disabled = orders.length === 0;
     if (lostPlace && !lostPlace.isConnected) {

@@ -30,7 +30,11 @@ const calls = new Calls(nodes, () => access.headers());
 const stream = new Stream(nodes, { message: take, missing, state: showState, refused }, () => access.frame());
 const tape = new Tape();
 const own = new Account(calls, tape);
-const orders = new OwnOrders(calls, (changed) => own.note(changed));
+const orders = new OwnOrders(
+  calls,
+  (changed) => own.note(changed),
+  (live) => ladder.mark(live),
+);
 const keyForm = new KeyForm(access, calls, becomeSomebodyElse);
 const form = new OrderForm(
   calls,

@@ -147,6 +147,7 @@ async def test_an_order_is_amended_and_canceled_by_mouse(cluster: RealCluster) -
     async with pages_of(cluster) as (opened, client):
         page = await opened.page(cluster.urls[0] + "/?account=mouse")
         await place(page, "buy", "60", "2")
+        await page.wait_for_selector("#bids tr.own[data-price='60']")  # marked in the ladder
         await page.click("#order-rows tr >> text=Amend")
         await page.fill("#amend-price", "61.5")
         await page.fill("#amend-quantity", "1")
@@ -155,6 +156,7 @@ async def test_an_order_is_amended_and_canceled_by_mouse(cluster: RealCluster) -
         await text_is(page, "#order-rows td:nth-child(5)", "1")
         await page.click("#order-rows tr >> text=Cancel")
         await page.wait_for_selector("#no-orders:not([hidden])")
+        await page.wait_for_selector("#book tr.own", state="detached")
         _, found = await client.call(
             cluster.nodes[1], "GET", "/v1/orders", headers={"X-Account": "mouse"}
         )

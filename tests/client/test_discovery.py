@@ -92,6 +92,8 @@ async def test_exchange_node_trades_as_the_seeds_class_did() -> None:
             ]
             with pytest.raises(RequestRefused, match="off_tick"):
                 await node.submit_order("buy", "1.001", "1")
+            await node.reset_order_book()
+            assert await node.get_order_book() == {"buys": [], "sells": []}
         nobody = ExchangeNode(grape.api_url, cluster="nobody")
         with pytest.raises(Unavailable):
             await nobody.submit_order("buy", "1", "1")
