@@ -13,6 +13,7 @@ from raft_exchange.matching.limits import (
     IDEMPOTENCY_KEYS_MAX,
     KEYS_MAX,
     MARKETS_MAX,
+    NONCES_MAX,
     ORDERS_MAX,
     ORDERS_PER_MARKET_MAX,
     SESSIONS_MAX,
@@ -141,6 +142,7 @@ def _of_state(state: ReplicatedState) -> Mapping[str, float]:
         "market_icebergs": _fullest(m.icebergs.total for m in markets) / ICEBERGS_PER_MARKET_MAX,
         "idempotency_keys": state.keys_remembered / IDEMPOTENCY_KEYS_MAX,
         "idempotency_bytes": state.bytes_remembered / IDEMPOTENCY_BYTES_MAX,
+        "nonces": len(exchange.nonces) / NONCES_MAX,
         "transfers": len(exchange.transfers) / TRANSFERS_REMEMBERED_MAX,
         "sessions": state.sessions / SESSIONS_MAX,
     }

@@ -51,6 +51,13 @@ HTTP: Final = Board(
             each("http_requests_in_flight", legend="{{instance}}"),
         ),
         Panel(
+            "Rate-limited",
+            "Writes refused because their sender was too fast",
+            "ops",
+            rates("rate_limited_total", "lane", "{{lane}}"),
+            warn_at=10,
+        ),
+        Panel(
             "Connections refused",
             "There were too many",
             "ops",

@@ -60,7 +60,9 @@ def make_app(
     _add_routes(app, [(route.method, route.path, route.handler) for route in routes])
     metrics.watch_exchange(lambda: exchange_figures(marketdata))
     metrics.watch_streams(streams.figures)
+    metrics.watch_limits(lambda: context.limits.refused)
     metrics.watch_bounds(lambda: bounds_used(marketdata, streams.figures()))
+    metrics.watch_bounds(lambda: {"rate_limit_holders": context.limits.use})
     return app
 
 

@@ -102,7 +102,7 @@ class Buckets:
 
 
 class RateLimits:
-    """The buckets of one node.
+    """The buckets of one node; `refused` counts by lane.
 
     Args:
         orders: the limit of orders; that of cancels follows from it.
@@ -112,11 +112,17 @@ class RateLimits:
     def __init__(
         self, orders: Limit = NO_LIMIT, *, now_s: Callable[[], float] = time.monotonic
     ) -> None:
+        self.refused: dict[str, int] = dict.fromkeys(map(str, Lane), 0)
         self._now_s = now_s
         self._buckets: dict[Lane, Buckets] = {}
         if orders.rate_per_s:
             cancels = Limit(*(CANCELS_PER_ORDER * count for count in orders))
             self._buckets = {Lane.ORDERS: Buckets(orders), Lane.CANCELS: Buckets(cancels)}
+
+    @property
+    def use(self) -> float:
+        """How much of the bound of remembered buckets is used, in the fuller lane."""
+        return max(map(len, self._buckets.values()), default=0) / HOLDERS_MAX
 
     def charge(self, lane: Lane, account: str, key_id: str) -> None:
         """Let one request of a key pass, or of an account where there are no keys.
@@ -141,6 +147,7 @@ class RateLimits:
             return
         wait_s = buckets.take(holder, cost, now_s=self._now_s(), taken=taken)
         if wait_s:
+            self.refused[lane] += 1
             rate_per_s, burst = buckets.limit
             seconds = math.ceil(wait_s)
             problem = Problem(

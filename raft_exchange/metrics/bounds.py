@@ -26,6 +26,7 @@ BOUNDS: Final[Mapping[str, str]] = {
     "market_icebergs": REFUSES,
     "idempotency_keys": FORGETS,
     "idempotency_bytes": FORGETS,
+    "nonces": REFUSES,
     "transfers": FORGETS,
     "sessions": FORGETS,
     # Of what a node shows of it.
@@ -37,6 +38,7 @@ BOUNDS: Final[Mapping[str, str]] = {
     "commands_queued": REFUSES,
     "batches_in_flight": WAITS,
     "sequence_waiters": REFUSES,
+    "rate_limit_holders": FORGETS,
     "http_connections": REFUSES,
     "operations_connections": REFUSES,
     "grenache_connections": REFUSES,

@@ -31,6 +31,7 @@ from raft_exchange.metrics.figures import (
 )
 from raft_exchange.metrics.history import HistoryCollector
 from raft_exchange.metrics.http import HttpCollector
+from raft_exchange.metrics.limits import LimitsCollector
 from raft_exchange.metrics.node import NodeCollector
 from raft_exchange.metrics.streams import StreamCollector
 
@@ -97,6 +98,10 @@ class Metrics:
     def watch_dht(self, read: Callable[[], DhtFigures]) -> None:
         """Export what `read` returns at each scrape."""
         self.registry.register(DhtCollector(read))
+
+    def watch_limits(self, read: Callable[[], Mapping[str, int]]) -> None:
+        """Export what `read` returns at each scrape: how often each lane refused."""
+        self.registry.register(LimitsCollector(read))
 
     def watch_streams(self, read: Callable[[], StreamFigures]) -> None:
         """Export what `read` returns at each scrape."""

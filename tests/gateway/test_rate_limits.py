@@ -89,6 +89,11 @@ async def test_who_sends_too_fast_is_told_when_to_go_on() -> None:
         assert refused.headers["Retry-After"] == "1"
         assert refused.headers["RateLimit"] == '"orders";r=0;t=3'
         assert g.core.marketdata.orders.last_id == 3, "nothing happened"
+        for line in (
+            'raft_exchange_rate_limited_total{lane="orders"} 1.0',
+            'raft_exchange_rate_limited_total{lane="cancels"} 0.0',
+        ):
+            assert line in g.metrics.render().decode()
         assert (await place(g, "bob")).status == 201, "others are not held up"
         clock.now_s += 1
         assert (await place(g)).status == 201

@@ -177,6 +177,14 @@ FIRING: Final[dict[str, tuple[int, Series, list[Series]]]] = {
             steady(f"{E}bound_use_ratio", 1, 'bound="members",when_full="refuses"'),
         ],
     ),
+    "RateLimited": (
+        16,
+        growing(f"{E}rate_limited_total", 1200, 'lane="orders"'),
+        [
+            growing(f"{E}rate_limited_total", 60, 'lane="orders"'),
+            restarts(f"{E}rate_limited_total", 'lane="orders"'),
+        ],
+    ),
     "HttpSlow": (
         20,
         slow("http_request_duration", above_s=1),
