@@ -2,7 +2,8 @@
 
 Every leader that finds an empty exchange proposes all of them. A second market of one name is
 refused by the state machine, so it does not matter how many leaders do. A list that says what an
-earlier release cannot read (balances) waits until all members run a release that does.
+earlier release cannot read (balances, signed orders) waits until all members run a release that
+does.
 """
 
 from __future__ import annotations
@@ -53,10 +54,16 @@ class Founding:
     Args:
         markets: their rules.
         settles: whether balances back their orders.
+        signed_orders: whether their orders must be signed.
     """
 
-    def __init__(self, markets: Sequence[MarketRules], *, settles: bool) -> None:
-        self._markets = [msgspec.structs.replace(rules, settles=settles) for rules in markets]
+    def __init__(
+        self, markets: Sequence[MarketRules], *, settles: bool, signed_orders: bool = False
+    ) -> None:
+        self._markets = [
+            msgspec.structs.replace(rules, settles=settles, signed_orders=signed_orders)
+            for rules in markets
+        ]
         self.requests: Sequence[Request] = [Request(CreateMarket(r)) for r in self._markets]
         self._version_min = RELEASE.needed_by(list(self.requests))
         self._next_s = float("-inf")

@@ -87,7 +87,11 @@ class Node:
         self._leader_changes = 0
         self._history: History | None = None
         self._first_key: FirstKey | None = None
-        self._founding = Founding(settings.founding_markets, settles=settings.accounts)
+        self._founding = Founding(
+            settings.founding_markets,
+            settles=settings.accounts,
+            signed_orders=settings.require_signed_orders,
+        )
         self._reserve = DiskReserve(settings.disk_reserve_mib * MIB, journal.free_bytes)
         self._marketdata = MarketData()
         self._feed = EventFeed(self._marketdata)

@@ -119,7 +119,8 @@ ACCOUNTS: Final = (
 )
 SIGNED_ORDERS: Final = (
     "take only what its owner signed to place, change or cancel orders; a market that is opened "
-    "through this node has every node do so, unless its opener says otherwise"
+    "through this node has every node do so, unless its opener says otherwise, and so have the "
+    "founding markets"
 )
 SEED_SERVICES: Final = "serve the seed projects' HTTP routes, Grenache services and events as well"
 

@@ -11,7 +11,7 @@ import pytest
 from raft_exchange.matching.messages import ANONYMOUS, CancelAll, CreateAccount
 from raft_exchange.matching.versions import Versions
 from raft_exchange.raft.hooks import Standing
-from raft_exchange.sequencer.codec import Batch, Request
+from raft_exchange.sequencer.codec import Batch, Request, SignedRequest
 from raft_exchange.sequencer.core import NodeCore
 from raft_exchange.sequencer.notices import Reads, Roster
 from raft_exchange.sequencer.outcome import Refusal, Refused
@@ -59,6 +59,20 @@ def test_a_command_of_a_version_that_is_not_active_is_refused_with_the_reason() 
         assert not pipeline.taken, "a group shares one fate, and nothing reached the log"
         await core.submit([OLD])
         assert pipeline.taken == [OLD]
+
+    asyncio.run(trial())
+
+
+def test_a_signed_request_waits_for_version_3() -> None:
+    async def trial() -> None:
+        signed = SignedRequest("k", "t", "n", bytes(64), "POST", "/v1/orders", b"{}")
+        state, pipeline = ReplicatedState(), Taking()
+        state.exchange.version = 2
+        (refused,) = await make_core(state, pipeline).submit([Request(signed)])
+        assert isinstance(refused, Refused)
+        assert refused.code is Refusal.UPGRADE_PENDING
+        assert "needs version 3 of the exchange; version 2 is active" in refused.detail
+        assert not pipeline.taken
 
     asyncio.run(trial())
 
