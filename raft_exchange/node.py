@@ -87,11 +87,7 @@ class Node:
         self._leader_changes = 0
         self._history: History | None = None
         self._first_key: FirstKey | None = None
-        self._founding = Founding(
-            settings.founding_markets,
-            settles=settings.accounts,
-            signed_orders=settings.require_signed_orders,
-        )
+        self._founding = self._make_founding()
         self._reserve = DiskReserve(settings.disk_reserve_mib * MIB, journal.free_bytes)
         self._marketdata = MarketData()
         self._feed = EventFeed(self._marketdata)
@@ -122,6 +118,14 @@ class Node:
             driver=self._driver,
             reserve=self._reserve,
             witness=self._witness,
+        )
+
+    def _make_founding(self) -> Founding:
+        settings = self._settings
+        return Founding(
+            settings.founding_markets,
+            settles=settings.accounts,
+            signed_orders=settings.require_signed_orders,
         )
 
     def _make_group(self) -> Group:

@@ -43,6 +43,9 @@ def add_command(commands: Commands) -> None:
 def _add_limits(parser: argparse.ArgumentParser) -> None:
     for name in LIMITS:
         parser.add_argument("--" + name.replace("_", "-"), type=decimal)
+    parser.add_argument(
+        "--signed-orders", choices=("on", "off"), help="on: it takes no orders but signed ones"
+    )
     add_repetition(parser)
     add_connection(parser)
 
@@ -67,6 +70,7 @@ def run_open(arguments: argparse.Namespace) -> int:
             quote=quote,
             tick_size=arguments.tick_size,
             lot_size=arguments.lot_size,
+            signed_orders=arguments.signed_orders,
             **{name: getattr(arguments, name) for name in LIMITS},
         )
         return client.create_market(new, key=write_key(arguments))
@@ -80,10 +84,14 @@ def run_change(arguments: argparse.Namespace) -> int:
     limits = {name: value for name, value in given.items() if value is not None}
 
     def change(client: ExchangeClientSync) -> Market:
-        if not limits and arguments.status is None:
-            raise UsageError("give --status or a limit")
+        if not limits and arguments.status is None and arguments.signed_orders is None:
+            raise UsageError("give --status, --signed-orders or a limit")
         return client.change_market(
-            arguments.market, status=arguments.status, limits=limits, key=write_key(arguments)
+            arguments.market,
+            status=arguments.status,
+            limits=limits,
+            signed_orders=arguments.signed_orders,
+            key=write_key(arguments),
         )
 
     return ask(arguments, change, lambda market: show(market_table([market])))

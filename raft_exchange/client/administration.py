@@ -60,15 +60,18 @@ def change_market(
     status: Literal["trading", "halt", "cancel_only"] | None = None,
     limits: Mapping[str, Number | str] | None = None,
     cancel_orders: bool = False,
+    signed_orders: Literal["on", "off"] | None = None,
     key: WriteKey | None = None,
 ) -> Call[Market]:
     """Change a market's status, or its limits and fees by their names (`max_price`, …).
 
-    `cancel_orders` cancels what rests there.
+    `cancel_orders` cancels what rests there. `signed_orders` says whether it takes no others.
     """
     body = {name: text_of(value) for name, value in (limits or {}).items()}
     if status is not None:
         body["status"] = status
+    if signed_orders is not None:
+        body["signed_orders"] = signed_orders
     if cancel_orders:
         body["cancel_orders"] = True
     return write("PATCH", f"/v1/markets/{part(market)}", _market, body=body, key=key)

@@ -29,7 +29,8 @@ class RequestRefused(ExchangeError):
         self.sequence = sequence
         text = f"{problem.code}: {problem.detail}"
         if problem.field:
-            text += f" ({problem.field}: {problem.value!r})"
+            sent = "" if problem.value is None else f": {problem.value!r}"
+            text += f" ({problem.field}{sent})"
         if problem.allowed is not None:
             text += f"; allowed: {problem.allowed}"
         super().__init__(text)

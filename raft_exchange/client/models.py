@@ -84,6 +84,7 @@ class NewMarket(msgspec.Struct, frozen=True, kw_only=True):
     max_open_orders: int | None = None
     max_notional: Number | None = None
     accounts: Literal["on", "off"] | None = None
+    signed_orders: Literal["on", "off"] | None = None
 
     def body(self) -> dict[str, object]:
         """Return the market as the exchange takes it."""
@@ -314,6 +315,7 @@ class Market(msgspec.Struct, frozen=True, kw_only=True):
     status: str
     price_band: Decimal | None = None
     accounts: str = "off"
+    signed_orders: str = "off"
     maker_fee: Decimal = Decimal(0)
     taker_fee: Decimal = Decimal(0)
     max_open_orders: int | None = None

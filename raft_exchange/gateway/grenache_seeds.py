@@ -25,7 +25,7 @@ from raft_exchange.gateway.access import Principal
 from raft_exchange.gateway.context import Context
 from raft_exchange.gateway.rate_limits import Lane
 from raft_exchange.gateway.reads import market_named
-from raft_exchange.gateway.refusals import DETAILS
+from raft_exchange.gateway.refusals import detail_of
 from raft_exchange.gateway.rendering import View
 from raft_exchange.gateway.seed_shapes import (
     BadOrder,
@@ -179,7 +179,7 @@ async def _place(
     if isinstance(refused, CommandRefused):
         if refused.code is RejectCode.DUPLICATE_CLIENT_ORDER_ID:
             raise BadOrder("Another live order has this id")
-        raise BadOrder(DETAILS[refused.code])
+        raise BadOrder(detail_of(refused))
     return result
 
 

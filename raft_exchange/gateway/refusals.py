@@ -77,6 +77,12 @@ DETAILS: Final[Mapping[RejectCode, str]] = {
 MUST_SIGN: Final = "this must be signed by its owner: the market takes signed orders only"
 
 
+def detail_of(event: CommandRefused) -> str:
+    """Return what was wrong with a refused command, in words."""
+    must_sign = event.code is RejectCode.UNAUTHENTICATED and event.field == "signature"
+    return MUST_SIGN if must_sign else DETAILS[event.code]
+
+
 def refusal(
     event: CommandRefused,
     result: Committed | None = None,
@@ -96,10 +102,9 @@ def refusal(
     field = PUBLIC_FIELDS.get(name, name)
     if dot:  # one of the two orders of an OCO
         sent = _member(sent, leg)
-    must_sign = event.code is RejectCode.UNAUTHENTICATED and event.field == "signature"
     problem = Problem(
         ErrorCode(event.code.value),
-        MUST_SIGN if must_sign else DETAILS[event.code],
+        detail_of(event),
         field=f"{leg}.{field}" if dot else field,
         value=sent.get(field),
         allowed=_allowed(event.code, field, rules),

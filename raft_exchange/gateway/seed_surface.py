@@ -14,7 +14,7 @@ from raft_exchange.decoding.fields import decode_object
 from raft_exchange.gateway.bodies import body_bytes
 from raft_exchange.gateway.context import CONTEXT
 from raft_exchange.gateway.reads import market_named, read_headers
-from raft_exchange.gateway.refusals import DETAILS
+from raft_exchange.gateway.refusals import detail_of
 from raft_exchange.gateway.rendering import View, answer
 from raft_exchange.gateway.seed_shapes import (
     STATE_TRADES,
@@ -54,7 +54,7 @@ async def post_order(request: web.Request) -> web.Response:
         result = await submit(context, envelope, command)
         refused = result.events[0]
         if isinstance(refused, CommandRefused):
-            raise BadOrder(DETAILS[refused.code])
+            raise BadOrder(detail_of(refused))
     except BadOrder as error:
         return answer({"ok": False, "error": str(error)}, status=400)
     except Problem as problem:

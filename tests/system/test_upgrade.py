@@ -10,6 +10,7 @@ import zipfile
 from pathlib import Path
 from typing import Any
 
+import aiohttp
 import pytest
 
 from raft_exchange.matching.versions import VERSIONS
@@ -44,7 +45,7 @@ class Traders:
                 status, body = await self._client.place(
                     node, side, price, "0.1", client_order_id=label
                 )
-            except OSError:
+            except (OSError, aiohttp.ServerDisconnectedError):
                 continue  # the node is being stopped: nobody knows, nothing is claimed
             if status == 201:
                 self.acknowledged[body["order"]["order_id"]] = label
