@@ -1,5 +1,7 @@
 """The replicated state: sessions without gaps, first results under a key, deadlines, snapshots."""
 
+import functools
+
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
@@ -18,9 +20,16 @@ from raft_exchange.matching.messages import (
     TimeAdvanced,
 )
 from raft_exchange.matching.versions import VERSIONS, NewerVersion
+from raft_exchange.sequencer import state
 from raft_exchange.sequencer.applied import Applied
 from raft_exchange.sequencer.codec import Batch, Request
-from raft_exchange.sequencer.state import MISMATCH, ReplicatedState, SnapshotError
+from raft_exchange.sequencer.idempotency import IdempotencyWindow
+from raft_exchange.sequencer.state import (
+    BOUNDED_SINCE,
+    MISMATCH,
+    ReplicatedState,
+    SnapshotError,
+)
 
 
 class Log:
@@ -166,6 +175,26 @@ def test_a_key_is_forgotten_after_its_window() -> None:
     log.append(create("a", key="k"), number=1, time_us=1)
     late = log.append(create("a", key="k"), number=2, time_us=1 + IDEMPOTENCY_WINDOW_US)
     assert late.results[1].events == (CommandRefused(RejectCode.ALREADY_EXISTS, "account"),)
+
+
+@pytest.mark.parametrize("version", [BOUNDED_SINCE - 1, BOUNDED_SINCE])
+def test_bytes_of_results_are_bounded_since_a_version_and_the_same_when_restored(
+    monkeypatch: pytest.MonkeyPatch, version: int
+) -> None:
+    """Older logs are replayed as they were applied."""
+    small = functools.partial(IdempotencyWindow, bytes_max=200)
+    monkeypatch.setattr(state, "IdempotencyWindow", small)
+    log = Log()
+    log.state.exchange.version = version
+    for number in range(1, 21):
+        log.append(create(f"a{number}", key=f"k{number}"), number=number)
+    is_bounded = version >= BOUNDED_SINCE
+    assert (log.state.bytes_remembered <= 200) is is_bounded
+    assert (log.state.keys_remembered == 20) is not is_bounded
+    log.state.check()
+    restored = ReplicatedState.decode(log.state.encode())
+    assert restored.encode() == log.state.encode()
+    assert restored.bytes_remembered == log.state.bytes_remembered
 
 
 def test_a_request_past_its_deadline_is_refused_and_one_at_it_is_not() -> None:
