@@ -7,6 +7,7 @@ place in a cluster: an order that `submit_order` returned is on every node, or i
 from __future__ import annotations
 
 import asyncio
+import os
 from types import TracebackType
 from typing import Final, Self
 
@@ -28,6 +29,8 @@ class ExchangeNode:
         cluster: the cluster's name.
         market: what is traded.
         account: whom to trade as; None for `anonymous`.
+        key: the API key, where the exchange asks for one; needs `ca`.
+        ca: a PEM file of the authority of the nodes' certificates, where they serve TLS.
     """
 
     def __init__(
@@ -37,11 +40,15 @@ class ExchangeNode:
         cluster: str = "exchange",
         market: str = "BTC-USD",
         account: str | None = None,
+        key: str | None = None,
+        ca: str | os.PathLike[str] | None = None,
     ) -> None:
         self._grape_url = grape_url
         self._cluster = cluster
         self._market = market
         self._account = account
+        self._key = key
+        self._ca = ca
         self._client: ExchangeClient | None = None
         self._finding = asyncio.Lock()
 
@@ -93,6 +100,10 @@ class ExchangeNode:
         async with self._finding:
             if self._client is None:
                 self._client = await ExchangeClient.discover(
-                    self._grape_url, self._cluster, account=self._account
+                    self._grape_url,
+                    self._cluster,
+                    key=self._key,
+                    account=self._account,
+                    ca=self._ca,
                 )
         return self._client

@@ -34,7 +34,7 @@ from raft_exchange.raft.snapshot_store import SnapshotStore
 from raft_exchange.raft.snapshots import Snapshots
 from raft_exchange.raft.transport import PeerTransport
 from raft_exchange.raft.wire import SNAPSHOT_BYTES_MAX
-from raft_exchange.sequencer.batcher import IN_FLIGHT_MAX, QUEUE_COMMANDS_MAX
+from raft_exchange.sequencer.batcher import IN_FLIGHT_MAX
 from raft_exchange.sequencer.core import SEQUENCE_WAITERS_MAX, NodeCore
 from raft_exchange.sequencer.fence import FenceFile
 from raft_exchange.sequencer.pipeline import Pipeline
@@ -151,7 +151,7 @@ def _of_state(state: ReplicatedState) -> Mapping[str, float]:
 def _of_requests(core: NodeCore, pipeline: Pipeline) -> Mapping[str, float]:
     """Return the shares of what this node's clients use."""
     return {
-        "commands_queued": pipeline.commands_queued / QUEUE_COMMANDS_MAX,
+        "commands_queued": pipeline.queue_use,
         "batches_in_flight": pipeline.batches_in_flight / IN_FLIGHT_MAX,
         "sequence_waiters": core.sequence_waiters / SEQUENCE_WAITERS_MAX,
     }

@@ -92,6 +92,11 @@ class Batcher(Generic[Group]):
         """How many commands wait, in both lanes."""
         return self._ordinary + self._canceling
 
+    @property
+    def use(self) -> float:
+        """How much of its bound the fuller of orders and cancels uses, from 0 to 1."""
+        return max(self._ordinary / QUEUE_COMMANDS_MAX, self._canceling / QUEUE_CANCELS_MAX)
+
     def add(
         self,
         group: Group,

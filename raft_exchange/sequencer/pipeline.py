@@ -167,6 +167,11 @@ class Pipeline:
         return self._batcher.commands
 
     @property
+    def queue_use(self) -> float:
+        """Return how much of its bound the queue uses, from 0 to 1."""
+        return self._batcher.use
+
+    @property
     def batches_in_flight(self) -> int:
         """Return how many batches were numbered and have not come back."""
         return len(self._in_flight)

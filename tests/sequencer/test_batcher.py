@@ -113,6 +113,7 @@ def test_cancels_are_bounded_as_well_and_orders_do_not_feel_it() -> None:
     for number in range(QUEUE_CANCELS_MAX):
         cancel = Priority.CANCEL_BY_ID
         assert batcher.add(number, commands=1, size_bytes=1, owner="a", priority=cancel)
+    assert batcher.use == 1.0
     assert not batcher.add("x", commands=1, size_bytes=1, owner="a", priority=Priority.CANCEL)
     assert batcher.add("an order", commands=1, size_bytes=1, owner="a")
     while batcher:
