@@ -1,7 +1,8 @@
-"""One member of a stock pysyncobj group: file journal, no sync, not batched: its fastest way.
+"""One member of a stock pysyncobj group: file journal, no sync, sending as it is told.
 
 Ticks in the only thread, so that it needs no interpreter lock. As leader it keeps so many commands
-in flight for so long, prints how many were committed and ends.
+in flight for so long, prints how many were committed and ends. Commands leave one by one, or
+together each so many milliseconds.
 """
 
 from __future__ import annotations
@@ -27,12 +28,21 @@ class Register(SyncObj):  # type: ignore[misc]  # the library is untyped
         self.stored += 1
 
 
-def main(place: int, ports: list[int], folder: str, payload_bytes: int, in_flight: int) -> None:
+def main(
+    place: int,
+    ports: list[int],
+    folder: str,
+    payload_bytes: int,
+    in_flight: int,
+    seconds: float,
+    batch_ms: float,
+) -> None:
     warnings.simplefilter("ignore", ResourceWarning)
     addresses = [f"127.0.0.1:{port}" for port in ports]
     conf = SyncObjConf(
         autoTick=False,
-        appendEntriesUseBatch=False,
+        appendEntriesUseBatch=batch_ms > 0,
+        appendEntriesPeriod=batch_ms / 1_000 or 0.1,
         journalFile=f"{folder}/journal",
         logCompactionMinEntries=10**9,
         logCompactionMinTime=10**9,
@@ -51,9 +61,9 @@ def main(place: int, ports: list[int], folder: str, payload_bytes: int, in_fligh
         register.doTick(0.01)
     for _ in range(in_flight):
         register.store(payload, callback=answered)
-    for seconds in (WARM_UP_S, float(sys.argv[6])):
+    for lasts_s in (WARM_UP_S, seconds):
         began_s, committed = time.monotonic(), 0
-        while time.monotonic() < began_s + seconds:
+        while time.monotonic() < began_s + lasts_s:
             register.doTick(0.01)
     print(committed / (time.monotonic() - began_s), flush=True)
 
@@ -65,4 +75,6 @@ if __name__ == "__main__":
         sys.argv[3],
         int(sys.argv[4]),
         int(sys.argv[5]),
+        float(sys.argv[6]),
+        float(sys.argv[7]),
     )

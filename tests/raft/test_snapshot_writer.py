@@ -11,6 +11,7 @@ from pathlib import Path
 
 import pytest
 
+from raft_exchange.raft import snapshot_writer
 from raft_exchange.raft.snapshot_writer import ForkedWriter
 from raft_exchange.raft.storage import Directory
 
@@ -89,6 +90,34 @@ def test_the_child_holds_no_socket_of_the_parent(writing: Writing) -> None:
             time.sleep(0.001)
         ours.close()
         assert theirs.recv(1) == b"", "the other end hears that it is closed"
+
+
+def test_the_disk_is_never_given_much_at_once(
+    writing: Writing, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The parent's sync, on which orders wait, would queue behind it."""
+    monkeypatch.setattr(snapshot_writer, "SYNC_BYTES", 10)
+    diary = tmp_path / "diary"
+
+    class Noting(Directory):
+        def write(self, file: int, data: bytes, offset: int) -> None:
+            super().write(file, data, offset)
+            _note(diary, len(data))
+
+        def sync_data(self, file: int) -> None:
+            super().sync_data(file)
+            _note(diary, 0)
+
+    directory = Noting(tmp_path)
+    writing.writer.start(lambda: iter([b"four"] * 7), directory, writing.file)
+    assert writing.outcome()
+    assert diary.read_text().split() == ["4", "4", "4", "0", "4", "4", "4", "0", "4", "0"]
+    directory.close()
+
+
+def _note(diary: Path, size: int) -> None:
+    with diary.open("a") as lines:
+        lines.write(f"{size}\n")
 
 
 def test_a_writer_that_is_stopped_can_start_again(writing: Writing) -> None:

@@ -311,7 +311,7 @@ def _lead_without_a_majority_of_votes(monkeypatch: pytest.MonkeyPatch) -> None:
 MUTATIONS = {  # and a seed that noticed it, to begin with
     _never_sync: 1,
     _vote_for_everybody: 1,
-    _vote_for_shorter_logs: 2,
+    _vote_for_shorter_logs: 4,
     _commit_alone: 2,
     _acknowledge_what_it_lacks: 0,
     _keep_conflicting_entries: 2,

@@ -8,13 +8,17 @@ from typing import Any
 import pytest
 
 from raft_exchange.matching.messages import CreateAccount
+from raft_exchange.raft.applying import Applying
+from raft_exchange.raft.elections import Elections
 from raft_exchange.raft.hooks import Standing
 from raft_exchange.raft.snapshots import OVERDUE
 from raft_exchange.sequencer import selfcheck
 from raft_exchange.sequencer.applied import Applied
 from raft_exchange.sequencer.notices import Digest
 from raft_exchange.sequencer.outcome import Committed
+from raft_exchange.sequencer.selfcheck import SelfCheck
 from raft_exchange.sequencer.state import ReplicatedState
+from raft_exchange.sequencer.witness import Witness
 from tests.sim import test_snapshots
 from tests.sim.test_snapshots import pytest_generate_tests, small_chunks  # noqa: F401
 from tests.support.history import Clients, check_agreement, check_history
@@ -341,3 +345,47 @@ class _Slow:
 
     def stop(self) -> None:
         self._real.stop()
+
+
+# The simulation itself is tested: each of these breaks one promise, and it must notice. ----------
+
+
+def _never_compare(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Nobody holds its own hashes against what is agreed."""
+    monkeypatch.setattr(Witness, "_compare", lambda self: None)
+
+
+def _judge_nobody(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Who differs fences itself, but the log does not say so to the others."""
+    monkeypatch.setattr(SelfCheck, "_judge", lambda self, ballot, node: None)
+
+
+def _lead_though_fenced(monkeypatch: pytest.MonkeyPatch) -> None:
+    """A fence does not keep a node from standing for election, nor a leader from leading."""
+    monkeypatch.setattr(Elections, "_may_stand", property(lambda self: True))
+    monkeypatch.setattr(Elections, "stand_aside", lambda self, connected: None)
+
+
+def _apply_though_fenced(monkeypatch: pytest.MonkeyPatch) -> None:
+    """A node that differs goes on with its wrong state, and writes snapshots of it."""
+    monkeypatch.setattr(Applying, "_is_fenced", property(lambda self: False))
+
+
+@pytest.mark.parametrize(
+    "mutation",
+    [_never_compare, _judge_nobody, _lead_though_fenced, _apply_though_fenced],
+    ids=lambda mutation: mutation.__name__[1:],
+)
+def test_the_simulation_notices(
+    mutation: Callable[[pytest.MonkeyPatch], None], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A claim that cannot fail proves nothing."""
+    mutation(monkeypatch)
+    with pytest.raises(AssertionError):
+        _make_both_differ()
+
+
+def _make_both_differ() -> None:
+    claim = test_who_differs_is_fenced_by_the_next_checkpoint_and_the_others_trade_on
+    for victim in (follower, leader):
+        claim(victim, forget_an_order)
