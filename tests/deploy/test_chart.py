@@ -289,6 +289,15 @@ def test_each_revision_has_a_hook_for_who_goes_back_to_it() -> None:
     assert "Job" not in {one["kind"] for one in off}
 
 
+def test_a_trading_test_whose_orders_nobody_could_sign_is_left_out() -> None:
+    signed: Object = {"exchange": {"requireSignedOrders": True}}
+    assert "Pod" not in {one["kind"] for one in rendered(signed)}
+    (container,) = only(rendered(signed | {"secretKeys": {"signingKey": "mine"}}), "Pod")["spec"][
+        "containers"
+    ]
+    assert "--signing-key" in container["args"]
+
+
 def test_who_founded_the_cluster_cannot_be_changed() -> None:
     """By an upgrade, which finds in the running pods how many they were."""
     variables = '(list (dict "name" "RAFT_EXCHANGE_EXPECT" "value" "3"))'

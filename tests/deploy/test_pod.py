@@ -12,6 +12,7 @@ from statistics import median
 import aiohttp
 import pytest
 
+from raft_exchange.__main__ import make_parser
 from raft_exchange.config import add_flags, load
 from raft_exchange.settings import Settings
 from tests.support.chart import CASES, Object, node_container, only, rendered, values_of
@@ -63,6 +64,20 @@ def test_the_node_reads_every_setting_of_the_pod(case: Path, tmp_path: Path) -> 
     (_, _, script) = node["lifecycle"]["preStop"]["exec"]["command"]
     (pause_s,) = re.findall(r"sleep (\d+)$", script)
     assert int(pause_s) + settings.drain_seconds < grace_s
+
+
+@pytest.mark.parametrize("case", CASES, ids=lambda case: case.stem)
+def test_the_program_understands_what_the_hooks_say(case: Path) -> None:
+    objects = rendered(values_of(case), upgrade=True)
+    pods = [only(objects, "Job")["spec"]["template"]["spec"], only(objects, "Pod")["spec"]]
+    for pod in pods:
+        (container,) = pod["containers"]
+        told = make_parser().parse_args(container["args"])
+        mounts = {mount["mountPath"] for mount in container["volumeMounts"]}
+        given = vars(told)
+        named = [given.get(flag) for flag in ("key_file", "ca_file", "cluster_secret_file")]
+        for file in [*named, given.get("signing_key")]:
+            assert file is None or str(Path(file).parent) in mounts
 
 
 def settings_of(objects: list[Object], folder: Path) -> Settings:
