@@ -12,15 +12,22 @@ good, bad and broken off, were measured to leave none; whoever drops a whole sta
 from __future__ import annotations
 
 import gc
+import time
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
-from typing import Any
+from typing import Any, Final
+
+from raft_exchange.metrics import APPLY_BUCKETS_S, Durations
+
+PAUSES: Final = Durations(APPLY_BUCKETS_S)
+"""How long collections held up this process, which has one collector, since `spare_the_old`."""
 
 
 def spare_the_old() -> None:
     """From now on, put what outlives a collection out of the collector's sight. Idempotent."""
-    if _freeze_survivors not in gc.callbacks:
-        gc.callbacks.append(_freeze_survivors)
+    for callback in (_freeze_survivors, _stopwatch):
+        if callback not in gc.callbacks:
+            gc.callbacks.append(callback)
 
 
 @contextmanager
@@ -37,3 +44,17 @@ def at_rest() -> Iterator[None]:
 def _freeze_survivors(phase: str, info: Mapping[str, Any]) -> None:
     if phase == "stop" and info["generation"] > 0:
         gc.freeze()
+
+
+class _Stopwatch:
+    def __init__(self) -> None:
+        self._began_s = time.perf_counter()
+
+    def __call__(self, phase: str, info: Mapping[str, Any]) -> None:
+        if phase == "start":
+            self._began_s = time.perf_counter()
+        else:
+            PAUSES.observe(time.perf_counter() - self._began_s)
+
+
+_stopwatch: Final = _Stopwatch()

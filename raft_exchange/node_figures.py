@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterable, Mapping
 from typing import NamedTuple
 
+from raft_exchange import collector
 from raft_exchange.gateway.listener import Listener
 from raft_exchange.matching.limits import (
     ACCOUNTS_MAX,
@@ -114,6 +115,7 @@ def _durations(parts: Parts) -> Mapping[str, Durations]:
         "journal_sync_duration": parts.journal.sync_durations,
         "cycle_duration": parts.driver.cycles,
         "snapshot_duration": parts.snapshots.durations,
+        "gc_pause": collector.PAUSES,
         "loop_lag": parts.driver.lags,
     }
 

@@ -48,3 +48,11 @@ def test_at_rest_nothing_is_collected_and_all_of_it_is_spared() -> None:
         made = [[number] for number in range(1_000)]
     assert gc.isenabled()
     assert not any(found is made for found in gc.get_objects())
+
+
+def test_what_a_collection_takes_is_counted() -> None:
+    collector.spare_the_old()
+    before = collector.PAUSES.buckets()[-1][1], collector.PAUSES.sum_s
+    gc.collect()
+    assert collector.PAUSES.buckets()[-1][1] >= before[0] + 1
+    assert collector.PAUSES.sum_s > before[1]

@@ -108,6 +108,7 @@ PROCESS: Final = Board(
                 "{{generation}}",
             ),
         ),
+        Panel("Collection pauses", "How long one held up the process", "s", quantiles("gc_pause")),
         Panel(
             "CPU throttling",
             "Share of periods in which the pod was held back (cAdvisor)",

@@ -24,6 +24,7 @@ DURATIONS: Final = {
     "journal_sync_duration": "What one write and sync of the journal took",
     "cycle_duration": "What one tick took: replication, applying, answering, syncing",
     "snapshot_duration": "From the begin of a snapshot to its being synced, or given up",
+    "gc_pause": "How long Python's cycle collector held up the process",
     "loop_lag": "How late the loop ran its timers",
 }
 """Name and help text of each histogram of `NodeFigures.durations`."""
