@@ -62,6 +62,21 @@ async def test_a_key_of_one_account_neither_reads_amends_nor_cancels_anothers_or
 
 
 @in_loop
+async def test_a_key_is_told_whose_it_is_and_what_it_may_do() -> None:
+    async with keyed() as g:
+        told = (await ask(g, "ann-reader", "GET", "/v1/account")).body
+        assert (told["account"], told["scopes"]) == ("ann", ["read"])
+        assert (await ask(g, "admin-key", "GET", "/v1/account")).body["scopes"] == [
+            "read",
+            "trade",
+            "admin",
+        ]
+        assert "scopes" not in (await ask(g, "admin-key", "GET", "/v1/accounts/ann")).body
+    async with gateway() as g:
+        assert (await g.call("GET", "/v1/account")).body["scopes"] is None
+
+
+@in_loop
 async def test_a_key_speaks_for_its_own_account_only() -> None:
     async with keyed() as g:
         headers = {"Authorization": "Bearer ann-key", "X_Account": "bob"}
