@@ -175,6 +175,7 @@ FIRING: Final[dict[str, tuple[int, Series, list[Series]]]] = {
             steady(f"{E}bound_use_ratio", 0.7, 'bound="orders",when_full="refuses"'),
             steady(f"{E}bound_use_ratio", 1, 'bound="fills",when_full="forgets"'),
             steady(f"{E}bound_use_ratio", 1, 'bound="members",when_full="refuses"'),
+            steady(f"{E}bound_use_ratio", 1, 'bound="commands_queued",when_full="refuses"'),
         ],
     ),
     "RateLimited": (
