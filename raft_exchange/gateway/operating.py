@@ -54,7 +54,9 @@ async def post_leader(request: web.Request) -> web.Response:
         detail = outcome.value
         if outcome is HandOver.NOT_LEADER:
             detail += f"; {status.leader or 'nobody'} does"
-        raise Problem(NOT_HANDED_OVER[outcome], detail, field="to" if to else "", value=to)
+        is_to_blame = to is not None and outcome is not HandOver.NOT_LEADER
+        field = "to" if is_to_blame else ""
+        raise Problem(NOT_HANDED_OVER[outcome], detail, field=field, value=to)
     body: LeaderAnswer = {"node": status.node, "leader": status.leader or None}
     return answer(body)
 
@@ -93,9 +95,9 @@ async def post_backup(request: web.Request) -> web.StreamResponse:
                 async with asyncio.timeout(STALL_S_MAX):
                     await response.write(backup.read(offset, PIECE_BYTES))
             return response
-        except TimeoutError:
-            assert request.transport is not None
-            request.transport.abort()
+        except (TimeoutError, ConnectionError):  # the reader takes nothing, or has gone
+            if request.transport is not None:
+                request.transport.abort()
             return response
         finally:
             backup.close()

@@ -79,7 +79,7 @@ class Applying:
         seat = self._seat
         index, log_bytes = max(self._passed, (seat.last_applied, self._log_bytes))
         count = min(APPLY_ENTRIES_MAX, seat.commit_index - index)
-        if count:
+        if count > 0:
             entries = seat.log.entries_from(index + 1, bytes_max=APPEND_BYTES_MAX, count_max=count)
             index, log_bytes = entries[-1][1], log_bytes + sum(len(c) for c, _, _ in entries)
         self._passed = (index, log_bytes)
