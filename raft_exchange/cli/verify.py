@@ -21,6 +21,7 @@ from raft_exchange.raft.archive import read_archives
 from raft_exchange.raft.identity import FILE_NAME, IdentityError, read_identity
 from raft_exchange.raft.segments import JournalCorrupt
 from raft_exchange.raft.storage import Directory, DirectoryInUse
+from raft_exchange.sequencer.state import CannotOpen
 
 
 class Finding(msgspec.Struct, frozen=True):
@@ -85,6 +86,9 @@ def run(arguments: argparse.Namespace) -> int:
         return 2
     except NotThere as error:
         print(f"raft-exchange verify: --index: {error}", file=sys.stderr)
+        return 2
+    except CannotOpen as error:
+        print(f"raft-exchange verify: --cluster-id is missing: {error}", file=sys.stderr)
         return 2
     except (IdentityError, JournalCorrupt, OSError, ValueError) as error:
         print(f"raft-exchange verify: damaged: {error}", file=sys.stderr)

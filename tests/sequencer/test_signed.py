@@ -60,6 +60,7 @@ class Log:
         self.state = ReplicatedState(signatures=Signatures(CLUSTER_ID, verify))
         self.state.exchange.version = VERSIONS.newest
         self.index = 0
+        self.batches: list[Batch] = []
         self.time_us = START_US
         self.run(CreateMarket(rules("BTC-USD")))
         for account, signer in (("ann", ANN), ("bob", BOB)):
@@ -73,6 +74,7 @@ class Log:
         """Apply one entry, as it comes out of its bytes, and return the results of its requests."""
         self.index += 1
         batch = Batch("n1", 1, self.index, list(requests))
+        self.batches.append(batch)
         time_us, decoded = decode_batch(encode_batch(batch, time_us=self.time_us))
         applied = self.state.apply(self.index, 1, time_us, decoded)
         self.state.check()
