@@ -6,7 +6,7 @@ asked exactly this: the bytes of `signed_bytes` hold all that decides what the r
 Rules of this file:
 
 - No part can hold a line feed, so that two different requests never have the same bytes; that is
-  checked by `is_signable`.
+  checked by `Signable.is_formed`.
 - Whether a signature is good must be the same on every replica. Libraries differ over signatures
   and keys that are not in the one form that RFC 8032 writes, and over keys of small order; those
   are refused here, before any library is asked.

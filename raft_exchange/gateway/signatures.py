@@ -79,6 +79,9 @@ async def signer_of(request: web.Request, context: Context) -> OwnedKey:
         raise _bad(
             "Idempotency-Key", f"1 to {IDEMPOTENCY_KEY_BYTES_MAX} printable ASCII characters"
         )
+    if not signed.signable(key).is_formed:
+        allowed = f"path and query of up to {SIGNED_TARGET_BYTES_MAX} printable ASCII characters"
+        raise Problem(ErrorCode.BAD_FIELD, "this cannot be signed", field="path", allowed=allowed)
     if not context.core.has_signed(owned.key.secret, signed, key):
         raise Problem(
             ErrorCode.BAD_SIGNATURE,
@@ -118,12 +121,8 @@ def _signed(request: web.Request, body: bytes) -> SignedRequest:
         parse_time_us(timestamp)
     except NotATime:
         raise _bad("X-Timestamp", TIME_FORM) from None
-    target = request.raw_path
-    if len(target) > SIGNED_TARGET_BYTES_MAX:
-        allowed = f"path and query of up to {SIGNED_TARGET_BYTES_MAX} bytes"
-        raise Problem(ErrorCode.BAD_FIELD, "too long to be signed", field="path", allowed=allowed)
     proof = _signature(signature)
-    return SignedRequest(key_id, timestamp, nonce, proof, request.method, target, body)
+    return SignedRequest(key_id, timestamp, nonce, proof, request.method, request.raw_path, body)
 
 
 def _signature(text: str) -> bytes:

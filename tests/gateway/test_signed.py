@@ -316,6 +316,17 @@ async def test_a_malformed_header_is_named() -> None:
         assert (await g.call("DELETE", "/v1/orders/1", **both)).code == "unauthenticated"
 
 
+@pytest.mark.parametrize("path", [b"/v1/orders?x=\xc3\xa9", b"/v1/orders?" + b"x" * 1_100])
+@in_loop
+async def test_a_path_that_is_not_printable_or_too_long_cannot_be_signed(path: bytes) -> None:
+    async with signing() as g:
+        headers = ANN.headers("DELETE", "/", time_us=g.core.exchange.time_us)
+        lines = [b"%s: %s" % (name.encode(), text.encode()) for name, text in headers.items()]
+        head = b"DELETE %s HTTP/1.1\r\nHost: 127.0.0.1\r\nConnection: close\r\n" % path
+        answer = await g.raw(head + b"\r\n".join(lines) + b"\r\n\r\n")
+        assert answer.split()[1] == b"400", answer
+
+
 @in_loop
 async def test_what_cannot_be_signed_takes_a_key_that_is_shown() -> None:
     async with signing() as g:
