@@ -30,7 +30,9 @@ from raft_exchange.matching.limits import (
 from raft_exchange.matching.messages import (
     AccountLimits,
     ChangeAccount,
+    CreateKey,
     Deposit,
+    KeyKind,
     MarketRules,
     Scope,
     Withdraw,
@@ -155,6 +157,20 @@ def key_terms(body: Json) -> KeyTerms:
         name(body, "replaces") if body.get("replaces") is not None else "",
         _public_key(body) if body.get("public_key") is not None else b"",
     )
+
+
+def signed_key(body: Json, *, account: str) -> CreateKey:
+    """Return the command for a key whose creation is signed: all of it stands in the body.
+
+    Raises:
+        Problem: `bad_field`.
+    """
+    terms = key_terms(body)
+    for field, value in (("public_key", terms.public_key), ("id", terms.key_id)):
+        if not value:
+            raise bad_field(body, field, "given, where the creation of a key is signed")
+    kind, secret = KeyKind.ED25519, terms.public_key
+    return CreateKey(account, terms.key_id, kind, secret, terms.scopes, terms.replaces)
 
 
 def _scopes(body: Json) -> int:

@@ -16,7 +16,7 @@ from raft_exchange.decoding.account_schema import (
     account_named,
     change_account,
     key_id_of,
-    key_terms,
+    signed_key,
 )
 from raft_exchange.decoding.errors import ErrorCode, Problem
 from raft_exchange.decoding.fields import Json, decode_object, is_label, known_fields
@@ -40,8 +40,6 @@ from raft_exchange.matching.messages import (
     CancelAll,
     CancelOrder,
     Command,
-    CreateKey,
-    KeyKind,
     MarketRules,
     ReplaceOrder,
     RevokeKey,
@@ -201,13 +199,7 @@ def _change_account(asked: Asked) -> list[Command | None]:
 
 
 def _create_key(asked: Asked) -> list[Command | None]:
-    terms = key_terms(asked.json())
-    if not terms.public_key or not terms.key_id:
-        detail = "signed, a key is created by its public_key and under an id"
-        raise Problem(ErrorCode.BAD_FIELD, detail, field="public_key")
-    account, kind = account_named(asked.ids[0]), KeyKind.ED25519
-    key = CreateKey(account, terms.key_id, kind, terms.public_key, terms.scopes, terms.replaces)
-    return [key]
+    return [signed_key(asked.json(), account=account_named(asked.ids[0]))]
 
 
 def _revoke_key(asked: Asked) -> list[Command | None]:

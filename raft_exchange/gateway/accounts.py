@@ -13,6 +13,7 @@ from raft_exchange.decoding.account_schema import (
     change_account,
     key_id_of,
     key_terms,
+    signed_key,
     transfer,
 )
 from raft_exchange.decoding.errors import ErrorCode, Problem
@@ -46,6 +47,7 @@ from raft_exchange.gateway.reads import (
 )
 from raft_exchange.gateway.refusals import refusal
 from raft_exchange.gateway.rendering import answer
+from raft_exchange.gateway.signatures import SIGNED
 from raft_exchange.gateway.submission import envelope_of, submit, write_headers
 from raft_exchange.matching.messages import (
     AccountChanged,
@@ -182,7 +184,10 @@ async def post_key(request: web.Request) -> web.Response:
     query_of(request)
     account = account_named(request.match_info["account"])
     body = await json_object(request)
-    command, shown = _new_key(body, account=account)
+    if SIGNED in request:
+        command, shown = signed_key(body, account=account), ""
+    else:
+        command, shown = _new_key(body, account=account)
     result = await _administer(request, command, sent=body)
     event = result.events[-1]
     assert isinstance(event, KeyChanged), event

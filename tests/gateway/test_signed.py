@@ -298,6 +298,19 @@ async def test_once_an_operator_signs_no_node_can_open_a_way_around_signatures()
 
 
 @in_loop
+async def test_a_key_whose_creation_is_signed_is_a_public_key_with_an_id() -> None:
+    """The node makes nothing up: all that is created was signed."""
+    async with signing() as g:
+        take_signer(g, "admin", OPERATOR, TRADER | Scope.ADMIN)
+        text = base64.b64encode(Signer("m", cluster_id="", seed=b"m").public_key).decode()
+        for body, field in (({"id": "k"}, "public_key"), ({"public_key": text}, "id")):
+            path, body = "/v1/accounts/ann/keys", {"scopes": ["trade"], **body}
+            refused = await send(g, "POST", path, body, signer=OPERATOR)
+            assert (refused.code, refused.body["field"]) == ("bad_field", field)
+        assert g.core.submitted == []
+
+
+@in_loop
 async def test_a_malformed_header_is_named() -> None:
     async with signing() as g:
         good = ANN.headers("DELETE", "/v1/orders/1", time_us=g.core.exchange.time_us)
