@@ -42,14 +42,20 @@ def make_world(seed: int, climate: Climate) -> World:
     )
 
 
-def live_through(seed: int) -> tuple[World, Clients]:
-    """Run one seed: a safety phase with faults, then a healed one that must converge."""
+def live_through(
+    seed: int, *, also: Callable[[World], None] = lambda world: None
+) -> tuple[World, Clients]:
+    """Run one seed: a safety phase with faults, then a healed one that must converge.
+
+    `also` is called at the begin of the first, to have more happen in it.
+    """
     climate = Climate(seed)
     world = make_world(seed, climate)
     with world.running():
         assert world.run_until(lambda: world.leader() is not None, seconds=10)
         clients = Clients(world, rate_per_s=climate.rate_per_s, seed=seed)
         clients.start()
+        also(world)
         climate.run(world, seconds=FAULTS_S)
         world.heal()
         world.run(CALM_S)
