@@ -112,6 +112,8 @@ def account_table(account: Account) -> RenderableType:
     for asset, balance in sorted(account.balances.items()):
         table.add_row(asset, decimal_text(balance.free), decimal_text(balance.held))
     title = Text(f"{account.account}{' (frozen)' if account.frozen else ''}", "bold")
+    if account.scopes is not None:
+        title.append(f"  the key may {', '.join(account.scopes)}", "dim")
     return Group(title, table if table.row_count else Text("no balances"))
 
 

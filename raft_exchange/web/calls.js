@@ -82,18 +82,23 @@ export class Calls {
         }
         throw new OutcomeUnknown(() => this.#send(method, path, request));
       }
+      if (answer?.status === 429) {
+        await pause(Math.min(answer.retryAfterMs, PATIENCE_MS)); // the node is well: we ask too much
+        continue;
+      }
       this.nodes.leave(origin);
       if (tries % this.nodes.all.length === 0) await pause(PAUSE_MS * Math.min(tries, 10));
     }
   }
 }
 
-/** One request: status and body, or null where no whole answer came. */
+/** One request: status, body and how long to wait, or null where no whole answer came. */
 async function attempt(url, request) {
   try {
     const signal = AbortSignal.timeout(ATTEMPT_MS);
     const response = await fetch(url, { cache: "no-store", credentials: "omit", signal, ...request });
-    return { ok: response.ok, status: response.status, body: await response.json() };
+    const retryAfterMs = 1_000 * Number(response.headers.get("Retry-After") ?? 1);
+    return { ok: response.ok, status: response.status, retryAfterMs, body: await response.json() };
   } catch {
     return null;
   }

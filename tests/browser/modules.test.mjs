@@ -190,7 +190,8 @@ function calling(t, ...answers) {
     const answer = answers.length > 1 ? answers.shift() : answers[0];
     if (answer === null) throw new TypeError("connection lost");
     const [status, body] = answer;
-    return { ok: status < 300, status, json: async () => body };
+    const sent = new Headers(status === 429 ? { "Retry-After": "2" } : {});
+    return { ok: status < 300, status, headers: sent, json: async () => body };
   });
   let now = 0;
   t.mock.method(performance, "now", () => (now += 500));
@@ -208,6 +209,12 @@ test("a write whose answer is lost goes to the next node under the same key", as
   assert.deepEqual(await finished(calls.write("POST", "/v1/orders", {})), { sequence: 7 });
   assert.deepEqual(asked.map(([url]) => url), ["http://a/v1/orders", "http://b/v1/orders"]);
   assert.equal(asked[0][1], asked[1][1]);
+});
+
+test("who asks too much waits as long as told, and keeps the node", async (t) => {
+  const { asked, finished, calls } = calling(t, [429, { code: "rate_limited", detail: "wait" }], [201, { sequence: 7 }]);
+  assert.deepEqual(await finished(calls.write("POST", "/v1/orders", {})), { sequence: 7 });
+  assert.deepEqual(asked.map(([url]) => url), ["http://a/v1/orders", "http://a/v1/orders"]);
 });
 
 test("when patience ends, one lost answer makes the outcome unknown", async (t) => {
