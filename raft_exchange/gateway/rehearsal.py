@@ -6,6 +6,7 @@ passes may still be refused when it is meant, and the other way round:
 
 - Others trade, and operators decide, between the two; and this node may lag (`X-Age-Ms`).
 - Fees that changed since an order was accepted: an amend is judged by today's.
+- Signatures: where a market takes signed orders only, a dry run need not be signed.
 - Limits of the whole market or exchange (how many orders, stops, icebergs there may be), of one
   account's stops and icebergs, idempotency keys and deadlines are left to the log.
 - A book of more than `MAKERS_LOOKED_AT_MAX` makers within reach is not looked at to its end: what
