@@ -336,19 +336,24 @@ async def test_a_quiet_stream_has_a_heartbeat_with_the_last_sequence(
 
 
 @in_loop
-async def test_many_readers_are_served_a_slice_at_a_time(monkeypatch: pytest.MonkeyPatch) -> None:
+@pytest.mark.parametrize("served_by", ["time", "somebody who subscribes"])
+async def test_many_readers_are_served_a_slice_at_a_time(
+    monkeypatch: pytest.MonkeyPatch, served_by: str
+) -> None:
     """Others have the loop in between; who subscribes meanwhile finds everybody served."""
+    monkeypatch.setattr(hub, "FLUSH_S", 3_600)
     monkeypatch.setattr(hub, "SLICE", 3)
-    monkeypatch.setattr(hub, "SLICE_PAUSE_S", 0.05)
+    monkeypatch.setattr(hub, "SLICE_PAUSE_S", 0.001 if served_by == "time" else 3_600)
     async with gateway() as g:
         readers = [reader_of_books(g.streams)[1] for _ in range(10)]
         await g.place("buy", "99")
         g.streams.flush()
         assert [len(transport.sent) for transport in readers] == [2] * 3 + [1] * 7
-        await eventually(lambda: len(readers[3].sent) == 2)
-        assert [len(transport.sent) for transport in readers] == [2] * 6 + [1] * 4
-        reader_of_books(g.streams)
-        assert [len(transport.sent) for transport in readers] == [2] * 10
+        if served_by != "time":
+            await asyncio.sleep(0)
+            assert [len(transport.sent) for transport in readers] == [2] * 3 + [1] * 7
+            reader_of_books(g.streams)
+        await eventually(lambda: [len(transport.sent) for transport in readers] == [2] * 10)
 
 
 @in_loop
