@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import random
 from collections.abc import Callable
 from typing import Any
 
@@ -322,7 +323,6 @@ MUTATIONS = {  # and a seed that noticed it, to begin with
     _acknowledge_what_it_lacks: 0,
     _keep_conflicting_entries: 2,
     _forget_sessions: 1,
-    _lose_the_vote_on_restart: 34,
     _forget_truncations: 2,
     _never_truncate: 1,
     _acknowledge_before_the_sync: 2,
@@ -344,3 +344,32 @@ def test_the_simulation_notices(
         except (AssertionError, RuntimeError):
             return
     pytest.fail(f"unnoticed in {MUTATION_SEEDS_MAX} seeds")
+
+
+def restart_the_voter(world: World) -> None:
+    """Two that cannot hear each other ask the third for its vote, which restarts all the time."""
+    draw, end_s = random.Random(world.random.random()), world.now_s + FAULTS_S
+
+    def restart() -> None:
+        voter = world.nodes["n3"]
+        world.cut("n1", "n2")
+        if voter.is_running:
+            voter.crash()
+            voter.start()
+        if world.now_s < end_s:
+            world.at(world.now_s + draw.uniform(0.02, 0.15), restart)
+
+    restart()
+
+
+def test_a_voter_that_restarts_between_two_candidates_votes_once() -> None:
+    live_through(1, also=restart_the_voter)
+
+
+def test_the_simulation_notices_a_vote_that_is_lost_on_restart(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    """Two seldom stand at once any more, so that chance alone takes long to show it."""
+    _lose_the_vote_on_restart(monkeypatch)
+    with pytest.raises(AssertionError, match=r"one vote in a term|has leaders"):
+        live_through(1, also=restart_the_voter)
