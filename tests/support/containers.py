@@ -113,7 +113,8 @@ class Engine:
         )
 
     def _make_base(self, folder: Path) -> None:
-        sources = [Path("/etc/apt/sources.list"), *Path("/etc/apt/sources.list.d").glob("*")]
+        apt = Path("/etc/apt")
+        sources = [*apt.glob("sources.list"), *sorted(apt.glob("sources.list.d/*"))]
         own = next(
             path
             for path in sources
