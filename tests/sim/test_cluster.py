@@ -325,9 +325,9 @@ MUTATIONS = {  # and a seed that noticed it, to begin with
     _forget_sessions: 1,
     _forget_truncations: 2,
     _never_truncate: 1,
-    _acknowledge_before_the_sync: 2,
+    _acknowledge_before_the_sync: 5,
     _lose_the_last_entry_on_restart: 1,
-    _lead_without_a_majority_of_votes: 1,
+    _lead_without_a_majority_of_votes: 2,
 }
 MUTATION_SEEDS_MAX = 500
 

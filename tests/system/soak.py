@@ -160,6 +160,7 @@ class Soak:
                 tasks.create_task(self._place(self.client.cluster.nodes[number % 3]))
 
     async def _print(self) -> None:
+        before = 0
         while not self._is_over:
             await asyncio.sleep(self.arguments.every)
             nodes = self.client.cluster.nodes
@@ -167,12 +168,13 @@ class Soak:
             node = self.client.cluster.nodes[0]
             view = (await self.client.call(node, "GET", "/v1/cluster"))[1]
             taken, self.latencies_ms = sorted(self.latencies_ms), []
+            accepted, before = self.orders - before, self.orders
             if not taken:
                 continue
             share = [taken[min(len(taken) - 1, int(len(taken) * s))] for s in (0.5, 0.99, 1)]
             print(
                 f"entry {view['applied_index']:>8}  snapshot {view['snapshot_index']:>8}  "
-                f"{len(taken) * self.arguments.batch / self.arguments.every:6.0f}/s  "
+                f"{accepted / self.arguments.every:6.0f}/s  "
                 f"p50 {share[0]:6.1f}  p99 {share[1]:6.1f}  max {share[2]:6.1f} ms  "
                 f"memory {_each(self.client.cluster, memory_mib)} MiB  "
                 f"disk {_each(self.client.cluster, disk_mib)} MiB",
