@@ -13,9 +13,10 @@ Rules.
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+import operator
+from collections.abc import Callable, Mapping, Sequence
 from enum import Enum
-from typing import Final
+from typing import Final, NamedTuple
 
 import msgspec
 
@@ -60,27 +61,47 @@ def refuse_newer(what: str, version: int, newest: int) -> None:
 _encoder = msgspec.msgpack.Encoder()
 
 
+class _Layout(NamedTuple):
+    """How the fields of a message class stand to one version: those it has, and those after it.
+
+    `kept` and `later` give a message's values of either, in order; `unsaid` is what `later` gives
+    of a message that says nothing new. `sinces` and `defaults` are of the later fields.
+    """
+
+    tag: tuple[object, ...]
+    kept: Callable[[object], tuple[object, ...]]
+    later: Callable[[object], tuple[object, ...]]
+    unsaid: tuple[object, ...]
+    sinces: tuple[int, ...]
+    names: tuple[str, ...]
+
+
 class Versions(msgspec.Struct, frozen=True):
     """What one release knows: its newest version, and what each version after 1 brought."""
 
     newest: int
     since: Mapping[object, int]
+    _layouts: dict[tuple[type, int], _Layout] = msgspec.field(default_factory=dict)
 
     def needed_by(self, value: object) -> int:
         """Return the earliest version that can express `value`. O(size)."""
         if isinstance(value, Enum):
             return self.since.get((type(value), value.name), 1)
-        if isinstance(value, list | tuple):
+        if isinstance(value, _SEQUENCES):
             return max(map(self.needed_by, value), default=1)
         if not isinstance(value, msgspec.Struct):
             return 1
         kind = type(value)
+        layout = self._layout(kind, 1)
         needed = self.since.get(kind, 1)
-        for name, default in _fields(kind):
-            item = getattr(value, name)
-            since = self.since.get((kind, name), 1)
-            if since == 1 or item != default:
-                needed = max(needed, since, self.needed_by(item))
+        for item in layout.kept(value):
+            if type(item) not in _PLAIN:
+                needed = max(needed, self.needed_by(item))
+        later = layout.later(value)
+        if later != layout.unsaid:
+            for item, default, since in zip(later, layout.unsaid, layout.sinces, strict=True):
+                if item != default:
+                    needed = max(needed, since, self.needed_by(item))
         return needed
 
     def encode(self, value: object, version: int) -> bytes:
@@ -94,31 +115,66 @@ class Versions(msgspec.Struct, frozen=True):
         return _encoder.encode(value if version >= self.newest else self._plain(value, version))
 
     def _plain(self, value: object, version: int) -> object:
-        if isinstance(value, list | tuple):
+        if isinstance(value, _SEQUENCES):
             return [self._plain(item, version) for item in value]
         if not isinstance(value, msgspec.Struct):
             assert not isinstance(value, Enum) or self.needed_by(value) <= version, value
             return value
         kind = type(value)
-        assert kind.__struct_config__.array_like, f"{kind.__name__}: positions are its names"
+        layout = self._layout(kind, version)
         assert self.since.get(kind, 1) <= version, f"{kind.__name__} in version {version}"
-        tag = kind.__struct_config__.tag
-        plain: list[object] = [] if tag is None else [tag]
-        for name, default in _fields(kind):
-            item = getattr(value, name)
-            if self.since.get((kind, name), 1) <= version:
-                plain.append(self._plain(item, version))
-            else:
-                assert item == default, f"{kind.__name__}.{name} in version {version}"
+        later = layout.later(value)
+        assert later == layout.unsaid, (
+            f"{kind.__name__}.{_first_said(layout, later)} in version {version}"
+        )
+        plain = [*layout.tag, *layout.kept(value)]
+        for position, item in enumerate(plain):
+            if type(item) not in _PLAIN:
+                plain[position] = self._plain(item, version)
         return plain
 
+    def _layout(self, kind: type[msgspec.Struct], version: int) -> _Layout:
+        layout = self._layouts.get((kind, version))
+        if layout is None:
+            layout = self._layouts[kind, version] = self._make_layout(kind, version)
+        return layout
 
-def _fields(kind: type[msgspec.Struct]) -> list[tuple[str, object]]:
-    """Return name and default of each field, in order; no default is `msgspec.NODEFAULT`."""
-    names, defaults = kind.__struct_fields__, kind.__struct_defaults__
-    return list(
-        zip(names, (msgspec.NODEFAULT,) * (len(names) - len(defaults)) + defaults, strict=True)
-    )
+    def _make_layout(self, kind: type[msgspec.Struct], version: int) -> _Layout:
+        assert kind.__struct_config__.array_like, f"{kind.__name__}: positions are its names"
+        names, defaults = kind.__struct_fields__, kind.__struct_defaults__
+        of = dict(zip(names[len(names) - len(defaults) :], defaults, strict=True))
+        tag = kind.__struct_config__.tag
+        kept = [name for name in names if self.since.get((kind, name), 1) <= version]
+        later = [name for name in names if self.since.get((kind, name), 1) > version]
+        return _Layout(
+            () if tag is None else (tag,),
+            _getter(kept),
+            _getter(later),
+            tuple(of[name] for name in later),
+            tuple(self.since[kind, name] for name in later),
+            tuple(later),
+        )
+
+
+_PLAIN: Final = frozenset({int, str, bytes, bool, type(None)})
+"""Types whose values every version can express: most fields are of them."""
+_SEQUENCES: Final = (list, tuple)
+
+
+def _getter(names: Sequence[str]) -> Callable[[object], tuple[object, ...]]:
+    if not names:
+        return _nothing
+    get = operator.attrgetter(*names)
+    return get if len(names) > 1 else lambda value: (get(value),)
+
+
+def _nothing(value: object) -> tuple[object, ...]:
+    return ()
+
+
+def _first_said(layout: _Layout, later: tuple[object, ...]) -> str:
+    said = zip(layout.names, later, layout.unsaid, strict=True)
+    return next(name for name, item, default in said if item != default)
 
 
 _SINCE: Final[dict[object, int]] = {
