@@ -267,7 +267,8 @@ class Leadership:
                 return
             sending.sent(len(data))
             progress.sent_at_s = now_s
-        if now_s - progress.sent_at_s >= self._heartbeat_s:
+        is_to_be_asked = sending.may_ask(now_s, every_s=self._heartbeat_s)
+        if is_to_be_asked or now_s - progress.sent_at_s >= self._heartbeat_s:
             self._send_chunk(node, snapshot, sending.sent_bytes, b"")
             progress.sent_at_s = now_s
 

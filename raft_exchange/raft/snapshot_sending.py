@@ -26,8 +26,19 @@ class SnapshotSending:
         self.sent_bytes = 0
         self._size_bytes = size_bytes
         self._is_asking = True
+        self._asked_at_s = float("-inf")
         self._moved_at_s = now_s
         self._resume_at_s = now_s
+
+    def may_ask(self, now_s: float, *, every_s: float) -> bool:
+        """Say whether the follower is to be asked where it is; True is followed by asking it.
+
+        Whatever else it is sent: a follower that is up to date is sent entries all the time.
+        """
+        if not self._is_asking or now_s - self._asked_at_s < every_s:
+            return False
+        self._asked_at_s = now_s
+        return True
 
     def next_span(self, now_s: float) -> tuple[int, int] | None:
         """Return offset and length of what may leave now, if anything may."""

@@ -68,7 +68,8 @@ def test_the_stream_reaches_every_answer() -> None:
     limits_and_sequencer = {
         RejectCode.TOO_MANY_ORDERS,
         RejectCode.DEADLINE_PASSED,
-        *(RejectCode.UNAUTHENTICATED, RejectCode.FORBIDDEN),
+        *(RejectCode.UNAUTHENTICATED, RejectCode.FORBIDDEN, RejectCode.BAD_SIGNATURE),
+        *(RejectCode.SIGNATURE_EXPIRED, RejectCode.NONCE_REUSED),
     }
     assert set(codes) == set(RejectCode) - limits_and_sequencer
 
