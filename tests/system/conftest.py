@@ -33,7 +33,7 @@ def random_orders() -> int:
 
 @pytest.fixture
 def kills() -> int:
-    return size("KILLS", 3)
+    return size("KILLS", 2)
 
 
 @pytest.fixture

@@ -17,7 +17,7 @@ from tests.support.coroutines import in_loop
 from tests.support.processes import Client, RealCluster
 from tests.system.conftest import size
 
-CASES = size("DESCRIBED_CASES", 200)
+CASES = size("DESCRIBED_CASES", 100)
 pytestmark = [pytest.mark.system, pytest.mark.timeout(300 + CASES)]
 
 OPERATIONS = 40  # a little fewer than there are: each is asked as often as makes CASES at least
