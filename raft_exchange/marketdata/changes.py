@@ -114,6 +114,7 @@ class History:
         self._changes_max = changes_max
         self._bytes_max = bytes_max
         self._ring: deque[Change] = deque()
+        self._weights: deque[int] = deque()  # of each change of the ring: an old one is not read
         self.floor = 0
         self.bytes = 0
 
@@ -124,12 +125,13 @@ class History:
         """Remember the newest change; forget the oldest ones as far as the bounds ask."""
         assert change.sequence > self.floor
         assert not self._ring or change.sequence > self._ring[-1].sequence
+        weight = weight_bytes(change)
         self._ring.append(change)
-        self.bytes += weight_bytes(change)
+        self._weights.append(weight)
+        self.bytes += weight
         while len(self._ring) > self._changes_max or self.bytes > self._bytes_max:
-            oldest = self._ring.popleft()
-            self.bytes -= weight_bytes(oldest)
-            self.floor = oldest.sequence
+            self.floor = self._ring.popleft().sequence
+            self.bytes -= self._weights.popleft()
 
     def since(self, sequence: int) -> list[Change] | None:
         """Return every change after `sequence`, oldest first; None where some are forgotten.
@@ -159,7 +161,8 @@ class History:
 
     def check(self) -> None:
         """Assert every invariant. O(n): tests call it after each step."""
-        assert self.bytes == sum(map(weight_bytes, self._ring)) <= self._bytes_max
+        assert list(self._weights) == [weight_bytes(change) for change in self._ring]
+        assert self.bytes == sum(self._weights) <= self._bytes_max
         assert len(self._ring) <= self._changes_max
         sequences = [self.floor, *(change.sequence for change in self._ring)]
         assert sequences == sorted(set(sequences))
@@ -167,16 +170,15 @@ class History:
 
 def weight_bytes(change: Change) -> int:
     """Return how many bytes a change counts for: never fewer than its msgpack has."""
-    weight = CHANGE_BYTES
+    weight = CHANGE_BYTES + PART_BYTES * len(change.parts)
     for part in change.parts:
-        weight += PART_BYTES
-        if isinstance(part, BookChanged):
+        if type(part) is BookChanged:
             weight += LEVEL_BYTES * len(part.levels)
-        elif isinstance(part, TradesMade):
-            weight += TRADE_BYTES * len(part.trades)
-        elif isinstance(part, OrdersChanged):
+        elif type(part) is OrdersChanged:
             weight += ORDER_BYTES * len(part.orders)
-        elif isinstance(part, BalancesChanged):
+        elif type(part) is TradesMade:
+            weight += TRADE_BYTES * len(part.trades)
+        elif type(part) is BalancesChanged:
             weight += ASSET_BYTES * len(part.assets)
     return weight
 

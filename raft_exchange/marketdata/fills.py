@@ -37,17 +37,24 @@ class Fills:
     def append(self, trade: Trade) -> None:
         """Remember a trade, the newest; the oldest makes room. O(1)."""
         if len(self._trades) >= self._trades_max:
-            oldest = next(iter(self._trades))
-            for account in _accounts(self._trades.pop(oldest)):
-                numbers = self._by_account[account]
-                assert numbers[0] == oldest
-                numbers.popleft()
-                if not numbers:
-                    del self._by_account[account]
+            self._forget_oldest()
         self.count += 1
         self._trades[self.count] = trade
         for account in _accounts(trade):
-            self._by_account.setdefault(account, deque()).append(self.count)
+            numbers = self._by_account.get(account)
+            if numbers is None:
+                numbers = self._by_account[account] = deque()
+            numbers.append(self.count)
+
+    def _forget_oldest(self) -> None:
+        # By its number: to find the first of a dict takes longer with every one taken before it.
+        oldest = self.count - len(self._trades) + 1
+        for account in _accounts(self._trades.pop(oldest)):
+            numbers = self._by_account[account]
+            assert numbers[0] == oldest
+            numbers.popleft()
+            if not numbers:
+                del self._by_account[account]
 
     def page(
         self, account: str, *, limit: int, before: int | None, market: str | None
@@ -84,6 +91,7 @@ class Fills:
     def check(self) -> None:
         """Assert every invariant. O(n log n)."""
         assert len(self._trades) <= self._trades_max
+        assert list(self._trades) == list(range(self.count - len(self) + 1, self.count + 1))
         listed: dict[int, set[str]] = {}
         for account, numbers in self._by_account.items():
             assert list(numbers) == sorted(set(numbers))
@@ -93,4 +101,5 @@ class Fills:
 
 
 def _accounts(trade: Trade) -> set[str]:
-    return {trade.executed.maker_account, trade.executed.taker_account}
+    executed = trade.executed
+    return {executed.maker_account, executed.taker_account}

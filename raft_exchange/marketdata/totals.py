@@ -2,17 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
-
-from raft_exchange.matching.messages import (
-    CommandRefused,
-    Event,
-    OrderAccepted,
-    OrderType,
-    RejectCode,
-    Side,
-    TradeExecuted,
-)
+from raft_exchange.matching.messages import OrderType, RejectCode, Side
 
 
 class Totals:
@@ -22,14 +12,3 @@ class Totals:
         self.orders_accepted = {(side, type_): 0 for side in Side for type_ in OrderType}
         self.commands_refused = dict.fromkeys(RejectCode, 0)
         self.trades = 0
-
-    def count(self, events: Sequence[Event]) -> None:
-        """Count the events of one command."""
-        for event in events:
-            kind = type(event)
-            if kind is TradeExecuted:
-                self.trades += 1
-            elif isinstance(event, OrderAccepted):
-                self.orders_accepted[event.order.side, event.order.type] += 1
-            elif isinstance(event, CommandRefused):
-                self.commands_refused[event.code] += 1

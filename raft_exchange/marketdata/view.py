@@ -16,8 +16,8 @@ give equal views and a view that can answer proves that the stream is complete.
 
 from __future__ import annotations
 
-from collections.abc import Sequence
-from typing import assert_never
+from collections.abc import Callable, Sequence
+from typing import Any, Final, get_args
 
 from raft_exchange.marketdata.balances import Balances
 from raft_exchange.marketdata.candles import Candles
@@ -45,7 +45,6 @@ from raft_exchange.matching.messages import (
     CancelAfterSet,
     CommandRefused,
     Event,
-    HouseEvent,
     KeyChanged,
     MarketChanged,
     MarketRules,
@@ -114,9 +113,10 @@ class MarketData:
         assert sequence > self.sequence, (sequence, self.sequence)
         self.sequence = sequence
         self.time_us = time_us
-        self.totals.count(events)
         for event in events:
-            self._fold(event)
+            fold = _FOLDS[type(event)]
+            if fold is not None:
+                fold(self, event)
         change = self.recorder.take(sequence, time_us)
         if change is not None:
             self.history.append(change)
@@ -158,48 +158,28 @@ class MarketData:
         }
         assert resting == live, "the queues hold the live orders, with what they show"
 
-    def _fold(self, event: Event) -> None:
-        match event:
-            case TradeExecuted():
-                self._trade(event)
-            case OrderRested():
-                self._rest(event.order)
-            case OrderEnded():
-                self._end(event.order)
-            case OrderAmended():
-                self._amend(event.order, kept_place=event.kept_place)
-            case OrderReduced():
-                self._reduce(event.order)
-            case OrderReplenished():
-                self._replenish(event.order)
-            case StopPlaced() | StopElected():
-                self._keep_live(event.order)
-            case _:
-                self._fold_house(event)
+    def _accept(self, event: OrderAccepted) -> None:
+        order = event.order  # the view changes by what follows
+        self.totals.orders_accepted[order.side, order.type] += 1
 
-    def _fold_house(self, event: HouseEvent) -> None:
-        match event:
-            case BalanceChanged():
-                self.balances.keep(event)
-                self.recorder.balance(event.account, event.asset)
-            case MarketChanged():
-                self._change_market(event)
-            case AccountCreated():
-                self.accounts[event.account] = AccountSettings()
-            case OrderAccepted() | AllCanceled() | CommandRefused() | TimeAdvanced():
-                pass  # what follows them, or nothing, changes the view
-            case AccountChanged():
-                self.accounts[event.account] = event.settings
-            case KeyChanged():
-                self.keys.keep(event.account, event.key)
-            case TransferMade():
-                pass  # the balance that follows says it
-            case CancelAfterSet() | CancelAfterElapsed():
-                pass  # a switch is nobody's to see; the ends it causes are
-            case _:
-                assert_never(event)
+    def _refuse(self, event: CommandRefused) -> None:
+        self.totals.commands_refused[event.code] += 1
+
+    def _change_balance(self, event: BalanceChanged) -> None:
+        self.balances.keep(event)
+        self.recorder.balance(event.account, event.asset)
+
+    def _create_account(self, event: AccountCreated) -> None:
+        self.accounts[event.account] = AccountSettings()
+
+    def _change_account(self, event: AccountChanged) -> None:
+        self.accounts[event.account] = event.settings
+
+    def _change_key(self, event: KeyChanged) -> None:
+        self.keys.keep(event.account, event.key)
 
     def _trade(self, event: TradeExecuted) -> None:
+        self.totals.trades += 1
         market = self.markets[event.market]
         trade = Trade(event, self.time_us, self.sequence)
         market.trades.append(trade)
@@ -221,13 +201,20 @@ class MarketData:
         self.orders.keep_live(order)
         self.recorder.order(order)
 
-    def _rest(self, order: Order) -> None:
+    def _stop(self, event: StopPlaced | StopElected) -> None:
+        self._keep_live(event.order)
+
+    def _rest(self, event: OrderRested) -> None:
+        self._join(event.order)
+
+    def _join(self, order: Order) -> None:
         self._keep_live(order)
         self.recorder.touch(order.market, order.side, order.price_ticks)
         depth = self.markets[order.market].depth
         depth.rest(order.order_id, order.side, order.price_ticks, displayed_lots(order))
 
-    def _end(self, order: Order) -> None:
+    def _end(self, event: OrderEnded) -> None:
+        order = event.order
         before = self.orders.live(order.order_id)
         if before is not None:
             depth = self.markets[order.market].depth
@@ -236,19 +223,21 @@ class MarketData:
         self.orders.finish(order)
         self.recorder.order(order)
 
-    def _amend(self, order: Order, *, kept_place: bool) -> None:
+    def _amend(self, event: OrderAmended) -> None:
+        order = event.order
         before = self.orders.live(order.order_id)
         assert before is not None, order.order_id
         depth = self.markets[order.market].depth
-        if kept_place:
+        if event.kept_place:
             self._shrink(before, order)
         elif depth.remove(order.order_id, before.side, before.price_ticks):
             self.recorder.touch(before.market, before.side, before.price_ticks)
         self._keep_live(order)
 
-    def _replenish(self, order: Order) -> None:
+    def _replenish(self, event: OrderReplenished) -> None:
+        order = event.order
         self.markets[order.market].depth.remove(order.order_id, order.side, order.price_ticks)
-        self._rest(order)
+        self._join(order)
 
     def _shrink(self, before: Order, order: Order) -> None:
         depth = self.markets[order.market].depth
@@ -257,7 +246,8 @@ class MarketData:
             depth.reduce(order.order_id, order.side, order.price_ticks, fewer)
             self.recorder.touch(order.market, order.side, order.price_ticks)
 
-    def _reduce(self, order: Order) -> None:
+    def _reduce(self, event: OrderReduced) -> None:
+        order = event.order
         before = self.orders.live(order.order_id)
         if before is None:
             return  # a new taker: it is known once it rests or ends
@@ -270,3 +260,29 @@ class MarketData:
             self.markets[event.rules.market] = Market(event.rules, event.status)
         else:
             market.rules, market.status = event.rules, event.status
+
+
+_FOLDS: Final[dict[type[Event], Callable[[MarketData, Any], None] | None]] = {
+    TradeExecuted: MarketData._trade,
+    OrderAccepted: MarketData._accept,
+    OrderRested: MarketData._rest,
+    OrderEnded: MarketData._end,
+    OrderAmended: MarketData._amend,
+    OrderReduced: MarketData._reduce,
+    OrderReplenished: MarketData._replenish,
+    StopPlaced: MarketData._stop,
+    StopElected: MarketData._stop,
+    BalanceChanged: MarketData._change_balance,
+    MarketChanged: MarketData._change_market,
+    AccountCreated: MarketData._create_account,
+    AccountChanged: MarketData._change_account,
+    KeyChanged: MarketData._change_key,
+    CommandRefused: MarketData._refuse,
+    TimeAdvanced: None,
+    AllCanceled: None,  # the ends that precede it say it
+    TransferMade: None,  # the balance that follows says it
+    CancelAfterSet: None,  # a switch is nobody's to see; the ends it causes are
+    CancelAfterElapsed: None,
+}
+"""How each kind of event changes the view; None: not at all."""
+assert _FOLDS.keys() == set(get_args(Event)), "every event is folded"

@@ -62,6 +62,32 @@ def test_candles_and_day_are_sums_over_the_trades(seed: int) -> None:
         assert found == oracle.candles(interval_us)
 
 
+@pytest.mark.parametrize("seed", range(4))
+def test_who_looks_and_when_changes_no_candle(seed: int) -> None:
+    """Trades of the open minute are added up when somebody looks: never twice, none is lost."""
+    rng = random.Random(seed)
+    watched, alone = Candles(), Candles()
+    now_us = 1_700_000_000_000_000
+    for sequence in range(1, 600):
+        now_us += rng.choice((0, 0, 1, MINUTE_US // 5, MINUTE_US, 20 * MINUTE_US))
+        price, lots = rng.randrange(1, 50), rng.randrange(1, 10**18)
+        for candles in (watched, alone):
+            candles.trade(price, lots, time_us=now_us, sequence=sequence)
+            candles.check()
+        if rng.random() < 0.3:
+            name = rng.choice(tuple(INTERVALS_US))
+            looks = (
+                watched.newest(name, 1),
+                watched.since(name, sequence - 1),
+                watched.between(name, now_us - INTERVALS_US[name] + 1, now_us + 1),
+            )
+            assert looks[0] == looks[1] == looks[2]
+            assert (looks[0][-1].sequence, looks[0][-1].close_ticks) == (sequence, price)
+            watched.check()
+    for name in INTERVALS_US:
+        assert watched.newest(name, CANDLES_MAX) == alone.newest(name, CANDLES_MAX)
+
+
 def test_the_oldest_candles_are_forgotten() -> None:
     candles = Candles()
     for minute in range(CANDLES_MAX + 5):
