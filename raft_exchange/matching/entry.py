@@ -12,7 +12,7 @@ Rules of this file:
 
 from __future__ import annotations
 
-from typing import NamedTuple
+from typing import Final, NamedTuple
 
 from raft_exchange.matching import outlook
 from raft_exchange.matching.filters import is_immediate, refuse_new_terms
@@ -25,7 +25,7 @@ from raft_exchange.matching.limits import (
     STOPS_PER_ACCOUNT_MARKET_MAX,
     STOPS_PER_MARKET_MAX,
 )
-from raft_exchange.matching.matcher import Match, found_by, refuse_entry
+from raft_exchange.matching.matcher import Match, found_by, may_meet, refuse_entry
 from raft_exchange.matching.messages import (
     CommandRefused,
     EndReason,
@@ -41,11 +41,13 @@ from raft_exchange.matching.messages import (
     StopPlaced,
     TradeExecuted,
 )
-from raft_exchange.matching.orders import LiveOrder
+from raft_exchange.matching.orders import Account, LiveOrder
 from raft_exchange.matching.risk import has_limits, refuse_open_orders, refuse_risk, value_of
 from raft_exchange.matching.shapes import refuse_place_shape
 from raft_exchange.matching.state import Market, State
 from raft_exchange.matching.triggers import Tally
+
+_TRADING: Final = MarketStatus.TRADING
 
 
 def place(state: State, command: PlaceOrder) -> list[Event]:
@@ -74,25 +76,9 @@ def admitted(
         leaving: an order of the account that ends when this one is placed, and is not counted.
         joining: how many orders the command places together; this is the last of them.
     """
-    refused = refuse_place_shape(command, state.time_us) or _refuse_by_market(
-        state, command, leaving=leaving, joining=joining
-    )
+    refused = refuse_place_shape(command, state.time_us)
     if refused is not None:
         return refused
-    market = state.markets[command.market]
-    settings = state.live.accounts[command.account].settings
-    order_id = state.order_id + joining
-    order = outlook.new_order(command, market.rules, settings, order_id=order_id)
-    order.created_at_us = state.time_us
-    state.stamp(order)
-    if order.is_pending:
-        return order  # it meets the book when it is elected
-    return refuse_entry(order, market, leaving=leaving) or order
-
-
-def _refuse_by_market(
-    state: State, command: PlaceOrder, *, leaving: LiveOrder | None, joining: int
-) -> CommandRefused | None:
     account = state.live.accounts.get(command.account)
     if account is None:
         return CommandRefused(RejectCode.UNKNOWN_ACCOUNT, "account")
@@ -101,39 +87,57 @@ def _refuse_by_market(
     market = state.markets.get(command.market)
     if market is None:
         return CommandRefused(RejectCode.UNKNOWN_MARKET, "market")
-    if market.status is not MarketStatus.TRADING:
+    refused = _refuse_by_market(command, account, market, leaving=leaving)
+    if refused is None and (command.stop_price_ticks or not is_immediate(command.time_in_force)):
+        refused = _refuse_crowd(state, command, account, market, leaving=leaving, joining=joining)
+    if refused is not None:
+        return refused
+    order_id = state.order_id + joining
+    order = outlook.new_order(command, market.rules, account.settings, order_id=order_id)
+    order.created_at_us = state.time_us
+    state.stamp(order)
+    if order.is_pending:
+        return order  # it meets the book when it is elected
+    return refuse_entry(order, market, leaving=leaving) or order
+
+
+def _refuse_by_market(
+    command: PlaceOrder, account: Account, market: Market, *, leaving: LiveOrder | None
+) -> CommandRefused | None:
+    rules = market.rules
+    if market.status is not _TRADING:
         return CommandRefused(RejectCode.MARKET_HALTED, "market")
     last_price_ticks = market.book.last_price_ticks
-    refused = refuse_new_terms(market.rules, command, last_price_ticks=last_price_ticks)
-    is_limited = has_limits(account.settings, market.rules)
-    if refused is None and is_limited:
+    refused = refuse_new_terms(rules, command, last_price_ticks=last_price_ticks)
+    if refused is None and has_limits(account.settings, rules):
         refused = refuse_risk(
-            account.settings,
-            market.rules,
-            value=value_of(command),
-            quantity_lots=command.quantity_lots,
+            account.settings, rules, value=value_of(command), quantity_lots=command.quantity_lots
         )
     if refused is not None:
         return refused
     namesake = account.by_client_order_id.get(command.client_order_id)
     if namesake is not None and namesake is not leaving:
         return CommandRefused(RejectCode.DUPLICATE_CLIENT_ORDER_ID, "client_order_id")
-    if is_immediate(command.time_in_force) and not command.stop_price_ticks:
-        return None
-    more = joining - (leaving is not None and leaving.market == command.market)
-    if is_limited:
-        there = len(account.by_market.get(command.market, ()))
-        refused = refuse_open_orders(account.settings, market.rules, count=there + more)
-    return refused or _refuse_crowd(state, command, market, leaving=leaving, joining=joining)
+    return None
 
 
 def _refuse_crowd(
-    state: State, command: PlaceOrder, market: Market, *, leaving: LiveOrder | None, joining: int
+    state: State,
+    command: PlaceOrder,
+    account: Account,
+    market: Market,
+    *,
+    leaving: LiveOrder | None,
+    joining: int,
 ) -> CommandRefused | None:
     # Asked before matching: an order that might rest is refused even if it would trade away. A
     # stop needs the room in which it may rest one day.
     here = leaving is not None and leaving.market == command.market
-    own = state.live.count(command.account, command.market) - here
+    own = len(account.by_market.get(command.market, ())) - here
+    if has_limits(account.settings, market.rules):
+        refused = refuse_open_orders(account.settings, market.rules, count=own + joining)
+        if refused is not None:
+            return refused
     if own + joining > ORDERS_PER_ACCOUNT_MARKET_MAX:
         return CommandRefused(RejectCode.TOO_MANY_ORDERS, "")
     everybody = len(state.live.by_id) - (leaving is not None)
@@ -265,7 +269,9 @@ def _match(
     state: State, order: LiveOrder, market: Market, *, events: list[Event], shown: Order
 ) -> None:
     before = len(events)
-    reason = Match(order, market, state=state, events=events).run()
+    reason = None
+    if may_meet(order, market):
+        reason = Match(order, market, state=state, events=events).run()
     if reason is None and (is_immediate(order.time_in_force) or not order.price_ticks):
         reason = EndReason.REMAINDER_EXPIRED
     if reason is not None:

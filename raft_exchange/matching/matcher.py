@@ -67,6 +67,16 @@ def found_by(taker: LiveOrder, market: Market, *, leaving: LiveOrder | None) -> 
     return offers(taker, reachable, leaving_id=0 if leaving is None else leaving.order_id)
 
 
+def may_meet(taker: LiveOrder, market: Market) -> bool:
+    """Say whether `taker` has to look into the book: False for one whose price meets nobody. O(1).
+
+    Most orders that come to rest are of that kind.
+    """
+    makers = market.book.opposite(taker.side)
+    best, price_ticks = makers.best, taker.price_ticks
+    return best is not None and (not price_ticks or best.key <= makers.key_limit(price_ticks))
+
+
 def _key_limit(taker: LiveOrder, market: Market) -> int:
     """Return the last key of the other side at which `taker` trades."""
     price_ticks = taker.price_ticks

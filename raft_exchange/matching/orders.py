@@ -189,10 +189,6 @@ class LiveOrders:
         if order.expires_at_us:
             self._expiries.remove((order.expires_at_us, order.order_id))
 
-    def count(self, account: str, market: str) -> int:
-        """Return how many live orders `account` has in `market`."""
-        return len(self.accounts[account].by_market.get(market, ()))
-
     def of_account(self, account: str, market: str | None, *, side: Side | None) -> list[LiveOrder]:
         """Return live orders of `account`, oldest id first; `None` means any. O(n log n)."""
         by_market = self.accounts[account].by_market

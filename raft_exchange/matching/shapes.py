@@ -37,7 +37,7 @@ STOP_LEG: Final = "stop."
 
 def refuse_place_shape(command: PlaceOrder, time_us: int) -> CommandRefused | None:
     """Refuse a new order that no market could take at `time_us`."""
-    if not is_label(command.client_order_id):
+    if command.client_order_id and not is_label(command.client_order_id):
         return CommandRefused(RejectCode.BAD_FIELD, "client_order_id")
     is_sized = 0 < command.quantity_lots <= QUANTITY_LOTS_MAX and not command.quote_value
     refused = (None if is_sized else _refuse_size(command)) or _SHAPES[command.type](command)

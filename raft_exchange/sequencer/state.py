@@ -23,7 +23,7 @@ import msgspec
 from raft_exchange.matching import snapshot
 from raft_exchange.matching.limits import SESSIONS_MAX
 from raft_exchange.matching.machine import Exchange
-from raft_exchange.matching.messages import AdvanceTime, Command, CommandRefused, Event, RejectCode
+from raft_exchange.matching.messages import AdvanceTime, Command, CommandRefused, RejectCode
 from raft_exchange.matching.versions import Versions, refuse_newer
 from raft_exchange.sequencer.applied import Applied, Result
 from raft_exchange.sequencer.codec import (
@@ -49,6 +49,7 @@ SNAPSHOT_VERSION: Final = 1
 BOUNDED_SINCE: Final = 3
 """The version since which the bytes of remembered results are bounded, not only their number."""
 MISMATCH: Final = CommandRefused(RejectCode.IDEMPOTENCY_MISMATCH, "idempotency_key")
+_TOO_LATE: Final = CommandRefused(RejectCode.DEADLINE_PASSED, "deadline")
 
 
 class Once(NamedTuple):
@@ -205,16 +206,17 @@ class ReplicatedState:
         results: list[Result] = []
         refused = 0  # so many of the next requests share the fate of the head of their batch
         for request in requests:
-            if isinstance(request.command, SignedItem):
+            command = request.command
+            if isinstance(command, SignedItem):
                 continue  # answered with its head
-            if isinstance(request.command, SignedRequest):
-                results += self._answer_signed(request, request.command)
+            if isinstance(command, SignedRequest):
+                results += self._answer_signed(request, command)
                 continue
             if refused:
                 refused -= 1
                 results.append(self._refused(MISMATCH))
                 continue
-            result = self._answer(request, request.command)
+            result = self._answer(request, command)
             results.append(result)
             if request.followers and result.events == (MISMATCH,):
                 refused = request.followers
@@ -227,9 +229,14 @@ class ReplicatedState:
         refused = refused or exchange.refuse_unsigned(command)
         if refused is not None:
             return self._refused(refused)
-        account = getattr(command, "account", "")
-        fingerprint_now = self._fingerprint(request, command) if request.idempotency_key else b""
-        once = Once(account, request.idempotency_key, fingerprint_now, request.deadline_us)
+        if not request.idempotency_key:
+            return self._run(command, deadline_us=request.deadline_us)
+        once = Once(
+            getattr(command, "account", ""),
+            request.idempotency_key,
+            self._fingerprint(request, command),
+            request.deadline_us,
+        )
         return self._run_once(once, command)
 
     def _answer_signed(self, head: Request, signed: SignedRequest) -> list[Result]:
@@ -264,32 +271,27 @@ class ReplicatedState:
         return [self._refused(opened) for _ in range(1 + head.followers)]
 
     def _run_once(self, once: Once, command: Command | CommandRefused) -> Result:
-        if once.key:
-            stored = self._window.get(once.account, once.key)
-            if stored is not None:
-                return self._replay(stored, once)
-        exchange = self.exchange
+        """Run a command that no result is remembered for; without a key none ever is."""
+        stored = self._window.get(once.account, once.key) if once.key else None
+        if stored is not None:
+            return self._replay(stored, once)
         if isinstance(command, CommandRefused):
-            exchange.count_command()
-            events: list[Event] = [command]
-        elif once.deadline_us and exchange.time_us > once.deadline_us:
-            exchange.count_command()
-            events = [CommandRefused(RejectCode.DEADLINE_PASSED, "deadline")]
+            result = self._refused(command)
         else:
-            events = exchange.apply(command)
+            result = self._run(command, deadline_us=once.deadline_us)
         if once.key:
             self._window.put(
                 Stored(
                     once.account,
                     once.key,
                     once.fingerprint,
-                    exchange.sequence,
-                    exchange.time_us,
-                    self.versions.encode(events, self.version),
+                    result.sequence,
+                    self.exchange.time_us,
+                    self.versions.encode(result.events, self.version),
                 ),
                 bounds_bytes=self.version >= BOUNDED_SINCE,
             )
-        return Result(exchange.sequence, tuple(events), 0, 0)
+        return result
 
     def _fingerprint(self, request: Request, command: Command) -> bytes:
         return fingerprint(command, request.followers, self.versions)
@@ -303,13 +305,16 @@ class ReplicatedState:
         )
 
     def _refused(self, refused: CommandRefused) -> Result:
-        """Return the result of what is refused before it is looked at; it is not remembered."""
+        """Return the result of what is refused before the exchange looks at it."""
         self.exchange.count_command()
         return Result(self.exchange.sequence, (refused,), 0, 0)
 
-    def _run(self, command: Command) -> Result:
-        events = self.exchange.apply(command)
-        return Result(self.exchange.sequence, tuple(events), 0, 0)
+    def _run(self, command: Command, *, deadline_us: int = 0) -> Result:
+        exchange = self.exchange
+        if deadline_us and exchange.time_us > deadline_us:
+            return self._refused(_TOO_LATE)
+        events = exchange.apply(command)
+        return Result(exchange.sequence, tuple(events), 0, 0)
 
     # Snapshots ----------------------------------------------------------------------------------
 
