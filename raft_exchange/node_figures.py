@@ -69,6 +69,7 @@ def figures_of(parts: Parts, *, leader_changes: int) -> NodeFigures:
         has_leader=bool(status.leader),
         term=status.term,
         leader_changes=leader_changes,
+        election_stretch=parts.group.patience.stretch,
         log_first_index=parts.journal.first_index,
         log_last_index=parts.journal.last_index,
         commit_index=status.commit_index,

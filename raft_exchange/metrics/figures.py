@@ -71,6 +71,7 @@ class NodeFigures(NamedTuple):
     has_leader: bool
     term: int
     leader_changes: int
+    election_stretch: int
     log_first_index: int
     log_last_index: int
     commit_index: int

@@ -46,6 +46,11 @@ class NodeCollector(Collector):
         for name, text, value in (
             ("raft_has_leader", "1 while this node knows a leader", figures.has_leader),
             ("raft_term", "Current Raft term", figures.term),
+            (
+                "raft_election_stretch",
+                "Times the usual wait for a leader or votes: above 1 where members are slow",
+                figures.election_stretch,
+            ),
             ("raft_log_first_index", "Index of the first entry held", figures.log_first_index),
             ("raft_log_last_index", "Index of the last entry held", figures.log_last_index),
             ("raft_commit_index", "Greatest index known to be committed", figures.commit_index),

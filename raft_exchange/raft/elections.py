@@ -12,6 +12,8 @@ Rules beside Raft's own (section 5.2, thesis 4.2.3 and 9.6).
   A vote is *given* to any member that asks, because the one that asks may know a later
   configuration; it is *counted* only if it comes from a voter.
 * Refusals carry the sender's term, so that whoever was left behind catches up.
+* Whoever gave up on several terms in a row waits longer for the next, for votes as well as for
+  heartbeats (`patience.py`): where everybody is slow, the usual time is never enough.
 * Votes and requests for them leave after the sync that makes term and vote durable.
 """
 
@@ -108,8 +110,15 @@ class Elections:
             assert not (self._seat.is_leader and term == self._seat.term), "two leaders in one term"
             self.follow(node, term=term)
         self._pre_votes = set()
-        self.leader_heard_at_s = monotonic_s()
+        now_s = monotonic_s()
+        self.note_silence(now_s - self.leader_heard_at_s, now_s)
+        self.leader_heard_at_s = now_s
         self._seat.postpone_election()
+
+    def note_silence(self, silence_s: float, now_s: float) -> None:
+        """Note how long this member heard nothing of others: while they are slow, it is patient."""
+        usual_s = self._timing.election_s_min
+        self._seat.patience.note_silence(silence_s, usual_s=usual_s, now_s=now_s)
 
     def lose_link(self, node: Node) -> None:
         """If that was the leader, stand soon: its process died or the link is cut.
@@ -119,15 +128,20 @@ class Elections:
         if node == self._seat.leader:
             self.leader_heard_at_s = float("-inf")
             self._seat.leader = None
-            jitter_s = self._seat.draw_patience_s() - self._timing.election_s_min
-            self._seat.postpone_election(in_s=jitter_s / 5)
+            patience = self._seat.patience
+            patience.excuse(self._seat.term)  # a dead link is no slow one
+            usual_s = self._seat.draw_patience_s() / patience.stretch
+            self._seat.postpone_election(in_s=(usual_s - self._timing.election_s_min) / 5)
 
     def check_quorum_contact(self, now_s: float) -> None:
         """Stop leading where no majority is heard: reads would be stale."""
         lead = self.leadership
         assert lead is not None
-        if now_s - lead.quorum_heard_at_s(now_s) > self._timing.quorum_contact_s_max:
+        silence_s, patience = now_s - lead.quorum_heard_at_s(now_s), self._seat.patience
+        self.note_silence(silence_s, now_s)
+        if silence_s > self._timing.quorum_contact_s_max * patience.stretch:
             logger.warning("leader of term %d hears no majority; stepping down", self._seat.term)
+            patience.give_up(self._seat.term, now_s)
             self.follow(None)
 
     def hand_over(self, connected: Collection[Node], *, to: str | None = None) -> None:
@@ -153,6 +167,8 @@ class Elections:
 
     def start_pre_vote(self) -> None:
         """Ask whether an election could be won, before disturbing anybody with a new term."""
+        if self._seat.leader is not None or self._seat.vote is not None:
+            self._seat.patience.give_up(self._seat.term, monotonic_s())
         self._seat.postpone_election(in_s=self._seat.draw_patience_s() / ASK_AGAIN_SHARE)
         if not self._may_stand:
             return
@@ -232,7 +248,8 @@ class Elections:
         is_wanted = (
             message.next_term > seat.term
             and not seat.is_leader
-            and monotonic_s() - self.leader_heard_at_s >= self._timing.election_s_min
+            and monotonic_s() - self.leader_heard_at_s
+            >= self._timing.election_s_min * seat.patience.stretch
         )
         granted = is_wanted and not self._has_better_claim(node, message)
         self._outbox.send(node, PreVoteReply(seat.term, message.next_term, granted))

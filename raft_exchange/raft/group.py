@@ -92,6 +92,7 @@ class Group(syncobj.SyncObj):  # type: ignore[misc]
         self._is_late = False
         self._leader_told: str | None = None
         seat = self._seat = Seat(self, journal)
+        self.patience = seat.patience
         history = self._history = History(Configuration(tuple(sorted(founders))))
         outbox = self._outbox = Outbox(transport, hooks.wake)
         elections = Elections(seat, history, outbox, timing=timing, hooks=hooks)
@@ -261,6 +262,7 @@ class Group(syncobj.SyncObj):  # type: ignore[misc]
         now_s = monotonic_s()
         # After a pause of our own, what others said meanwhile is still unread: look a tick later.
         pause_s, self._ticked_at_s = now_s - self._ticked_at_s, now_s
+        self._elections.note_silence(pause_s, now_s)
         self._is_late = not self._is_late and pause_s > self._timing.quorum_contact_s_max / 2
         if self._hooks.standing() is not Standing.FULL:
             self._elections.stand_aside(self._peers.connected)
@@ -289,10 +291,7 @@ class Group(syncobj.SyncObj):  # type: ignore[misc]
     def _lead(self, lead: Leadership, now_s: float) -> None:
         connected = self._peers.connected
         lead.replicate(
-            connected,
-            commit_index=self.commit_index,
-            now_s=now_s,
-            store=self._applying.store,
+            connected, commit_index=self.commit_index, now_s=now_s, store=self._applying.store
         )
         lead.make_way(
             connected,

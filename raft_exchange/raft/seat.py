@@ -13,6 +13,7 @@ from pysyncobj.node import Node
 
 from raft_exchange.raft.journal import Journal
 from raft_exchange.raft.library import FOLLOWER, LEADER, ROLE_NAMES
+from raft_exchange.raft.patience import Patience
 
 
 def monotonic_s() -> float:
@@ -21,11 +22,15 @@ def monotonic_s() -> float:
 
 
 class Seat:
-    """One member's place in the group. `log` is its journal, which makes term and vote durable."""
+    """One member's place in the group. `log` is its journal, which makes term and vote durable.
+
+    `patience` says how much longer than usual it waits for the others.
+    """
 
     def __init__(self, raft: Any, log: Journal) -> None:
         self._raft = raft
         self.log = log
+        self.patience = Patience()
 
     @property
     def node(self) -> Node:
@@ -132,5 +137,5 @@ class Seat:
         self._raft._SyncObj__raftElectionDeadline = monotonic_s() + wait_s
 
     def draw_patience_s(self) -> float:
-        """Return a random time between the two bounds of `Timing`."""
-        return cast(float, self._raft._SyncObj__generateRaftTimeout())
+        """Return a random time between the two bounds of `Timing`, stretched."""
+        return cast(float, self._raft._SyncObj__generateRaftTimeout()) * self.patience.stretch
