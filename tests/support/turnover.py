@@ -6,6 +6,8 @@ of a second node before the first is out of the group: more than that nobody cou
 
 from __future__ import annotations
 
+import random
+
 from raft_exchange.raft.members import MemberAddress
 from raft_exchange.raft.membership import AddMember, Change, Configuration, RemoveMember
 from tests.support.climate import Climate
@@ -14,6 +16,22 @@ from tests.support.world import SimNode, World
 MEMBERS_MIN = 3
 MEMBERS_MAX = 5
 NODES_MAX = 12
+
+
+def strangers(world: World, committed: Configuration, count: int) -> list[str]:
+    """Return so many nodes that never were members, new ones where need be; or fewer."""
+    found = [
+        node.id
+        for node in world.nodes.values()
+        if node.id not in (*committed.members, *committed.removed) and not node.is_gone
+    ]
+    while len(found) < count and len(world.ids) < NODES_MAX:
+        found.append(world.add_node().id)
+    return found[:count]
+
+
+def add(id_: str) -> AddMember:
+    return AddMember(MemberAddress(id_, f"{id_}:7081", f"http://{id_}:8081"))
 
 
 class Turnover:
@@ -67,17 +85,8 @@ class Turnover:
         committed = self.committed(world)
         if committed is None or len(committed.members) >= MEMBERS_MAX or committed.learners:
             return
-        strangers = [
-            node.id
-            for node in world.nodes.values()
-            if node.id not in (*committed.members, *committed.removed) and not node.is_gone
-        ]
-        if not strangers:
-            if len(world.ids) >= NODES_MAX:
-                return
-            strangers = [world.add_node().id]
-        id_ = strangers[0]
-        self._ask(world, AddMember(MemberAddress(id_, f"{id_}:7081", f"http://{id_}:8081")))
+        for id_ in strangers(world, committed, 1):
+            self._ask(world, add(id_))
 
     def _remove(self, world: World) -> None:
         committed = self.committed(world)
@@ -96,3 +105,30 @@ class Turnover:
             self._ask(world, RemoveMember(gone[0]))
         elif len(committed.voters) > MEMBERS_MIN - 1 and not committed.learners:
             world.wipe(world.nodes[self.random.choice(committed.voters)])
+
+    def ask_for_two_at_once(self, world: World, *, seed: int, seconds: float) -> None:
+        """Beside all else, for so long: an operator who is in a hurry, and is to be kept waiting.
+
+        From three members to five and back, two changes at a time, each asked of some node. It
+        draws for itself: what else happens in a seed stays as it is.
+        """
+        draw, end_s = random.Random(f"in a hurry {seed}"), world.now_s + seconds
+
+        def ask() -> None:
+            if world.now_s < end_s:
+                world.at(world.now_s + draw.uniform(0.2, 2.0), ask)
+                for change in self._two(world, draw):
+                    if nodes := self._askable(world):
+                        draw.choice(nodes).group.request_change(change, self._note)
+
+        ask()
+
+    def _two(self, world: World, draw: random.Random) -> list[Change]:
+        committed = self.committed(world)
+        if committed is None or any(world.nodes[id_].is_gone for id_ in committed.members):
+            return []
+        if len(committed.members) <= MEMBERS_MIN:
+            return [add(id_) for id_ in strangers(world, committed, 2)]
+        if len(committed.voters) >= MEMBERS_MIN + 2:
+            return [RemoveMember(id_) for id_ in draw.sample(committed.voters, 2)]
+        return []

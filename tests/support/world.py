@@ -38,6 +38,7 @@ from raft_exchange.sequencer.replica import LeaderClock, Replica
 from raft_exchange.sequencer.signed import Signatures
 from raft_exchange.sequencer.state import ReplicatedState
 from raft_exchange.sequencer.witness import Witness
+from tests.support.roll import Roll
 
 TICK_S = 0.01
 SILENCE_S_MAX = 2.0
@@ -241,6 +242,7 @@ class SimNode:
         self.witness.tick(now_s=self.world.now_s)
         self.group.do_tick()
         self.world.note_leader(self)
+        self.world.roll.note(self)
 
     def _leader_changed(self, leader: str | None) -> None:
         self.pipeline.leader_changed(leader, now_s=self.world.now_s)
@@ -291,6 +293,7 @@ class World:
         self.leaders: dict[int, str] = {}
         self.truth: dict[int, Applied] = {}
         self.founders = tuple(self.ids)
+        self.roll = Roll(self.founders)
         self.nodes = {node_id: self._make(node_id, self.founders) for node_id in self.ids}
         self.links: dict[frozenset[str], Link] = {}
 
