@@ -36,7 +36,10 @@ NAME_FORM: Final = "1 to 32 of A-Z a-z 0-9 . _ -, beginning with a letter or dig
 
 
 DEPTH_MAX: Final = 32
-_BRACKETS: Final = re.compile(r'"(?:[^"\\]|\\.)*"|[\[\]{}]', re.DOTALL)
+_STRING: Final = re.compile(r'"[^"\\]*(?:\\.[^"\\]*)*(?:"|\\?\Z)', re.DOTALL)
+"""A string, or all the rest where it does not end, which is no JSON: a quote always matches, so
+that each character is looked at once, whatever a stranger sends."""
+_BRACKET: Final = re.compile(r"[\[\]{}]")
 
 
 class Number(str):
@@ -74,13 +77,12 @@ def _is_too_deep(text: str) -> bool:
     if text.count("[") + text.count("{") <= DEPTH_MAX:
         return False
     depth = 0
-    for match in _BRACKETS.finditer(text):
-        token = match.group()
-        if token in ("[", "{"):
+    for bracket in _BRACKET.findall(_STRING.sub("", text)):
+        if bracket in "[{":
             depth += 1
             if depth > DEPTH_MAX:
                 return True
-        elif token in ("]", "}"):
+        else:
             depth -= 1
     return False
 

@@ -70,6 +70,9 @@ class EventFeed:
 
     def applied(self, applied: Applied) -> None:
         """Publish one entry's events, which are folded."""
+        if not self.publisher.subscriber_count:
+            self._pass_over(applied)
+            return
         for result in applied.results:
             if not result.replayed_sequence:
                 self._publish(result, applied.time_us)
@@ -78,22 +81,28 @@ class EventFeed:
         """Say that a snapshot replaced the state: what happened in between is not published."""
         self._previous = None
 
+    def _pass_over(self, applied: Applied) -> None:
+        """Note the last sequence that would have been published. O(results from there on)."""
+        for result in reversed(applied.results):
+            if not result.replayed_sequence and any(map(is_public, result.events)):
+                self._previous = result.sequence
+                return
+
     def _publish(self, result: Result, time_us: int) -> None:
         events = [event for event in result.events if is_public(event)]
         if not events:
             return
-        if self.publisher.subscriber_count:
-            for index, event in enumerate(events):
-                head: View = {
-                    "type": "",
-                    "sequence": result.sequence,
-                    "index": index,
-                    "count": len(events),
-                    "previous_sequence": self._previous if index == 0 else result.sequence,
-                    "time": format_time_us(time_us),
-                }
-                view = head | self._view(event, result.sequence, time_us)
-                self.publisher.publish(msgspec.json.encode(view).decode())
+        for index, event in enumerate(events):
+            head: View = {
+                "type": "",
+                "sequence": result.sequence,
+                "index": index,
+                "count": len(events),
+                "previous_sequence": self._previous if index == 0 else result.sequence,
+                "time": format_time_us(time_us),
+            }
+            view = head | self._view(event, result.sequence, time_us)
+            self.publisher.publish(msgspec.json.encode(view).decode())
         self._previous = result.sequence
 
     def _view(self, event: Event, sequence: int, time_us: int) -> View:

@@ -158,6 +158,15 @@ def test_how_deep_a_body_may_nest_does_not_depend_on_the_process_that_reads_it()
         decode_object(b'{"a":[' + at_most + b"]}")
 
 
+@pytest.mark.parametrize("end", ["", "\\", '"'])
+def test_a_body_of_strings_that_never_end_is_refused_as_fast_as_any(end: str) -> None:
+    """Were each quote read to the end of the text, this would take hours."""
+    with pytest.raises(Problem):
+        decode_object(("[" * (DEPTH_MAX + 1) + '\\"' * 400_000 + end).encode())
+    with pytest.raises(Problem):
+        decode_object(('{"a":[' + "[]," * DEPTH_MAX + '\\"' * 400_000 + end).encode())
+
+
 def test_every_operation_is_a_route_that_is_served() -> None:
     served = {(route.method, route.template) for route in ROUTES}
     for operation in OPERATIONS:
