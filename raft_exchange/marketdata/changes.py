@@ -211,7 +211,10 @@ class Recorder:
 
     def trade(self, trade: TradeExecuted) -> None:
         """Note a trade."""
-        self._trades.setdefault(trade.market, []).append(trade)
+        trades = self._trades.get(trade.market)
+        if trades is None:
+            trades = self._trades[trade.market] = []
+        trades.append(trade)
         self._fills[trade.taker_account] = self._fills[trade.maker_account] = None
 
     def order(self, order: Order) -> None:
@@ -245,7 +248,8 @@ class Recorder:
                 )
                 self.orders[account] = sequence
             self._orders = {}
-        parts += self._take_money(sequence)
+        if self._fills or self._balances:
+            parts += self._take_money(sequence)
         return Change(sequence, time_us, parts) if parts else None
 
     def _take_money(self, sequence: int) -> list[Part]:

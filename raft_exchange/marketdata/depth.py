@@ -58,11 +58,12 @@ class Depth:
 
     def remove(self, order_id: int, side: Side, price_ticks: int) -> bool:
         """Take an order out; return whether it rested there. O(log levels)."""
-        if not self.holds(order_id, side, price_ticks):
-            return False
         levels = self._levels[side]
-        level = levels[price_ticks]
-        level.lots -= level.orders.pop(order_id)
+        level = levels.get(price_ticks)
+        lots = None if level is None else level.orders.pop(order_id, None)
+        if level is None or lots is None:
+            return False
+        level.lots -= lots
         self._orders[side] -= 1
         if not level.orders:
             del levels[price_ticks]

@@ -70,10 +70,11 @@ class OrderRegister:
 
     def keep_live(self, order: Order) -> None:
         """Register a live order, or replace its earlier view. O(log orders of the account)."""
-        if order.order_id not in self._live:
+        live, order_id = self._live, order.order_id
+        if order_id not in live:
             self._index(order)
             self._live_of[order.account, order.market] += 1
-        self._live[order.order_id] = order
+        live[order_id] = order
 
     def finish(self, order: Order) -> None:
         """Register a final order; forget the one that ended longest ago if there are too many."""
@@ -178,12 +179,15 @@ class OrderRegister:
         if order.client_order_id:
             key = (order.account, order.client_order_id)
             self._by_client_id.setdefault(key, {})[order.order_id] = None
-        self.last_id = max(self.last_id, order.order_id)
+        if order.order_id > self.last_id:
+            self.last_id = order.order_id
 
     def _leave(self, order: Order) -> None:
         where = (order.account, order.market)
-        self._live_of[where] -= 1
-        if not self._live_of[where]:
+        left = self._live_of[where] - 1
+        if left:
+            self._live_of[where] = left
+        else:
             del self._live_of[where]
 
     def _forget(self, order: Order) -> None:
