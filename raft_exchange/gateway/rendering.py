@@ -125,6 +125,13 @@ def average_price(order: Order, tick_size_e18: int) -> str | None:
 def order_view(order: Order, rules: MarketRules) -> OrderView:
     """Return an order as JSON shows it. `price` is null for an order without one."""
     tick, lot = rules.tick_size_e18, rules.lot_size_e18
+    # Most orders are shown right after they came: nothing is filled, and nothing has changed since.
+    quantity = remaining = format_e18(order.quantity_lots * lot)
+    if order.filled_lots:
+        remaining = format_e18((order.quantity_lots - order.filled_lots) * lot)
+    created_at = updated_at = format_time_us(order.created_at_us)
+    if order.updated_at_us != order.created_at_us:
+        updated_at = format_time_us(order.updated_at_us)
     return {
         "order_id": str(order.order_id),
         "client_order_id": order.client_order_id or None,
@@ -135,9 +142,9 @@ def order_view(order: Order, rules: MarketRules) -> OrderView:
         "time_in_force": _TIME_IN_FORCE[order.time_in_force],
         "price": format_e18(order.price_ticks * tick) if order.price_ticks else None,
         "stop_price": format_e18(order.stop_price_ticks * tick) if order.stop_price_ticks else None,
-        "quantity": format_e18(order.quantity_lots * lot),
+        "quantity": quantity,
         "filled_quantity": format_e18(order.filled_lots * lot),
-        "remaining_quantity": format_e18((order.quantity_lots - order.filled_lots) * lot),
+        "remaining_quantity": remaining,
         "average_price": average_price(order, tick),
         "display_quantity": format_e18(order.display_lots * lot) if order.display_lots else None,
         "quote_quantity": format_e36(int(order.quote_value) * tick * lot)
@@ -148,8 +155,8 @@ def order_view(order: Order, rules: MarketRules) -> OrderView:
         "post_only": order.post_only,
         "self_trade_prevention": _SELF_TRADE_PREVENTION[order.self_trade_prevention],
         "status": _STATUS[order.status],
-        "created_at": format_time_us(order.created_at_us),
-        "updated_at": format_time_us(order.updated_at_us),
+        "created_at": created_at,
+        "updated_at": updated_at,
         "sequence": order.sequence,
     }
 
