@@ -146,11 +146,34 @@ class SimNode:
         self.fence = SimFence()
         self.is_running = False
         self.is_gone = False  # for ever, with its disk
-        self.is_stopped = False  # SIGSTOP: runs nothing, hears nothing, keeps its memory
+        self._is_stopped = False
+        self._unheard: list[tuple[float, Callable[[], None]]] = []
         self.has_room = True  # on its disk, above the reserve
         self.lag_s = 0.0  # how late its ticks are, on average
         self.corrupt: Callable[[Applied, ReplicatedState], None] | None = None
         self.may_differ = False  # from the others: its entries are not held against theirs
+
+    @property
+    def is_stopped(self) -> bool:
+        """As by SIGSTOP: it runs nothing, hears nothing, and keeps its memory."""
+        return self._is_stopped
+
+    @is_stopped.setter
+    def is_stopped(self, is_stopped: bool) -> None:
+        self._is_stopped = is_stopped
+        if not is_stopped:
+            unheard, self._unheard = self._unheard, []
+            for at_s, hear in unheard:
+                while at_s <= self.world.now_s:
+                    at_s += TICK_S
+                self.world.at(at_s, hear)
+
+    def hear_later(self, hear: Callable[[], None]) -> None:
+        """Keep what arrived while it is stopped, as the kernel does: FIFO, as it all waits alike.
+
+        It is heard within a tick after the process goes on.
+        """
+        self._unheard.append((self.world.now_s + TICK_S, hear))
 
     def start(self) -> None:
         """Start the process on what the disk holds."""
@@ -376,8 +399,7 @@ class World:
         if link.generation != generation or not link.is_up:
             return
         if node.is_stopped:
-            # The kernel buffers it; FIFO is kept because everything to it waits alike.
-            self.at(self.now_s + TICK_S, lambda: self._deliver(sender, receiver, generation, data))
+            node.hear_later(lambda: self._deliver(sender, receiver, generation, data))
         else:
             node.transport.deliver(sender, data)
 
