@@ -13,7 +13,7 @@ from __future__ import annotations
 from typing import Final
 
 STRETCH_MAX: Final = 16
-"""Times `Timing`'s: elections after 4.8 to 9.6 s of silence, which 1 % of a core needs at times."""
+"""Times `Timing`'s: elections after 4.8 to 9.6 s of silence."""
 FREE_FAILURES: Final = 2
 """So many in a row cost no patience: votes are split, and leaders freeze, on good days as well."""
 CALM_S: Final = 5.0
