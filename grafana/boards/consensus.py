@@ -35,6 +35,12 @@ CONSENSUS: Final = Board(
             4,
         ),
         Panel(
+            "Election stretch",
+            "Times the usual wait for a leader or votes; above 1 where nodes are starved",
+            "none",
+            each("raft_election_stretch", legend="{{instance}}"),
+        ),
+        Panel(
             "Indexes",
             "Committed, applied, and the ends of the log",
             "none",
