@@ -320,14 +320,14 @@ MUTATIONS = {  # and a seed that noticed it, to begin with
     _vote_for_everybody: 1,
     _vote_for_shorter_logs: 4,
     _commit_alone: 2,
-    _acknowledge_what_it_lacks: 0,
+    _acknowledge_what_it_lacks: 7,
     _keep_conflicting_entries: 2,
     _forget_sessions: 1,
     _forget_truncations: 2,
     _never_truncate: 1,
     _acknowledge_before_the_sync: 5,
     _lose_the_last_entry_on_restart: 1,
-    _lead_without_a_majority_of_votes: 2,
+    _lead_without_a_majority_of_votes: 4,
 }
 MUTATION_SEEDS_MAX = 500
 
