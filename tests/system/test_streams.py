@@ -103,7 +103,7 @@ async def cut_off(client: Client, node: NodeProcess) -> int:
 @pytest.mark.timeout(900)
 @in_loop
 async def test_orders_do_not_wait_for_readers_and_a_frozen_one_is_cut_off(tmp_path: Path) -> None:
-    """With `RAFT_EXCHANGE_TEST_STREAM_READERS=200 …_ALTERNATIONS=5` the figure of the README."""
+    """`RAFT_EXCHANGE_TEST_STREAM_READERS=200`, `…_ALTERNATIONS=11`: the figure in DESIGN.md."""
     with RealCluster(tmp_path) as cluster:
         async with Client(cluster) as client:
             await client.ready()
