@@ -105,7 +105,8 @@ class Candles:
 
     def restore(self, interval: str, candles: list[Candle]) -> None:
         """Fill one empty length at once."""
-        assert not self._settled(interval)
+        assert self._open is None
+        assert not self._by_interval[interval]
         self._by_interval[interval] = candles[-CANDLES_MAX:]
 
     def check(self) -> None:

@@ -128,10 +128,9 @@ class Elections:
         if node == self._seat.leader:
             self.leader_heard_at_s = float("-inf")
             self._seat.leader = None
-            patience = self._seat.patience
-            patience.excuse(self._seat.term)  # a dead link is no slow one
-            usual_s = self._seat.draw_patience_s() / patience.stretch
-            self._seat.postpone_election(in_s=(usual_s - self._timing.election_s_min) / 5)
+            self._seat.patience.excuse(self._seat.term)  # a dead link is no slow one
+            jitter_s = self._seat.draw_usual_s() - self._timing.election_s_min
+            self._seat.postpone_election(in_s=jitter_s / 5)
 
     def check_quorum_contact(self, now_s: float) -> None:
         """Stop leading where no majority is heard: reads would be stale."""
@@ -167,7 +166,7 @@ class Elections:
 
     def start_pre_vote(self) -> None:
         """Ask whether an election could be won, before disturbing anybody with a new term."""
-        if self._seat.leader is not None or self._seat.vote is not None:
+        if self._seat.leader is not None or self._seat.vote is not None:  # it waited for somebody
             self._seat.patience.give_up(self._seat.term, monotonic_s())
         self._seat.postpone_election(in_s=self._seat.draw_patience_s() / ASK_AGAIN_SHARE)
         if not self._may_stand:

@@ -136,6 +136,10 @@ class Seat:
         wait_s = self.draw_patience_s() if in_s is None else in_s
         self._raft._SyncObj__raftElectionDeadline = monotonic_s() + wait_s
 
+    def draw_usual_s(self) -> float:
+        """Return a random time between the two bounds of `Timing`."""
+        return cast(float, self._raft._SyncObj__generateRaftTimeout())
+
     def draw_patience_s(self) -> float:
-        """Return a random time between the two bounds of `Timing`, stretched."""
-        return cast(float, self._raft._SyncObj__generateRaftTimeout()) * self.patience.stretch
+        """Return such a time, stretched by this member's patience."""
+        return self.draw_usual_s() * self.patience.stretch
