@@ -1,238 +1,25 @@
-"""Grenache calls over HTTP and WebSocket: the seeds' payloads, our own service, and errors."""
+"""Grenache calls over HTTP and WebSocket: one order once, our own service, and errors."""
 
 from __future__ import annotations
 
 import asyncio
-import contextlib
 import gzip
 import json
-from collections.abc import AsyncIterator
-from typing import Any
 
 import aiohttp
 import pytest
 
-from grape.rpc import GrenacheError, HttpTransport, RemoteError, Transport, WebSocketTransport
+from grape.rpc import GrenacheError, HttpTransport, WebSocketTransport
 from raft_exchange.sequencer.outcome import Unknown
 from tests.support.coroutines import in_loop
 from tests.support.fake_core import NO_LEADER
-from tests.support.gateway import Gateway, gateway
-
-OWN = "raft_exchange:test"
-NOW_MS = 1_700_000_000_000
-SEED_ORDER = {"id": "k3x9", "side": "sell", "price": 100.25, "quantity": 0.5, "timestamp": 1}
-
-
-class Caller:
-    """Calls one node's services the way a Grenache client does once it has found the node."""
-
-    def __init__(self, gateway: Gateway, transport: Transport) -> None:
-        self.gateway = gateway
-        self._transport = transport
-
-    async def __call__(self, key: str, payload: object) -> Any:
-        destination = f"127.0.0.1:{self.gateway.port}"
-        return await self._transport.request(destination, key, payload, timeout_s=10)
-
-    async def refusal(self, key: str, payload: object) -> RemoteError:
-        with pytest.raises(RemoteError) as caught:
-            await self(key, payload)
-        return caught.value
-
-
-@contextlib.asynccontextmanager
-async def caller(transport: Transport | None = None, **settings: Any) -> AsyncIterator[Caller]:
-    transport = transport or HttpTransport()
-    async with gateway(**settings) as g:
-        try:
-            yield Caller(g, transport)
-        finally:
-            await transport.close()
-
-
-def orders_placed(call: Caller) -> int:
-    return call.gateway.core.marketdata.orders.last_id
-
-
-# exchange_orders
-
-
-@in_loop
-async def test_exchange_orders_speaks_as_the_seed_did() -> None:
-    async with caller() as call:
-        placed = await call("exchange_orders", {"type": "order", "order": SEED_ORDER})
-        assert placed == {"status": "order received", "trades": []}
-        taker = SEED_ORDER | {"id": "zz", "side": "buy", "price": 101, "quantity": 0.2}
-        placed = await call("exchange_orders", {"type": "order", "order": taker})
-        assert placed == {
-            "status": "order received",
-            "trades": [
-                {"price": 100.25, "quantity": 0.2, "buyOrderId": "zz", "sellOrderId": "k3x9"}
-            ],
-        }
-        resting = {
-            "id": "k3x9",
-            "side": "sell",
-            "price": 100.25,
-            "quantity": 0.3,
-            "timestamp": NOW_MS,
-        }
-        book = await call("exchange_orders", {"type": "getOrders"})
-        assert book == {"buys": [], "sells": [resting]}
-
-
-@in_loop
-async def test_exchange_orders_answers_what_it_does_not_know_as_the_seed_did() -> None:
-    async with caller() as call:
-        for nothing in (None, "", False):
-            assert await call("exchange_orders", nothing) == {"status": "invalid request"}
-        for unknown in ({"type": "cancel"}, {}, {"type": ["order"]}, "order", 7, [1]):
-            expected = {"status": "unknown request" if unknown else "invalid request"}
-            assert await call("exchange_orders", unknown) == expected
-
-
-# orderbook_service
-
-
-@in_loop
-async def test_orderbook_service_speaks_as_the_seed_did() -> None:
-    async with caller() as call:
-        order = SEED_ORDER | {"type": "limit", "peerId": "peer_2"}
-        answer = await call("orderbook_service", {"type": "NEW_ORDER", "order": order})
-        remainder = {
-            "id": "k3x9",
-            "order_id": "1",
-            "side": "sell",
-            "type": "limit",
-            "price": 100.25,
-            "quantity": 0.5,
-            "peerId": "anonymous",
-            "timestamp": NOW_MS,
-            "status": "open",
-        }
-        result = {"trades": [], "remainder": remainder, "status": "open"}
-        assert answer == {"ok": True, "result": result}
-        snapshot = await call("orderbook_service", {"type": "SNAPSHOT_REQUEST"})
-        assert snapshot == {
-            "ok": True,
-            "result": {
-                "pair": "BTC-USD",
-                "timestamp": NOW_MS,
-                "bids": [],
-                "asks": [remainder],
-                "bestBid": None,
-                "bestAsk": remainder,
-                "spread": None,
-            },
-        }
-        market = {"id": "m", "side": "buy", "type": "market", "price": None, "quantity": 0.5}
-        answer = await call("orderbook_service", {"type": "NEW_ORDER", "order": market})
-        (trade,) = answer["result"]["trades"]
-        assert (trade["buyOrderId"], trade["sellOrderId"]) == ("m", "k3x9")
-        assert answer["result"]["status"] == "filled"
-
-
-@in_loop
-async def test_the_error_of_a_refused_order_arrives_in_the_seeds_words() -> None:
-    """The seed lost the text: its callers got `[rid, null, null]`."""
-    async with caller() as call:
-        for change, text in (
-            ({"id": None}, "Order must have an id"),
-            ({"side": "hold"}, "Order side must be one of: buy, sell"),
-            ({"type": "stop"}, "Order type must be one of: limit, market"),
-            ({"price": "41abc"}, "Limit order must have a positive price"),
-            ({"quantity": -1}, "Order quantity must be positive"),
-            ({"id": "x" * 65}, "Order id must be 1 to 64 printable ASCII characters"),
-        ):
-            message = {"type": "NEW_ORDER", "order": SEED_ORDER | change}
-            assert (await call.refusal("orderbook_service", message)).text == text
-        assert orders_placed(call) == 0
-
-
-# p2p_exchange
-
-
-def p2p_message(**payload: object) -> dict[str, object]:
-    order = {"id": "9d3e", "status": "pending", "userId": "u1", "side": "buy", "amount": "0.5"}
-    order |= {"price": "99.5", "pair": "BTC/USD", "timestamp": 1} | payload
-    return {
-        "id": f"message of {order['id']}",
-        "type": "order",
-        "fromNode": "f",
-        "payload": order,
-        "vectorClock": {"f": 1},
-        "timestamp": 1,
-    }
-
-
-@in_loop
-async def test_p2p_exchange_speaks_as_the_seed_did() -> None:
-    async with caller() as call:
-        answer = await call("p2p_exchange", p2p_message())
-        assert answer == {"success": True, "nodeId": "n1", "message": "Message processed"}
-        book = await call(OWN, {"op": "book"})
-        assert book["bids"] == [["99.5", "0.5", 1]]
-
-
-@in_loop
-async def test_a_trade_somebody_tells_of_changes_nothing() -> None:
-    async with caller() as call:
-        trade = p2p_message() | {"type": "trade"}
-        answer = await call("p2p_exchange", trade)
-        assert answer == {"success": True, "message": "Ignored trade message"}
-        assert orders_placed(call) == 0
-
-
-@in_loop
-async def test_p2p_exchange_refuses_an_unknown_pair_by_name() -> None:
-    async with caller() as call:
-        error = await call.refusal("p2p_exchange", p2p_message(pair="ABC/DEF"))
-        assert error.text.startswith("unknown_market: ")
-        assert error.result["value"] == "ABC-DEF"
-
-
-# createOrderRequest
-
-
-@in_loop
-async def test_create_order_request_speaks_as_the_seed_did() -> None:
-    async with caller(WebSocketTransport()) as call:
-        order = {"asset": "BTC", "price": 100, "quantity": 5, "type": "SELL", "userId": "2"}
-        created = "2023-11-14T22:13:20.000Z"
-        answer = await call("createOrderRequest", order)
-        assert answer == order | {
-            "id": "1",
-            "createdOn": created,
-            "updatedOn": created,
-            "status": "OPEN",
-            "version": 1,
-            "matchedWith": [],
-        }
-        answer = await call("createOrderRequest", order | {"type": "BUY", "quantity": 2})
-        assert (answer["status"], answer["matchedWith"]) == ("MATCHED", ["1"])
-        answer = await call("createOrderRequest", order | {"type": "BUY", "quantity": 4})
-        assert (answer["status"], answer["version"]) == ("PARTIAL_MATCHED", 2)
-
-
-@in_loop
-async def test_only_the_leader_takes_orders_that_have_no_id() -> None:
-    """They are sent to every node that is announced, and nothing tells their copies apart."""
-    async with caller() as call:
-        call.gateway.core.leader = "n2"
-        order = {"asset": "BTC", "price": 100, "quantity": 5, "type": "SELL", "userId": "2"}
-        error = await call.refusal("createOrderRequest", order)
-        assert error.text.startswith("no_leader: ")
-        assert orders_placed(call) == 0
-
-
-@in_loop
-async def test_what_is_echoed_is_cut_to_size() -> None:
-    async with caller() as call:
-        order = {"asset": "BTC", "price": 100, "quantity": 5, "type": "SELL"}
-        for sent, echoed in (("x" * 9_000, "x" * 128 + "…"), ({"a": 1}, "an object"), (7, 7)):
-            answer = await call("createOrderRequest", order | {"userId": sent})
-            assert answer["userId"] == echoed
-
+from tests.support.grenache_calls import (
+    OWN,
+    SEED_ORDER,
+    caller,
+    orders_placed,
+    p2p_message,
+)
 
 # One order, however often it is sent
 

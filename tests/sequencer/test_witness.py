@@ -7,7 +7,7 @@ from raft_exchange.sequencer.codec import Batch, decode_batch
 from raft_exchange.sequencer.notices import Digest, Notice, Reads, Report, Roster
 from raft_exchange.sequencer.state import ReplicatedState
 from raft_exchange.sequencer.witness import LAST_WORDS_MAX, Witness
-from tests.support.world import InlineHasher, SimFence
+from tests.support.sim_node import InlineHasher, SimFence
 
 OTHER = b"x" * 32
 

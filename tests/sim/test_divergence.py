@@ -22,7 +22,8 @@ from raft_exchange.sequencer.witness import Witness
 from tests.sim import test_snapshots
 from tests.sim.test_snapshots import pytest_generate_tests, small_chunks  # noqa: F401
 from tests.support.history import Clients, check_agreement, check_history
-from tests.support.world import SimNode, World
+from tests.support.sim_node import SimNode
+from tests.support.world import World
 
 CHECKPOINT_ENTRIES = 25
 LOG_ENTRIES_MAX = (OVERDUE + 5) * test_snapshots.ENTRIES

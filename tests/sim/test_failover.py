@@ -16,7 +16,8 @@ from raft_exchange.sequencer.outcome import Committed
 from tests.sim import test_cluster
 from tests.support.climate import Climate
 from tests.support.history import Clients, check_agreement, check_history
-from tests.support.world import SimNode, World
+from tests.support.sim_node import SimNode
+from tests.support.world import World
 
 KILLS = int(os.environ.get("RAFT_EXCHANGE_TEST_FAILOVERS", "30"))
 KILLS_A_WORLD = 5

@@ -10,7 +10,8 @@ from raft_exchange.raft.journal import Journal
 from raft_exchange.sequencer.outcome import Committed
 from tests.support.disk import Disk
 from tests.support.history import Clients, check_agreement, check_history
-from tests.support.world import SimNode, World
+from tests.support.sim_node import SimNode
+from tests.support.world import World
 
 
 @pytest.fixture

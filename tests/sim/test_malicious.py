@@ -32,8 +32,9 @@ from raft_exchange.sequencer.signed import Signatures
 from tests.sim import test_snapshots
 from tests.support.history import check_agreement
 from tests.support.signing import Signer
+from tests.support.sim_node import CLUSTER_ID, SimNode
 from tests.support.workload import rules
-from tests.support.world import CLUSTER_ID, SimNode, World
+from tests.support.world import World
 
 ANN: Final = Signer("ann-signs", cluster_id=CLUSTER_ID)
 OPERATOR: Final = Signer("ops-sign", cluster_id=CLUSTER_ID, seed=b"ops")

@@ -25,7 +25,8 @@ from tests.support.climate import Climate
 from tests.support.disk import SimulatedDirectory
 from tests.support.history import Clients, check_agreement, check_history
 from tests.support.inline_writer import InlineWriter
-from tests.support.world import SimNode, World
+from tests.support.sim_node import SimNode
+from tests.support.world import World
 
 ENTRIES = 50
 CHUNK_BYTES = 4_000

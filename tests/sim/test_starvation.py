@@ -14,7 +14,8 @@ from raft_exchange.sequencer.outcome import Committed
 from tests.sim import test_cluster
 from tests.support.climate import Climate
 from tests.support.history import Clients, check_history
-from tests.support.world import SimNode, World
+from tests.support.sim_node import SimNode
+from tests.support.world import World
 
 WORLDS = 3
 FIND_S = 60.0

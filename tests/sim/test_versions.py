@@ -14,7 +14,8 @@ from raft_exchange.sequencer.codec import Batch, Request, encode_batch
 from raft_exchange.sequencer.outcome import Committed, Outcome
 from tests.sim import test_snapshots
 from tests.support.history import Clients, check_agreement, check_history
-from tests.support.world import SimNode, World
+from tests.support.sim_node import SimNode
+from tests.support.world import World
 
 RELEASE_1 = Versions(1, {})
 RELEASE_2 = Versions(2, {CancelAll: 2})

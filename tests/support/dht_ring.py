@@ -131,3 +131,23 @@ class Ring:
         """Assert every invariant of every node."""
         for node in self.nodes.values():
             node.check()
+
+
+def pair(seed: int = 1) -> tuple[Ring, Address, Address]:
+    """Two nodes that know each other."""
+    ring = Ring(seed)
+    a = ring.add(0, bootstrap=[1])
+    b = ring.add(1, bootstrap=[0])
+    ring.run(0.1)
+    ring.trace.clear()
+    return ring, a, b
+
+
+def circle(count: int, *, seed: int = 1) -> Ring:
+    """Nodes that all joined through the first two."""
+    ring = Ring(seed)
+    for number in range(count):
+        ring.add(number, bootstrap=[0, 1])
+        ring.run(0.05)
+    ring.run(1.0)
+    return ring

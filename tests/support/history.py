@@ -23,7 +23,8 @@ from raft_exchange.matching.messages import (
 from raft_exchange.sequencer.applied import Applied
 from raft_exchange.sequencer.codec import Request
 from raft_exchange.sequencer.outcome import Committed, Outcome, Refused
-from tests.support.world import SimNode, World
+from tests.support.sim_node import SimNode
+from tests.support.world import World
 
 MARKET = MarketRules(
     "BTC-USD", "BTC", "USD", 10**16, 10**10, 1, 10**9, 1, 10**12, 0, SelfTradePrevention.NONE

@@ -15,7 +15,7 @@ from raft_exchange.raft.library import CONFIGURATION
 from raft_exchange.raft.membership import Configuration
 
 if TYPE_CHECKING:
-    from tests.support.world import SimNode
+    from tests.support.sim_node import SimNode
 
 
 class Roll:

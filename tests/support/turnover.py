@@ -11,7 +11,8 @@ import random
 from raft_exchange.raft.members import MemberAddress
 from raft_exchange.raft.membership import AddMember, Change, Configuration, RemoveMember
 from tests.support.climate import Climate
-from tests.support.world import SimNode, World
+from tests.support.sim_node import SimNode
+from tests.support.world import World
 
 MEMBERS_MIN = 3
 MEMBERS_MAX = 5
