@@ -66,6 +66,13 @@ def test_nothing_is_left_undone() -> None:
         assert not LEFT_UNDONE.search(path.read_text()), relative(path)
 
 
+def test_a_cancellation_is_never_swallowed() -> None:
+    """`asyncio.wait_for` of Python 3.11 loses it where what it waits for just ended."""
+    waits = "asyncio" + ".wait_for("
+    for path in sources(*PACKAGES, "tests"):
+        assert waits not in path.read_text(), f"{relative(path)}: `async with asyncio.timeout(...)`"
+
+
 def test_every_module_is_used() -> None:
     """A module that nothing of the product imports is dead, however well it is tested."""
     imported = {name for path in sources(*PACKAGES) for name in imports(path)}

@@ -97,9 +97,8 @@ class Backfill:
         page = min(pages, key=lambda page: page.first)
         written = asyncio.wrap_future(self._recorder.fill(page))
         try:
-            await asyncio.wait_for(written, WRITE_S_MAX)
-        except asyncio.CancelledError:
-            raise
+            async with asyncio.timeout(WRITE_S_MAX):
+                await written
         except Exception as error:
             logger.warning("history: a page of a peer could not be written: %s", error)
             return False

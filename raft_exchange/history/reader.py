@@ -82,7 +82,8 @@ class Reader:
         answer = loop.run_in_executor(self._thread, self._answer, question)
         answer.add_done_callback(self._done)
         try:
-            return await asyncio.wait_for(asyncio.shield(answer), ANSWER_S_MAX)
+            async with asyncio.timeout(ANSWER_S_MAX):
+                return await asyncio.shield(answer)
         except TimeoutError:
             if self._store is not None:
                 self._store.interrupt()

@@ -98,7 +98,10 @@ class Recorder:
             self._first, self._last = sequence + 1, sequence
 
     def fill(self, page: Page) -> Future[None]:
-        """Have a page of a peer written; the future fails where it could not be."""
+        """Have a page of a peer written; the future fails where it could not be.
+
+        Cancelling the future before its turn takes the page back.
+        """
         future: Future[None] = Future()
         with self._lock:
             assert len(self._fills) < FILLS_WAITING_MAX
@@ -180,6 +183,8 @@ class Recorder:
             self._rows_written += len(page.rows)
         with self._lock:
             fills, self._fills = self._fills, []
+        # Whoever asked may have given up: from here on a future can no longer be cancelled.
+        fills = [fill for fill in fills if fill[1].set_running_or_notify_cancel()]
         for page, future in fills:
             try:
                 store.write(page)

@@ -172,7 +172,8 @@ class NodeCore:
         heapq.heappush(self._waiters, (sequence, self._waiters_ever, future))
         self._waiting += 1
         try:
-            return await asyncio.wait_for(future, timeout_s)
+            async with asyncio.timeout(timeout_s):
+                return await future
         except TimeoutError:
             return False
         finally:

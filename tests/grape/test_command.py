@@ -143,7 +143,8 @@ async def test_a_signal_ends_it_cleanly_and_frees_its_ports() -> None:
         async with command(*flags) as process:
             assert (await next_event(process, "ready"))["dht"] == f"0.0.0.0:{dht_port}"
             process.send_signal(number)
-            _, errors = await asyncio.wait_for(process.communicate(), 10.0)
+            async with asyncio.timeout(10.0):
+                _, errors = await process.communicate()
             assert process.returncode == 0
             said = f"grape: DHT on UDP 0.0.0.0:{dht_port}, HTTP on http://{LOOPBACK}:{api_port}\n"
             assert errors.decode() == said
@@ -155,13 +156,15 @@ async def test_a_busy_port_is_said_with_its_flag() -> None:
     with udp_socket() as taken:
         busy = str(taken.getsockname()[1])
         async with command("--dp", busy, "--aph", api_port, "--bn", "") as process:
-            _, errors = await asyncio.wait_for(process.communicate(), 30.0)
+            async with asyncio.timeout(30.0):
+                _, errors = await process.communicate()
             assert process.returncode == EXIT_PORT_BUSY
             assert f"--dp {busy}: " in errors.decode()
     async with grapes(1) as (other,):
         busy = other.api_url.rpartition(":")[2]
         async with command("--dp", str(free_port()), "--aph", busy, "--bn", "") as process:
-            _, errors = await asyncio.wait_for(process.communicate(), 30.0)
+            async with asyncio.timeout(30.0):
+                _, errors = await process.communicate()
             assert process.returncode == EXIT_PORT_BUSY
             assert f"--aph {busy}: " in errors.decode()
 
@@ -176,5 +179,6 @@ async def test_when_the_reader_of_the_events_goes_the_command_ends() -> None:
         await asyncio.to_thread(os.read, reading, 1)
         os.close(reading)
         visitor = await started(GrapeSettings(bootstrap=[f"{LOOPBACK}:{dht_port}"]))
-        assert await asyncio.wait_for(process.wait(), 30.0) == 0
+        async with asyncio.timeout(30.0):
+            assert await process.wait() == 0
         await visitor.stop()

@@ -128,7 +128,8 @@ async def test_giving_up_a_wait_loses_no_message() -> None:
         await eventually(lambda: publisher.subscriber_count == 1)
         for n in range(20):
             with contextlib.suppress(TimeoutError):
-                await asyncio.wait_for(subscriber.next_event(), 0.001)
+                async with asyncio.timeout(0.001):
+                    await subscriber.next_event()
             publisher.publish(str(n))
             assert await subscriber.next_event() == Message(str(n))
 

@@ -70,6 +70,22 @@ def test_a_restart_that_replays_the_log_changes_nothing(path: Path) -> None:
     assert covered(path) == ([(1, 99)], positions(past.rows))
 
 
+def test_a_page_nobody_waits_for_any_longer_is_left_out(path: Path, recorder: Recorder) -> None:
+    past = Past(seed=7, sequences=20)
+    given_up, wanted = (recorder.fill(page) for page in past.pages(10))
+    assert given_up.cancel()
+    recorder.start(20)
+    wanted.result(30)
+    assert not wanted.cancel()
+    for number in range(21, 31):
+        event = trade_row(number, 0, trade_id=number).event
+        recorder.applied(
+            Applied(1, 1, NOW_US, "n1", 1, 1, False, (Result(number, (event,), 0, 0),))
+        )
+    recorder.stop()
+    assert covered(path)[0] == [(11, 30)]
+
+
 def test_replayed_results_leave_no_row(path: Path, recorder: Recorder) -> None:
     event = trade_row(1, 0, trade_id=1).event
     first, again = Result(1, (event,), 0, 0), Result(2, (event,), 1, NOW_US)

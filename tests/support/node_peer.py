@@ -78,7 +78,8 @@ async def node_peer(grape_url: str) -> AsyncIterator[NodePeer]:
         assert process.stdin is not None
         process.stdin.close()
         try:
-            await asyncio.wait_for(process.wait(), STOP_S_MAX)
+            async with asyncio.timeout(STOP_S_MAX):
+                await process.wait()
         except TimeoutError:
             process.kill()
             await process.wait()
