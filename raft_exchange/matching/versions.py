@@ -14,8 +14,10 @@ Rules.
 from __future__ import annotations
 
 import operator
+import types
+import typing
 from collections.abc import Callable, Mapping, Sequence
-from enum import Enum
+from enum import Enum, EnumType
 from typing import Final, NamedTuple
 
 import msgspec
@@ -65,11 +67,15 @@ class _Layout(NamedTuple):
     """How the fields of a message class stand to one version: those it has, and those after it.
 
     `kept` and `later` give a message's values of either, in order; `unsaid` is what `later` gives
-    of a message that says nothing new. `sinces` and `defaults` are of the later fields.
+    of a message that says nothing new. `sinces` and `names` are of the later fields.
+    `open` gives those of `kept` whose type does not promise that every version can express them;
+    `places` are their positions behind the tag.
     """
 
     tag: tuple[object, ...]
     kept: Callable[[object], tuple[object, ...]]
+    open: Callable[[object], tuple[object, ...]]
+    places: tuple[int, ...]
     later: Callable[[object], tuple[object, ...]]
     unsaid: tuple[object, ...]
     sinces: tuple[int, ...]
@@ -94,9 +100,8 @@ class Versions(msgspec.Struct, frozen=True):
         kind = type(value)
         layout = self._layout(kind, 1)
         needed = self.since.get(kind, 1)
-        for item in layout.kept(value):
-            if type(item) not in _PLAIN:
-                needed = max(needed, self.needed_by(item))
+        for item in layout.open(value):
+            needed = max(needed, self.needed_by(item))
         later = layout.later(value)
         if later != layout.unsaid:
             for item, default, since in zip(later, layout.unsaid, layout.sinces, strict=True):
@@ -128,9 +133,8 @@ class Versions(msgspec.Struct, frozen=True):
             f"{kind.__name__}.{_first_said(layout, later)} in version {version}"
         )
         plain = [*layout.tag, *layout.kept(value)]
-        for position, item in enumerate(plain):
-            if type(item) not in _PLAIN:
-                plain[position] = self._plain(item, version)
+        for place in layout.places:
+            plain[place] = self._plain(plain[place], version)
         return plain
 
     def _layout(self, kind: type[msgspec.Struct], version: int) -> _Layout:
@@ -146,18 +150,29 @@ class Versions(msgspec.Struct, frozen=True):
         tag = kind.__struct_config__.tag
         kept = [name for name in names if self.since.get((kind, name), 1) <= version]
         later = [name for name in names if self.since.get((kind, name), 1) > version]
+        hints = typing.get_type_hints(kind)
+        opened = [name for name in kept if not self._is_plain(hints[name])]
         return _Layout(
             () if tag is None else (tag,),
             _getter(kept),
+            _getter(opened),
+            tuple(kept.index(name) + (tag is not None) for name in opened),
             _getter(later),
             tuple(of[name] for name in later),
             tuple(self.since[kind, name] for name in later),
             tuple(later),
         )
 
+    def _is_plain(self, hint: object) -> bool:
+        """Whether every version can express all values of a field of this type: most are such."""
+        if isinstance(hint, types.UnionType):
+            return all(map(self._is_plain, hint.__args__))
+        if isinstance(hint, EnumType):
+            return not any((hint, name) in self.since for name in hint.__members__)
+        return hint in _PLAIN
+
 
 _PLAIN: Final = frozenset({int, str, bytes, bool, type(None)})
-"""Types whose values every version can express: most fields are of them."""
 _SEQUENCES: Final = (list, tuple)
 
 
