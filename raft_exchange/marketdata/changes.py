@@ -35,7 +35,7 @@ ORDER_BYTES: Final = 384
 ASSET_BYTES: Final = 40
 
 
-class BookChanged(msgspec.Struct, frozen=True, array_like=True, tag="book"):
+class BookChanged(msgspec.Struct, frozen=True, array_like=True, tag="book", gc=False):
     """These levels, as (side, price_ticks), have another size or are gone."""
 
     market: str
@@ -43,7 +43,7 @@ class BookChanged(msgspec.Struct, frozen=True, array_like=True, tag="book"):
     levels: list[tuple[Side, int]]
 
 
-class TradesMade(msgspec.Struct, frozen=True, array_like=True, tag="trades"):
+class TradesMade(msgspec.Struct, frozen=True, array_like=True, tag="trades", gc=False):
     """These trades happened, in this order."""
 
     market: str
@@ -51,7 +51,7 @@ class TradesMade(msgspec.Struct, frozen=True, array_like=True, tag="trades"):
     trades: list[TradeExecuted]
 
 
-class OrdersChanged(msgspec.Struct, frozen=True, array_like=True, tag="orders"):
+class OrdersChanged(msgspec.Struct, frozen=True, array_like=True, tag="orders", gc=False):
     """These orders of an account look so from now on."""
 
     account: str
@@ -59,14 +59,14 @@ class OrdersChanged(msgspec.Struct, frozen=True, array_like=True, tag="orders"):
     orders: list[Order]
 
 
-class FillsMade(msgspec.Struct, frozen=True, array_like=True, tag="fills"):
+class FillsMade(msgspec.Struct, frozen=True, array_like=True, tag="fills", gc=False):
     """An account was a side of trades; `fills_of` finds them in the same change."""
 
     account: str
     previous: int
 
 
-class BalancesChanged(msgspec.Struct, frozen=True, array_like=True, tag="balances"):
+class BalancesChanged(msgspec.Struct, frozen=True, array_like=True, tag="balances", gc=False):
     """An account has another balance of these assets."""
 
     account: str
@@ -79,7 +79,7 @@ Topic = tuple[type[Part], str]
 """A kind of part, and the market or account it is about."""
 
 
-class Change(msgspec.Struct, frozen=True, array_like=True):
+class Change(msgspec.Struct, frozen=True, array_like=True, gc=False):
     """Everything that the command at `sequence` changed."""
 
     sequence: int

@@ -13,7 +13,7 @@ from raft_exchange.matching.messages import TradeExecuted
 TRADES_PER_MARKET_MAX: Final = 1_000
 
 
-class Trade(msgspec.Struct, frozen=True, array_like=True):
+class Trade(msgspec.Struct, frozen=True, array_like=True, gc=False):
     """A trade, and the command and logged time that made it."""
 
     executed: TradeExecuted

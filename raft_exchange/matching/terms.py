@@ -131,7 +131,7 @@ class RejectCode(StrEnum):
     NONCE_REUSED = "nonce_reused"
 
 
-class Order(msgspec.Struct, frozen=True, array_like=True, forbid_unknown_fields=True):
+class Order(msgspec.Struct, frozen=True, array_like=True, forbid_unknown_fields=True, gc=False):
     """An order as it stood right after one command; immutable.
 
     `price_ticks` is 0 for market orders, `expires_at_us` 0 for none, `client_order_id` "" for
@@ -256,7 +256,12 @@ class ApiKey(msgspec.Struct, frozen=True, array_like=True, forbid_unknown_fields
 
 
 class Message(
-    msgspec.Struct, frozen=True, array_like=True, tag_field="kind", forbid_unknown_fields=True
+    msgspec.Struct,
+    frozen=True,
+    array_like=True,
+    tag_field="kind",
+    forbid_unknown_fields=True,
+    gc=False,
 ):
     """A command or an event: an array of its tag and its fields, in order.
 

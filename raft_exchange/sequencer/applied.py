@@ -7,7 +7,7 @@ import msgspec
 from raft_exchange.matching.messages import Event
 
 
-class Result(msgspec.Struct, frozen=True):
+class Result(msgspec.Struct, frozen=True, gc=False):
     """One command of an entry and its events, in order.
 
     `sequence` is the command's own position; `replayed_sequence` is 0, or the position of the
@@ -21,7 +21,7 @@ class Result(msgspec.Struct, frozen=True):
     replayed_time_us: int
 
 
-class Applied(msgspec.Struct, frozen=True):
+class Applied(msgspec.Struct, frozen=True, gc=False):
     """One applied log entry.
 
     `results[0]` is always the time advance at the entry's begin. `node`, `boot`, `number` name

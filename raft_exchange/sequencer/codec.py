@@ -62,7 +62,7 @@ class SignedItem(Message, frozen=True, tag="signed_item"):
 Asked = Command | SignedRequest | SignedItem
 
 
-class Request(msgspec.Struct, frozen=True, array_like=True, forbid_unknown_fields=True):
+class Request(msgspec.Struct, frozen=True, array_like=True, forbid_unknown_fields=True, gc=False):
     """One command, or a signed request for one, and how and until when it may be sequenced.
 
     `idempotency_key` is "" for none and belongs to the command's account. `deadline_us` is 0 for
@@ -88,7 +88,7 @@ RELEASE: Final = Versions(
 """What this release knows, of the exchange and of how it is asked."""
 
 
-class Batch(msgspec.Struct, frozen=True, array_like=True, forbid_unknown_fields=True):
+class Batch(msgspec.Struct, frozen=True, array_like=True, forbid_unknown_fields=True, gc=False):
     """The requests of one log entry and the session that numbers them.
 
     A session is (`node`, `boot`): `boot` grows with every start of the node, `number` counts its

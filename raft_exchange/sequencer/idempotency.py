@@ -28,7 +28,7 @@ BATCH_KEY_SEPARATOR: Final = "\x1f"
 """Stands in no key a client can send, so that no single order has the key of a batch's item."""
 
 
-class Stored(msgspec.Struct, frozen=True, array_like=True):
+class Stored(msgspec.Struct, frozen=True, array_like=True, gc=False):
     """The first result under a key. `events` is the msgpack of the list of events."""
 
     account: str
