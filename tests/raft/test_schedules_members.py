@@ -8,6 +8,8 @@ from typing import Any
 
 import pytest
 
+from raft_exchange.raft.changing import Changes
+from raft_exchange.raft.leading import Leadership
 from raft_exchange.raft.members import MemberAddress
 from raft_exchange.raft.membership import (
     AddMember,
@@ -313,6 +315,65 @@ def test_a_new_leader_makes_no_change_before_an_entry_of_its_term_is_committed()
         Asked(cluster["B"], add("D"))
         cluster.tick("B", times=3)
         assert cluster["B"].raft.configuration.learners == ()
+
+
+def _change_at_once(self: Changes, lead: Leadership) -> bool:
+    """The rule as the thesis had it first: the last change is committed, and that is enough."""
+    return self._seat.commit_index >= self._history.index
+
+
+@pytest.mark.parametrize("is_lost", [False, True], ids=["ours", "without that rule"])
+def test_two_leaders_that_change_one_configuration_have_a_voter_in_common(
+    is_lost: bool, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The schedule of the correction to the thesis, with an order that it loses.
+
+    A makes a fifth voter of E, and only E hears of it. B, elected by C and D, removes A: with C it
+    is a majority of three. With D and E, A is a majority of five.
+    """
+    if is_lost:
+        monkeypatch.setattr(Changes, "_may_change", _change_at_once)
+    with Cluster.of(Ours, "ABCDE", founders="ABCD") as cluster:
+        cluster.elect("A")
+        cluster.run(0.3)
+        cluster.hold("E", "A")
+        made(cluster, "A", add("E"))
+        for name in "BCD":
+            cluster.hold("A", name)
+        cluster.release("E", "A")
+        assert cluster.run_until(lambda: "E" in cluster["E"].raft.configuration.voters, seconds=0.2)
+        cluster.isolate("A")
+        cluster.isolate("E")
+
+        cluster.end_patience("B")
+        for name in "CD":
+            cluster.hold(name, "B")
+        for _ in ("pre-vote", "vote"):
+            cluster.tick("B")
+            for name in "CD":
+                cluster.deliver("B", name)
+                cluster.tick(name)
+                cluster.deliver(name, "B")
+        assert cluster["B"].is_leader
+        cluster.isolate("D")  # it voted, and got nothing of B's
+        cluster.release("C", "B")
+        Asked(cluster["B"], RemoveMember("A"))
+        cluster["B"].propose(ORDER)
+        cluster.run(0.2)
+        assert cluster["B"].acknowledged == ([ORDER] if is_lost else [])
+
+        cluster.isolate("B")
+        cluster.isolate("C")
+        for a, b in ("AD", "AE", "DE"):
+            cluster.connect(a, b)
+            cluster.release(a, b)
+        majority = [cluster[name] for name in "ADE"]
+        assert cluster.run_until(lambda: any(one.is_leader for one in majority), seconds=5)
+        leader = next(one for one in majority if one.is_leader)
+        leader.propose(b"another")
+        cluster.run(0.3)
+        assert leader.acknowledged == [b"another"]
+        assert all(one.applied == [b"another"] for one in majority)
 
 
 @pytest.mark.parametrize("with_snapshot", [False, True], ids=["the log", "a snapshot"])
