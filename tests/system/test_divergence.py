@@ -3,9 +3,11 @@
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import signal
 import subprocess
 import sys
+import time
 from collections.abc import Awaitable, Callable, Iterator
 from pathlib import Path
 from typing import Any
@@ -20,6 +22,8 @@ from tests.support.processes import Client, NodeProcess, RealCluster
 pytestmark = [pytest.mark.system, pytest.mark.timeout(300)]
 
 ORDERS_MAX = 2_000
+NOBODY_LEADS_S = 5.0
+"""Many election timeouts."""
 
 
 @pytest.fixture
@@ -99,6 +103,68 @@ async def test_a_damaged_node_is_fenced_and_the_others_trade_on(
 
             await trade_until(client, others[0], has_a_snapshot_of_the_leaders)
         await rebuild(fragile, client, damaged, others)
+
+
+@in_loop
+async def test_what_only_a_fenced_node_holds_is_kept_by_recovering_it(
+    fragile: RealCluster, tmp_path: Path
+) -> None:
+    """The worst that README names: one is fenced, one was away, and the leader never returns.
+
+    Nobody may lead, since it would be without what was acknowledged. The fenced node's log has it.
+    """
+    async with Client(fragile) as client:
+        await client.ready()
+        views = {node.name: await view(client, node) for node in fragile.nodes}
+        leader = next(n for n in fragile.nodes if views[n.name]["role"] == "leader")
+        damaged, away = (node for node in fragile.nodes if node is not leader)
+        await client.place(leader, "buy", 99, 1)
+        assert damaged.process is not None
+        damaged.process.send_signal(signal.SIGUSR1)
+
+        async def is_fenced() -> bool:
+            return (await view(client, damaged))["standing"] == "fenced"
+
+        await trade_until(client, leader, is_fenced)
+        fragile.kill(away)
+        status, placed = await client.place(leader, "buy", 77, 1)
+        assert status == 201, "leader and fenced node are a majority"
+        fragile.kill(leader)
+        fragile.start(away)
+        await answers(client, away)
+        until_s = time.monotonic() + NOBODY_LEADS_S
+        while time.monotonic() < until_s:
+            for node in (damaged, away):
+                status, problem = await client.place(node, "buy", 76, 1)
+                assert status == 503, problem
+            await asyncio.sleep(0.1)
+        fragile.kill(away)
+        fragile.kill(damaged)
+    (tmp_path / "new").mkdir()
+    new = RealCluster(tmp_path / "new", nodes=1)
+    new.nodes[0].folder.rmdir()
+    command = [sys.executable, "-m", "raft_exchange", "recover", str(damaged.folder)]
+    command += [str(new.nodes[0].folder), "--name", "n1", "--i-accept-data-loss"]
+    done = await asyncio.to_thread(subprocess.run, command, capture_output=True, check=False)
+    assert done.returncode == 0, done.stderr
+    with new:
+        async with Client(new) as client:
+            await client.ready()
+            status, found = await client.call(
+                new.nodes[0], "GET", f"/v1/orders/{placed['order']['order_id']}"
+            )
+            assert (status, found["order"]["price"]) == (200, placed["order"]["price"])
+            assert (await client.place(new.nodes[0], "sell", 200, 1))[0] == 201
+
+
+async def answers(client: Client, node: NodeProcess) -> None:
+    """Wait until a node that was started listens."""
+    async with asyncio.timeout(30):
+        while True:
+            with contextlib.suppress(aiohttp.ClientError):
+                await view(client, node)
+                return
+            await asyncio.sleep(0.05)
 
 
 async def rebuild(
