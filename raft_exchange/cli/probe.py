@@ -44,7 +44,9 @@ def add_command(commands: Commands) -> None:
     parser = commands.add_parser(
         "probe", help="trade through nodes and see it at all of them", description=__doc__
     )
-    parser.add_argument("urls", nargs="+", metavar="URL", help="base URL of a node")
+    parser.add_argument(
+        "urls", nargs="+", metavar="URL", help="base URLs of nodes; commas may stand between them"
+    )
     add_access(parser)
     parser.set_defaults(run=run)
 
@@ -56,7 +58,10 @@ def run(arguments: argparse.Namespace) -> int:
     except UsageError as error:
         print(f"raft-exchange: {error}", file=sys.stderr)
         return EXIT_USAGE
-    nodes: list[str] = arguments.urls
+    nodes = [url for text in arguments.urls for url in text.split(",") if url]
+    if not nodes:
+        print("raft-exchange: URL: the base URL of at least one node is needed", file=sys.stderr)
+        return EXIT_USAGE
 
     def at(url: str, work: Callable[[ExchangeClientSync], T]) -> T:
         with ExchangeClientSync(

@@ -129,6 +129,13 @@ class _Answer(msgspec.Struct):
     body: bytes
 
 
+def _is_base_url(text: str) -> bool:
+    try:
+        return text.startswith(("http://", "https://")) and URL(text).host is not None
+    except ValueError:  # a port that is no number, brackets that do not match
+        return False
+
+
 class Nodes:
     """The nodes of a cluster in the order they are tried; one of them is current."""
 
@@ -137,8 +144,8 @@ class Nodes:
         if not self._urls:
             raise ValueError("the URL of at least one node is needed")
         for url in self._urls:
-            if not url.startswith(("http://", "https://")) or URL(url).host is None:
-                raise ValueError(f"{url!r} is no http(s) URL of a node")
+            if not _is_base_url(url):
+                raise ValueError(f"{url!r} is no http(s) URL of a node, as http://host:8081")
         self._at = 0
 
     def __len__(self) -> int:

@@ -235,7 +235,9 @@ async def test_an_answer_without_end_is_given_up(monkeypatch: pytest.MonkeyPatch
         assert (await client.get_time()).sequence == 9
 
 
-@pytest.mark.parametrize("urls", [[], "127.0.0.1:8081", ["http://"], "ftp://x"])
+@pytest.mark.parametrize(
+    "urls", [[], "127.0.0.1:8081", ["http://"], "ftp://x", "http://a:one", "http://[::1"]
+)
 def test_a_url_that_is_none_is_refused_at_once(urls: list[str] | str) -> None:
     with pytest.raises(ValueError, match="URL"):
         ExchangeClient(urls)
