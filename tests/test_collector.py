@@ -8,13 +8,17 @@ from collections.abc import Iterator
 import pytest
 
 from raft_exchange import collector
+from raft_exchange.matching.messages import CancelAll, CommandRefused, RejectCode, Side
+from raft_exchange.sequencer.applied import Applied, Result
+from raft_exchange.sequencer.codec import Request
 
 
 @pytest.fixture(autouse=True)
 def as_before() -> Iterator[None]:
-    callbacks = list(gc.callbacks)
+    callbacks, threshold = list(gc.callbacks), gc.get_threshold()
     yield
     gc.callbacks[:] = callbacks
+    gc.set_threshold(*threshold)
     gc.unfreeze()
 
 
@@ -40,6 +44,16 @@ def test_sparing_twice_is_sparing_once() -> None:
     count = len(gc.callbacks)
     collector.spare_the_old()
     assert len(gc.callbacks) == count
+
+
+def test_commands_events_and_results_are_never_looked_at() -> None:
+    """They hold enumerations, which are looked at; so would they be, by themselves."""
+    request = Request(CancelAll("ann", "BTC-USD", Side.BUY))
+    refused = CommandRefused(RejectCode.UNKNOWN_KEY, "")
+    result = Result(1, (refused,), 0, 0)
+    applied = Applied(1, 1, 0, "n1", 1, 1, False, (result,))
+    for one in (request, request.command, refused, result, applied):
+        assert not gc.is_tracked(one), one
 
 
 def test_at_rest_nothing_is_collected_and_all_of_it_is_spared() -> None:
