@@ -104,6 +104,8 @@ class Recorder:
         """
         future: Future[None] = Future()
         with self._lock:
+            # A disk that hangs for minutes must not let those pile up that nobody waits for.
+            self._fills = [fill for fill in self._fills if not fill[1].cancelled()]
             assert len(self._fills) < FILLS_WAITING_MAX
             self._fills.append((page, future))
         self._wake.set()
