@@ -21,6 +21,16 @@ def pytest_addoption(parser: pytest.Parser) -> None:
     )
 
 
+def pytest_configure(config: pytest.Config) -> None:
+    """Leave out, of the bare command, the faults that take minutes.
+
+    Whoever names a path, a mark or a keyword gets what was named.
+    """
+    is_bare = config.args_source is pytest.Config.ArgsSource.TESTPATHS
+    if is_bare and not config.option.markexpr and not config.option.keyword:
+        config.option.markexpr = "not chaos"
+
+
 def pytest_generate_tests(metafunc: pytest.Metafunc) -> None:
     if "seed" in metafunc.fixturenames and metafunc.definition.path.parent.name == "sim":
         first = metafunc.config.getoption("first_seed")
