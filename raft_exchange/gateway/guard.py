@@ -6,7 +6,8 @@ Rules:
   ours. Health, metrics and introductions carry nothing of value and are asked for by address, so
   any Host may.
 - The pages of fellow members are ours too: a page whose node stopped goes on at another one.
-- The seed routes are open to every origin where there are no keys: no accounts to lose.
+- The seed routes are open to every origin where there are no keys: no accounts to lose. A socket
+  under their paths is none of them: it calls Grenache services, which trade for any account.
 - How fast they may is `rate_limits`': it is asked before the body is read.
 - Who may do what is `access`'s: it is asked before the handler runs, and once more behind it.
 - Every answer names its request and its trace; every error is a problem, whoever raised it.
@@ -34,6 +35,7 @@ from raft_exchange.gateway.context import (
     Context,
     Front,
     RequestIds,
+    Settings,
     has_seed_surface,
 )
 from raft_exchange.gateway.grenache import GRENACHE
@@ -177,9 +179,13 @@ def _request_id(request: web.Request) -> str:
     return _request_ids.next()
 
 
+def _asks_for_socket(request: web.Request) -> bool:
+    return request.headers.get("Upgrade", "").lower() == "websocket"
+
+
 def _socket_handler(request: web.Request) -> Handler | None:
     """Return who takes a WebSocket: Grenache clients ask for one on any path but ours."""
-    if request.headers.get("Upgrade", "").lower() != "websocket" or request.path == SOCKET_PATH:
+    if not _asks_for_socket(request) or request.path == SOCKET_PATH:
         return None
     grenache = request.app.get(GRENACHE)
     return None if grenache is None else grenache.server.handle_websocket
@@ -206,7 +212,7 @@ def _admit(request: web.Request, front: Front) -> dict[str, str]:
         and request.path not in ANY_HOST_PATHS
     ):
         raise _bad_origin("Host", host)
-    if has_seed_surface(settings) and _is_seed_path(request.path) and not settings.auth_required:
+    if _is_open_to_all(request, settings):
         return SEED_CORS
     origin = request.headers.get("Origin")
     if origin is None or _is_same(origin, host):
@@ -238,8 +244,12 @@ def _is_same(origin: str, host: str) -> bool:
     return bool(separator) and scheme in ("http", "https") and rest.lower() == host.lower()
 
 
-def _is_seed_path(path: str) -> bool:
-    return path in ("/state", "/order", "/events") or path.startswith("/order/")
+def _is_open_to_all(request: web.Request, settings: Settings) -> bool:
+    """Say whether this is a call of a seed route that every web page may make."""
+    path = request.path
+    is_seed_path = path in ("/state", "/order", "/events") or path.startswith("/order/")
+    is_open = has_seed_surface(settings) and not settings.auth_required
+    return is_seed_path and is_open and not _asks_for_socket(request)
 
 
 def _bad_origin(field: str, value: str) -> Problem:

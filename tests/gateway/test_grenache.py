@@ -229,10 +229,20 @@ async def test_a_web_page_of_another_origin_cannot_call() -> None:
         answer = await call.gateway.call("POST", "/", body, Origin="https://evil.example")
         assert (answer.status, answer.code) == (403, "bad_origin")
         assert orders_placed(call) == 0
-        url = f"http://127.0.0.1:{call.gateway.port}/ws"
-        async with aiohttp.ClientSession() as session:
-            with pytest.raises(aiohttp.WSServerHandshakeError, match="403"):
-                await session.ws_connect(url, origin="https://evil.example")
+
+
+@pytest.mark.parametrize("upgrade", ["websocket", "WebSocket"])
+@pytest.mark.parametrize("path", ["/ws", "/", "/state", "/events", "/order", "/order/1"])
+@in_loop
+async def test_a_web_page_of_another_origin_gets_no_socket(path: str, upgrade: str) -> None:
+    """Also under the paths that are open to every page: what it could call trades for anybody."""
+    async with caller() as call, aiohttp.ClientSession() as session:
+        url, headers = f"http://127.0.0.1:{call.gateway.port}{path}", {"Upgrade": upgrade}
+        with pytest.raises(aiohttp.WSServerHandshakeError, match="403"):
+            await session.ws_connect(url, headers=headers, origin="https://evil.example")
+        async with session.ws_connect(url, headers=headers) as socket:  # as Node.js peers ask
+            await socket.send_str(json.dumps(["r", OWN, {"op": "status"}]))
+            assert json.loads((await socket.receive()).data)[:2] == ["r", None]
 
 
 @in_loop
