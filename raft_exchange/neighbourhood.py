@@ -20,8 +20,10 @@ from raft_exchange.raft.formation import Statement, conflict
 from raft_exchange.raft.identity import IdentityFile
 from raft_exchange.raft.members import MemberAddress
 from raft_exchange.raft.membership import Configuration
+from raft_exchange.raft.proof import sign
 
 ANY_HOST: Final = "0.0.0.0"
+_PURPOSE: Final = "new key"
 
 logger = logging.getLogger(__name__)
 
@@ -156,3 +158,7 @@ class Neighbourhood:
     def introduce(self, nonce: str, asked_at: str) -> bytes:
         """Return the answer to `GET /v1/node`."""
         return introduce(self.statement(asked_at), nonce=nonce, secret=self._secret)
+
+    def derive(self, *fields: bytes) -> bytes:
+        """Return 32 bytes that every node of this cluster gives for these fields, and only they."""
+        return sign(self._secret, _PURPOSE, self.cluster_id.encode(), *fields)

@@ -269,7 +269,7 @@ class Node:
         limits = RateLimits(Limit(settings.orders_per_s_max, settings.order_burst))
         return Context(
             *(self._core, self._marketdata, front.metrics, front.settings, operations),
-            *(self._history, limits),
+            *(self._neighbourhood.derive, self._history, limits),
         )
 
     def control(self) -> Control:

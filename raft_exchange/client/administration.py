@@ -158,7 +158,7 @@ def create_key(
     replaces: str | None = None,
     key: WriteKey | None = None,
 ) -> Call[KeyMade]:
-    """Give an account a key, shown in this answer only.
+    """Give an account a key, shown in this answer and its repeats under `key` only.
 
     Args:
         account: whom it speaks for.

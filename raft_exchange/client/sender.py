@@ -47,6 +47,9 @@ NOTHING_HAPPENED: Final = frozenset(
     {"no_leader", "overloaded", "read_only", "draining", "behind", "rate_limited", "change_pending"}
 )
 """Codes of transient answers that were given before the log. All others leave it open."""
+REFUSED_BEFORE_THE_KEY: Final = "unauthenticated"
+"""What the log says of a key that is revoked, before it looks at what was done under an idempotency
+key: maybe the revocation itself."""
 
 
 @dataclass(frozen=True)
@@ -323,8 +326,9 @@ class Sender:
         if answer.status in TRANSIENT_STATUSES:
             happened = problem.code not in NOTHING_HAPPENED
             raise _Failed(f"{url}: {problem.code}: {problem.detail}", may_have_happened=happened)
-        if may_have_happened and call.key is not None and sequence is None:
-            # It was refused before the log, but an earlier attempt may be in it.
+        is_open = sequence is None or problem.code == REFUSED_BEFORE_THE_KEY
+        if may_have_happened and call.key is not None and is_open:
+            # This attempt was refused unseen, but an earlier one may be in the log.
             raise OutcomeUnknown(f"{problem.code}: {problem.detail}", call.key)
         raise RequestRefused(problem, sequence=sequence)
 

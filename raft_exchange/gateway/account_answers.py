@@ -103,7 +103,7 @@ class KeyView(TypedDict):
 
 
 class KeyAnswer(TypedDict):
-    """A key; `bearer` is shown here and never again."""
+    """A key; `bearer` is shown here, in a repeat under the idempotency key, and never again."""
 
     key: KeyView
     bearer: NotRequired[str]

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import base64
 import hashlib
 import secrets
 from typing import Final
@@ -9,6 +10,7 @@ from typing import Final
 from aiohttp import web
 
 from raft_exchange.decoding.account_schema import (
+    KeyTerms,
     account_named,
     change_account,
     key_id_of,
@@ -180,14 +182,14 @@ async def _transfer(request: web.Request, *, is_deposit: bool) -> web.Response:
 
 
 async def post_key(request: web.Request) -> web.Response:
-    """Create a key; this answer is the only one that shows a bearer key."""
+    """Create a key; only this answer and its repeats under an idempotency key show a bearer key."""
     query_of(request)
     account = account_named(request.match_info["account"])
     body = await json_object(request)
     if SIGNED in request:
         command, shown = signed_key(body, account=account), ""
     else:
-        command, shown = _new_key(body, account=account)
+        command, shown = _new_key(request, key_terms(body), account=account)
     result = await _administer(request, command, sent=body)
     event = result.events[-1]
     assert isinstance(event, KeyChanged), event
@@ -197,14 +199,34 @@ async def post_key(request: web.Request) -> web.Response:
     return answer(created, status=201, headers=write_headers(result))
 
 
-def _new_key(body: Json, *, account: str) -> tuple[CreateKey, str]:
-    """Return the command, and the bearer key that its holder is shown once; "" for a public key."""
-    terms = key_terms(body)
-    shown = "" if terms.public_key else f"rx_{secrets.token_urlsafe(32)}"
+def _new_key(request: web.Request, terms: KeyTerms, *, account: str) -> tuple[CreateKey, str]:
+    """Return the command, and the bearer key that its holder is shown; "" for a public key."""
+    drawn, drawn_id = _draw(request, terms, account=account)
+    shown = "" if terms.public_key else f"rx_{_text(drawn)}"
     kind = KeyKind.BEARER if shown else KeyKind.ED25519
     secret = hashlib.sha256(shown.encode()).digest() if shown else terms.public_key
-    key_id = terms.key_id or f"key-{secrets.token_hex(8)}"
+    key_id = terms.key_id or f"key-{drawn_id[:8].hex()}"
     return CreateKey(account, key_id, kind, secret, terms.scopes, terms.replaces), shown
+
+
+def _draw(request: web.Request, terms: KeyTerms, *, account: str) -> tuple[bytes, bytes]:
+    """Return 32 bytes for a bearer key and as many for an id, which tell nothing of each other.
+
+    Under an idempotency key every node derives the same ones, so that a repeat is the same command.
+    They are of who asks as well: another operator who repeats the request learns nothing.
+    """
+    principal, idempotency_key = principal_of(request), envelope_of(request).idempotency_key
+    if not idempotency_key:
+        return secrets.token_bytes(32), secrets.token_bytes(32)
+    asker = (principal.account, principal.key_id, idempotency_key)
+    wanted = (account, terms.key_id, str(terms.scopes), terms.replaces)
+    asked = [*(text.encode() for text in (*asker, *wanted)), terms.public_key]
+    derive = request.app[CONTEXT].derive
+    return derive(b"bearer", *asked), derive(b"id", *asked)
+
+
+def _text(drawn: bytes) -> str:
+    return base64.urlsafe_b64encode(drawn).rstrip(b"=").decode()
 
 
 async def delete_key(request: web.Request) -> web.Response:

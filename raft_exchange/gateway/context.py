@@ -57,6 +57,10 @@ Vouches = Callable[..., bool]
 that is the first, over the bytes that are the others."""
 
 
+Derive = Callable[..., bytes]
+"""From any bytes to 32 that every node of the cluster gives for them, and nobody else can tell."""
+
+
 def _vouches_for_nobody(purpose: str, proof: bytes, *fields: bytes) -> bool:
     return False
 
@@ -73,7 +77,7 @@ class Front(msgspec.Struct, frozen=True):
 class Context(msgspec.Struct, frozen=True):
     """The gateway's collaborators, handed to every handler; without history, memory is all.
 
-    Without `limits` anybody may send as fast as they can.
+    `derive` is what new keys are made with. Without `limits` anybody may send as fast as they can.
     """
 
     core: Core
@@ -81,6 +85,7 @@ class Context(msgspec.Struct, frozen=True):
     metrics: Metrics
     settings: Settings
     operations: Operations
+    derive: Derive
     history: History | None = None
     limits: RateLimits = msgspec.field(default_factory=RateLimits)
 

@@ -177,6 +177,10 @@ async def test_after_an_unknown_outcome_only_the_log_settles_the_matter() -> Non
         node.script.extend([CUT, problem(403, "forbidden")])
         with pytest.raises(OutcomeUnknown, match="forbidden"):
             await client.place_order(ORDER)
+        # Nor does the log, of who shows a key that is revoked: maybe the first attempt revoked it.
+        node.script.extend([CUT, problem(401, "unauthenticated", X_Sequence="4")])
+        with pytest.raises(OutcomeUnknown, match="unauthenticated"):
+            await client.place_order(ORDER)
         node.script.extend([CUT, problem(422, "deadline_passed", X_Sequence="4")])
         with pytest.raises(RequestRefused, match="deadline_passed"):
             await client.place_order(ORDER)

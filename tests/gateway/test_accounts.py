@@ -262,6 +262,51 @@ async def test_a_key_is_shown_once_and_only_its_hash_is_kept() -> None:
         assert (again.status, again.code) == (404, "unknown_key")
 
 
+NEW_KEYS = [
+    {"scopes": ["read", "trade"]},
+    {"scopes": ["read"], "id": "k1"},
+    {"scopes": ["read"], "public_key": base64.b64encode(bytes(range(32))).decode()},
+]
+
+
+@pytest.mark.parametrize("body", NEW_KEYS)
+@in_loop
+async def test_a_repeat_under_an_idempotency_key_shows_the_same_key(body: Any) -> None:
+    """At the same node, and at one that makes it first: what one draws, every other would."""
+    path = "/v1/accounts/ann/keys"
+    async with gateway() as g, gateway() as other:
+        await funded(g)
+        await funded(other)
+        made = await g.call("POST", path, body, Idempotency_Key="once")
+        again = await g.call("POST", path, body, Idempotency_Key="once")
+        assert (made.status, again.status) == (201, 201)
+        assert again.headers["Idempotent-Replay"] == "true"
+        assert again.body == made.body
+        assert len((await g.call("GET", path)).body["keys"]) == 1
+        elsewhere = await other.call("POST", path, body, Idempotency_Key="once")
+        assert elsewhere.body == made.body
+        if shown := made.body.get("bearer"):
+            held = g.core.marketdata.keys.by_secret(hashlib.sha256(shown.encode()).digest())
+            assert held is not None
+            assert held.key.key_id == made.body["key"]["id"]
+
+
+@in_loop
+async def test_what_is_asked_by_whom_under_which_key_makes_another_key() -> None:
+    path, body = "/v1/accounts/ann/keys", {"scopes": ["read"]}
+    async with gateway() as g:
+        await funded(g)
+        made = [await g.call("POST", path, body, Idempotency_Key=key) for key in ("one", "two")]
+        made += [await g.call("POST", path, body) for _ in range(2)]
+        assert [answer.status for answer in made] == [201] * 4
+        assert len({answer.body["bearer"] for answer in made}) == 4
+        assert len({answer.body["key"]["id"] for answer in made}) == 4
+        assert not any(answer.body["key"]["id"][4:] in answer.body["bearer"] for answer in made)
+        for asked, headers in ((body, {"X_Account": "bob"}), ({"scopes": ["trade"]}, {})):
+            refused = await g.call("POST", path, asked, Idempotency_Key="one", **headers)
+            assert (refused.status, refused.code) == (422, "idempotency_mismatch")
+
+
 @in_loop
 async def test_a_public_key_is_kept_as_it_is_and_nothing_secret_is_made() -> None:
     async with gateway() as g:

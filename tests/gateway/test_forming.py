@@ -15,7 +15,7 @@ from raft_exchange.metrics import Metrics
 from tests.support.coroutines import in_loop
 from tests.support.fake_core import FakeCore
 from tests.support.fake_operations import FakeOperations
-from tests.support.gateway import Gateway, gateway, introduce
+from tests.support.gateway import Gateway, derive, gateway, introduce
 
 
 @asynccontextmanager
@@ -81,7 +81,8 @@ async def test_the_group_takes_over_the_port_without_refusing_a_connection() -> 
         assert (await g.call("GET", "/v1/time")).status == 503
         core = g.core
         context = Context(
-            core, core.marketdata, front.metrics, front.settings, FakeOperations(core)
+            *(core, core.marketdata, front.metrics, front.settings),
+            *(FakeOperations(core), derive),
         )
         await listener.serve(make_app(context, introduce, g.streams))
         assert (await g.call("GET", "/v1/time")).status == 200

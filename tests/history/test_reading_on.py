@@ -32,6 +32,7 @@ from raft_exchange.sequencer.applied import Applied, Result
 from tests.support.coroutines import eventually, in_loop
 from tests.support.fake_core import FakeCore
 from tests.support.fake_operations import FakeOperations
+from tests.support.gateway import derive
 from tests.support.past import CLUSTER_ID, Past
 
 SECRET = b"the secret of the cluster"
@@ -66,6 +67,7 @@ class Served:
             Metrics(),
             Settings(node="n1", auth_required=auth_required),
             FakeOperations(core),
+            derive,
             history,
         )
         self.history = history

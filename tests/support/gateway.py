@@ -20,7 +20,7 @@ from raft_exchange.gateway.rate_limits import RateLimits
 from raft_exchange.gateway.streams import Streams
 from raft_exchange.marketdata.orders import FINISHED_ORDERS_MAX
 from raft_exchange.metrics import Metrics
-from raft_exchange.raft.proof import verify
+from raft_exchange.raft.proof import sign, verify
 from tests.support.coroutines import eventually
 from tests.support.described import DESCRIBED
 from tests.support.fake_core import FakeCore
@@ -125,6 +125,11 @@ def introduce(nonce: str, asked_at: str) -> bytes:
     return json.dumps({"statement": statement, "nonce": nonce, "proof": ""}).encode()
 
 
+def derive(*fields: bytes) -> bytes:
+    """What every node would derive."""
+    return sign(SECRET, "new key", *fields)
+
+
 @asynccontextmanager
 async def gateway(
     *,
@@ -141,7 +146,8 @@ async def gateway(
     operations = FakeOperations(core)
     about = Settings(**({"node": "n1"} | settings))
     context = Context(
-        core, core.marketdata, metrics, about, operations, limits=limits or RateLimits()
+        *(core, core.marketdata, metrics, about, operations, derive),
+        limits=limits or RateLimits(),
     )
     app = make_app(context, introduce, streams, functools.partial(verify, SECRET))
     served = {

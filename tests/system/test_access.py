@@ -67,6 +67,15 @@ async def _revoke(cluster: RealCluster) -> None:
                 fresh = f"/v1/orders?min_sequence={revoked['sequence']}"
                 read = await client.call(each, "GET", fresh, headers=shown(key))
                 assert (read[0], read[1]["code"]) == (401, "unauthenticated")
+        # Asked for again under its key, at any node, it is the same one.
+        again = shown(FIRST) | {"Idempotency-Key": "once"}
+        bearers = set()
+        for each in cluster.nodes:
+            await known(client, each, FIRST)
+            body = {"scopes": ["trade"]}
+            made = await client.call(each, "POST", "/v1/accounts/ann/keys", body, again)
+            bearers.add(made[1]["bearer"])
+        assert len(bearers) == 1
         # Whoever leads next proposes nothing that was revoked: the first key stays replaced.
         body = {"scopes": ["admin"], "replaces": "first-key"}
         replaced = await client.call(first, "POST", "/v1/accounts/admin/keys", body, shown(FIRST))
