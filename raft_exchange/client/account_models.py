@@ -106,7 +106,7 @@ class ApiKey(msgspec.Struct, frozen=True, kw_only=True):
 
 
 class KeyMade(msgspec.Struct, frozen=True, kw_only=True):
-    """A key; `bearer` is what its holder shows, told here and never again."""
+    """A key; `bearer` is what its holder shows, told here and in a repeat only."""
 
     key: ApiKey
     sequence: int
