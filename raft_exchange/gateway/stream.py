@@ -15,7 +15,7 @@ from typing import Final
 from aiohttp import web
 
 from raft_exchange.decoding.errors import ErrorCode, Problem
-from raft_exchange.gateway.access import principal_of
+from raft_exchange.gateway.access import principal_of, still_good
 from raft_exchange.gateway.bodies import query_of, whole_number
 from raft_exchange.gateway.channels import channels_named
 from raft_exchange.gateway.context import CONTEXT, Context
@@ -57,6 +57,7 @@ async def get_stream(request: web.Request) -> web.StreamResponse:
     reader = principal_of(request)
     channels = await channels_named(context, names, reader=reader)
     await caught_up(context, since)
+    still_good(request, context)
     streams = request.app[STREAMS]
     streams.admit()
     response = event_stream(request)

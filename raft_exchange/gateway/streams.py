@@ -102,11 +102,15 @@ class Streams:
         return id(keys), keys.revocations
 
     def _end_revoked(self) -> None:
-        keys, self._keys_seen = self._marketdata.keys, self._keys_now()
+        self._keys_seen = self._keys_now()
         for subscriber in list(self._subscribers):
-            if not all(keys.is_good(p.account, p.key_id) for p in subscriber.principals):
+            if not self._may_read(subscriber):
                 subscriber.end("key_revoked")
                 self.drop(subscriber)
+
+    def _may_read(self, subscriber: Subscriber) -> bool:
+        keys = self._marketdata.keys
+        return all(keys.is_good(p.account, p.key_id) for p in subscriber.principals)
 
     def going_away(self) -> None:
         """Tell every reader to go on elsewhere, and take no new ones."""
@@ -143,10 +147,15 @@ class Streams:
             )
 
     def add(self, subscriber: Subscriber) -> None:
-        """Take a reader that was admitted, without channels yet."""
+        """Take a reader that was admitted, without channels yet.
+
+        It is ended at once where that came too late: its handler waited for something meanwhile.
+        """
         self._subscribers[subscriber] = None
         if self._is_going_away:
             subscriber.end("going_away")
+        elif not self._may_read(subscriber):
+            subscriber.end("key_revoked")
         if self._sweep_timer is None:
             self._heartbeat_at_s = self._loop.time() + HEARTBEAT_S
             self._sweep_timer = self._loop.call_later(SWEEP_S, self._sweep)
@@ -160,15 +169,17 @@ class Streams:
     def subscribe(
         self, subscriber: Subscriber, channels: Iterable[Channel], *, since: int | None
     ) -> None:
-        """Add channels to a reader and bring it to the hub's position.
+        """Add channels to a reader and bring it to the hub's position; nothing if it was ended.
 
         Args:
-            subscriber: one that was added.
+            subscriber: one that was added; it may have been dropped since.
             channels: of markets that there are; those it has already are begun anew.
             since: the sequence it has seen everything up to; None to begin with snapshots.
         """
         wanted = list(channels)
         self.flush()
+        if subscriber not in self._subscribers or subscriber.is_gone:
+            return
         known = dict.fromkeys(subscriber.channels)
         for channel in wanted:
             if channel not in known:

@@ -92,8 +92,8 @@ async def get_websocket(request: web.Request) -> web.StreamResponse:
     await socket.prepare(request)
     assert request.transport is not None, "it was just written to"
     subscriber = Subscriber(request.transport, frame_texts, "websocket")
-    streams.add(subscriber)
     subscriber.read_by(principal)
+    streams.add(subscriber)
     session = _Session(context, streams, socket, subscriber, principal)
     try:
         await session.run(request[REQUEST_ID])

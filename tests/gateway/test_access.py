@@ -11,6 +11,7 @@ from typing import Any
 
 import aiohttp
 import pytest
+from aiohttp import web
 
 from raft_exchange.gateway.access import NEEDS
 from raft_exchange.gateway.routes import ROUTES, SEED_ROUTES
@@ -345,6 +346,64 @@ async def test_a_revoked_key_ends_its_stream_and_nothing_follows() -> None:
         told = await reading
         assert told.startswith(b"HTTP/1.1 200")
         assert told.count(b"HTTP/1.1") == 1
+
+
+@asynccontextmanager
+async def revoked_while_waiting(g: Gateway) -> AsyncIterator[None]:
+    """Who waits for a sequence in here waits until the key of `ann` was revoked at the end."""
+    asked, go_on = asyncio.Event(), asyncio.Event()
+
+    async def wait(sequence: int, *, timeout_s: float) -> bool:
+        asked.set()
+        await go_on.wait()
+        return True
+
+    g.core.wait_for_sequence = wait  # type: ignore[method-assign]
+    yield
+    await asked.wait()
+    g.core.run(RevokeKey("ann", "ann-key"))
+    go_on.set()
+
+
+@in_loop
+async def test_a_key_revoked_while_its_stream_waits_begins_none() -> None:
+    async with keyed() as g:
+        async with revoked_while_waiting(g):
+            path = "/v1/stream?channels=orders&from_sequence=1"
+            reading = asyncio.create_task(ask(g, "ann-key", "GET", path))
+        answer = await reading
+        assert (answer.status, answer.code) == (401, "unauthenticated")
+        assert not g.streams._subscribers
+
+
+@in_loop
+async def test_a_key_revoked_while_its_socket_waits_subscribes_to_nothing() -> None:
+    async with keyed() as g, socket_to(g, "ann-key") as ws:
+        async with revoked_while_waiting(g):
+            sent = {"op": "subscribe", "channels": ["orders"], "from_sequence": 1}
+            await ws.send_str(json.dumps(sent))
+        while (message := await ws.receive()).type is aiohttp.WSMsgType.TEXT:
+            assert "orders" not in json.loads(message.data)
+        assert message.extra == "key_revoked"
+        assert g.streams.figures().channels == 0
+        assert not g.streams._groups
+
+
+@in_loop
+async def test_a_key_revoked_while_its_socket_opens_ends_it(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    async with keyed() as g:
+        prepare = web.WebSocketResponse.prepare
+
+        async def prepare_late(socket: web.WebSocketResponse, request: web.BaseRequest) -> Any:
+            writer = await prepare(socket, request)
+            g.core.run(RevokeKey("ann", "ann-key"))
+            return writer
+
+        monkeypatch.setattr(web.WebSocketResponse, "prepare", prepare_late)
+        async with socket_to(g, "ann-key") as ws:
+            assert (await ws.receive()).extra == "key_revoked"
 
 
 @in_loop

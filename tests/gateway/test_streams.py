@@ -259,6 +259,25 @@ async def test_a_reader_that_does_not_read_is_cut_off_with_a_reason_and_alone(
         assert "raft_exchange_stream_readers_cut_off_total 1.0" in g.metrics.render().decode()
 
 
+@pytest.mark.parametrize("how", ["dropped", "cut off", "gone"])
+@in_loop
+async def test_a_reader_that_was_ended_subscribes_to_nothing(how: str) -> None:
+    """Its handler may have waited for something while the hub ended it."""
+    async with gateway() as g:
+        subscriber, transport = fake_reader()
+        g.streams.add(subscriber)
+        if how == "dropped":
+            g.streams.drop(subscriber)
+        elif how == "cut off":
+            g.streams._cut(subscriber)
+        else:
+            transport.abort()
+        told = len(transport.sent)
+        g.streams.subscribe(subscriber, [Channel("book", "BTC-USD")], since=None)
+        assert len(transport.sent) == told
+        assert (g.streams._groups, g.streams._readers) == ({}, {})
+
+
 @in_loop
 async def test_a_first_snapshot_over_the_bound_cuts_nobody_off(
     monkeypatch: pytest.MonkeyPatch,
