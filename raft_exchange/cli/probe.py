@@ -10,6 +10,7 @@ import argparse
 import sys
 import time
 from collections.abc import Callable
+from contextlib import suppress
 from decimal import Decimal
 from typing import Final, Literal, TypeVar
 
@@ -32,7 +33,8 @@ from raft_exchange.client import (
     Trade,
 )
 
-MARKET: Final = "PROBE-TEST"
+MARKETS: Final = ("PROBE-TEST", "PROBE-FREE")
+"""The second is for where the first was opened with balances, which the probe has none of."""
 SEEN_S_MAX: Final = 10.0
 LOOK_S: Final = 0.1
 
@@ -62,6 +64,7 @@ def run(arguments: argparse.Namespace) -> int:
     if not nodes:
         print("raft-exchange: URL: the base URL of at least one node is needed", file=sys.stderr)
         return EXIT_USAGE
+    second = nodes[1 % len(nodes)]
 
     def at(url: str, work: Callable[[ExchangeClientSync], T]) -> T:
         with ExchangeClientSync(
@@ -76,13 +79,16 @@ def run(arguments: argparse.Namespace) -> int:
             return work(client)
 
     try:
-        at(nodes[0], _open_market)
-        sale = at(nodes[0], lambda client: client.place_order(_order("sell")))
-        bought = at(nodes[1 % len(nodes)], lambda client: client.place_order(_order("buy")))
+        market = at(nodes[0], _open_market)
+        sale = at(nodes[0], lambda client: client.place_order(_order(market, "sell"))).order
+        try:
+            bought = at(second, lambda client: client.place_order(_order(market, "buy")))
+        finally:
+            at(nodes[0], lambda client: _take_back(client, sale.order_id))
         if not bought.trades:
-            return _fail(f"the buy at {nodes[1 % len(nodes)]} met nothing: {bought.order.status}")
+            return _fail(f"the buy at {second} met nothing: {bought.order.status}")
         trade = bought.trades[-1]
-        print(f"order {sale.order.order_id} sold at {nodes[0]}: trade {trade.trade_id}")
+        print(f"sold at {nodes[0]}, bought at {second}: trade {trade.trade_id}")
         for url in nodes:
             if not at(url, lambda client: _is_seen(client, trade)):
                 return _fail(f"{url} does not show trade {trade.trade_id}")
@@ -95,21 +101,45 @@ def run(arguments: argparse.Namespace) -> int:
     return EXIT_OK
 
 
-def _open_market(client: ExchangeClientSync) -> None:
-    base, _, quote = MARKET.partition("-")
-    try:
-        client.create_market(
-            NewMarket(
-                market=MARKET, base=base, quote=quote, tick_size=Decimal(1), lot_size=Decimal(1)
-            )
+def _open_market(client: ExchangeClientSync) -> str:
+    """Return the market to trade in, which takes orders of who has nothing; it may be there."""
+    for market in MARKETS:
+        base, _, quote = market.partition("-")
+        new = NewMarket(
+            market=market,
+            base=base,
+            quote=quote,
+            tick_size=Decimal(1),
+            lot_size=Decimal(1),
+            accounts="off",
         )
-    except RequestRefused as error:
-        if error.code != "already_exists":
-            raise
+        try:
+            client.create_market(new)
+        except RequestRefused as error:
+            if error.code != "already_exists":
+                raise
+        if client.get_market(market).accounts == "off":
+            return market
+    raise ExchangeError(f"the markets {' and '.join(MARKETS)} were opened with balances")
 
 
-def _order(side: Literal["buy", "sell"]) -> NewOrder:
-    return NewOrder(market=MARKET, side=side, type="limit", price=Decimal(1), quantity=Decimal(1))
+def _order(market: str, side: Literal["buy", "sell"]) -> NewOrder:
+    """Return an order that may trade with the same key's; a buy never rests."""
+    return NewOrder(
+        market=market,
+        side=side,
+        type="limit",
+        price=Decimal(1),
+        quantity=Decimal(1),
+        time_in_force="gtc" if side == "sell" else "ioc",
+        self_trade_prevention="none",
+    )
+
+
+def _take_back(client: ExchangeClientSync, order_id: str) -> None:
+    """Cancel a sale if it is open; where that fails, the next probe's buy meets it."""
+    with suppress(ExchangeError):
+        client.cancel_order(order_id)
 
 
 def _is_seen(client: ExchangeClientSync, trade: Trade) -> bool:
@@ -117,7 +147,7 @@ def _is_seen(client: ExchangeClientSync, trade: Trade) -> bool:
     deadline_s = time.monotonic() + SEEN_S_MAX
     while time.monotonic() < deadline_s:
         try:
-            trades = client.get_trades(MARKET, limit=1_000)
+            trades = client.get_trades(trade.market, limit=1_000)
             if any(one.trade_id == trade.trade_id for one in trades):
                 return True
         except RequestRefused as error:
