@@ -52,7 +52,9 @@ async def test_with_keys_it_trades_with_itself_and_needs_no_balance(tmp_path: Pa
             grid = {"base": "PROBE", "quote": "TEST", "tick_size": "1", "lot_size": "1"}
             async with asyncio.timeout(60):  # until the first key is there
                 market = {"market": "PROBE-TEST", **grid}
-                while (await client.call(node, "POST", "/v1/markets", market, SHOWN))[0] != 201:
+                while True:
+                    if (await client.call(node, "POST", "/v1/markets", market, SHOWN))[0] == 201:
+                        break
                     await asyncio.sleep(0.05)
             arguments = ["--key-file", str(key_file), node.url]
             done = await asyncio.to_thread(probe, *arguments)
