@@ -111,11 +111,22 @@ def rehearse_replace(command: ReplaceOrder, marketdata: MarketData, *, sent: Jso
     if isinstance(admitted, _Admitted):
         order, funds, _ = admitted
         freed = _freed(marketdata, old, funds.asset(order.side))
-        refused = funds.refuse_hold(order, admitted.needs - freed)
+        needs = max(admitted.needs, _needs_without_legs(marketdata, order, funds, old))
+        refused = funds.refuse_hold(order, needs - freed)
         if refused is None:
             return _shown(order, marketdata)
         admitted = refused
     raise refusal(admitted, sent=sent, rules=rules)
+
+
+def _needs_without_legs(marketdata: MarketData, order: LiveOrder, funds: Funds, old: Order) -> int:
+    """Return what `order` needs where the other leg of `old` is gone too; 0 where it has none."""
+    if not old.oco_order_id:
+        return 0
+    legs = (old.order_id, old.oco_order_id)
+    market = marketdata.markets[order.market]
+    found = around.found_by(marketdata, market, order, leaving_ids=legs)
+    return _Admitted(order, funds, found).needs
 
 
 def _freed(marketdata: MarketData, old: Order, asset: str) -> int:
@@ -164,8 +175,8 @@ def _admitted(
     funds = around.funds_of(marketdata, market, command.account)
     if order.is_pending:
         return _Admitted(order, funds, [])
-    leaving_id = 0 if leaving is None else leaving.order_id
-    found = around.found_by(marketdata, market, order, leaving_id=leaving_id)
+    leaving_ids = () if leaving is None else (leaving.order_id,)
+    found = around.found_by(marketdata, market, order, leaving_ids=leaving_ids)
     return _refuse_entry(order, found) or _Admitted(order, funds, found)
 
 

@@ -6,6 +6,7 @@ the events told.
 
 from __future__ import annotations
 
+from collections.abc import Collection
 from itertools import islice
 from typing import Final
 
@@ -41,9 +42,15 @@ def funds_of(marketdata: MarketData, market: Market, account: str) -> Funds:
 
 
 def found_by(
-    marketdata: MarketData, market: Market, taker: LiveOrder, *, leaving_id: int = 0
+    marketdata: MarketData,
+    market: Market,
+    taker: LiveOrder,
+    *,
+    leaving_ids: Collection[int] = (),
 ) -> list[Offer] | None:
-    """Return what `taker` would find in the book; None if that is more than is looked at.
+    """Return what `taker` would find in the book, but for orders that end before it comes.
+
+    None if that is more than is looked at.
 
     O(makers within its price), at most `MAKERS_LOOKED_AT_MAX`.
     """
@@ -61,7 +68,7 @@ def found_by(
         makers.append(maker)
     if len(makers) > MAKERS_LOOKED_AT_MAX:
         return None
-    return list(offers(taker, makers, leaving_id=leaving_id))
+    return list(offers(taker, makers, leaving_ids=leaving_ids))
 
 
 def standing(marketdata: MarketData, order: Order) -> LiveOrder:

@@ -55,7 +55,7 @@ def replace(state: State, command: ReplaceOrder) -> list[Event]:
     if isinstance(new, CommandRefused):
         return [new]
     funds = state.markets[new.market].funds
-    amount = entry_hold(new, state.markets[new.market], leaving=old)
+    amount = _replaced_hold(state, new, old)
     freed = _freed(state, old, funds.asset(new.side))
     if (refused := funds.refuse_hold(new, amount - freed)) is not None:
         return [refused]
@@ -64,6 +64,21 @@ def replace(state: State, command: ReplaceOrder) -> list[Event]:
     state.end(old, EndReason.REPLACED, events)
     accept(state, new, amount, events=events)
     return events
+
+
+def _replaced_hold(state: State, new: LiveOrder, old: LiveOrder) -> int:
+    """Return what `new` has to hold when it comes in for `old`.
+
+    The other leg of `old` ends before `new` meets the book, so what it costs without that leg is
+    what it can owe. What it would cost with the leg counts where that is more: this was once all
+    that was looked at, and the refusals that came of it are replayed.
+    """
+    market = state.markets[new.market]
+    amount = entry_hold(new, market, leaving_ids=(old.order_id,))
+    if not old.oco_order_id:
+        return amount
+    legs = (old.order_id, old.oco_order_id)
+    return max(amount, entry_hold(new, market, leaving_ids=legs))
 
 
 def _freed(state: State, old: LiveOrder, asset: str) -> int:

@@ -12,6 +12,7 @@ Rules of this file:
 
 from __future__ import annotations
 
+from collections.abc import Collection
 from typing import Final, NamedTuple
 
 from raft_exchange.matching import outlook
@@ -187,11 +188,11 @@ def entry_hold(
     order: LiveOrder,
     market: Market,
     *,
-    leaving: LiveOrder | None = None,
+    leaving_ids: Collection[int] = (),
     value_max: int | None = None,
 ) -> int:
     """Return what `order` has to hold when it comes in as the book is now: see `outlook`."""
-    found = found_by(order, market, leaving=leaving)
+    found = found_by(order, market, leaving_ids=leaving_ids)
     return outlook.entry_hold(order, found, market.funds, value_max=value_max)
 
 

@@ -14,7 +14,7 @@ Rules of this file:
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Collection, Iterator
 from typing import Final, assert_never
 
 from raft_exchange.matching.filters import price_band
@@ -57,14 +57,17 @@ def _would_take(order: LiveOrder, market: Market, leaving: LiveOrder | None) -> 
 
 
 def _is_fillable(taker: LiveOrder, market: Market, leaving: LiveOrder | None) -> bool:
-    return is_fillable(taker, found_by(taker, market, leaving=leaving))
+    leaving_ids = () if leaving is None else (leaving.order_id,)
+    return is_fillable(taker, found_by(taker, market, leaving_ids=leaving_ids))
 
 
-def found_by(taker: LiveOrder, market: Market, *, leaving: LiveOrder | None) -> Iterator[Offer]:
-    """Yield what `taker` would find in the book as it is, but for the order that it replaces."""
+def found_by(
+    taker: LiveOrder, market: Market, *, leaving_ids: Collection[int] = ()
+) -> Iterator[Offer]:
+    """Yield what `taker` would find in the book as it is, but for orders that end before it."""
     makers = market.book.opposite(taker.side)
     reachable = makers.orders(_key_limit(taker, market))
-    return offers(taker, reachable, leaving_id=0 if leaving is None else leaving.order_id)
+    return offers(taker, reachable, leaving_ids=leaving_ids)
 
 
 def may_meet(taker: LiveOrder, market: Market) -> bool:

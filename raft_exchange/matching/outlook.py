@@ -6,7 +6,7 @@ with the terms of an order that rests.
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator
+from collections.abc import Collection, Iterable, Iterator
 from typing import NamedTuple, Protocol
 
 from raft_exchange.matching.accounts import Funds
@@ -98,7 +98,9 @@ def new_order(
     return order
 
 
-def offers(taker: LiveOrder, makers: Iterable[Maker], *, leaving_id: int = 0) -> Iterator[Offer]:
+def offers(
+    taker: LiveOrder, makers: Iterable[Maker], *, leaving_ids: Collection[int] = ()
+) -> Iterator[Offer]:
     """Yield how many lots `taker` would find at each maker, in the order of the meetings.
 
     What icebergs hide at a price comes after all that is shown there. An own order that the
@@ -107,7 +109,7 @@ def offers(taker: LiveOrder, makers: Iterable[Maker], *, leaving_id: int = 0) ->
     Args:
         taker: the order that comes.
         makers: the other side of the book as far as it trades, in the order of the queues.
-        leaving_id: an order that ends before the taker comes.
+        leaving_ids: orders that end before the taker comes.
     """
     prevents = taker.self_trade_prevention is not _ALLOWED
     hidden: list[Offer] = []
@@ -116,7 +118,7 @@ def offers(taker: LiveOrder, makers: Iterable[Maker], *, leaving_id: int = 0) ->
         if maker.price_ticks != price_ticks:
             yield from hidden
             price_ticks, hidden = maker.price_ticks, []
-        if maker.order_id == leaving_id:
+        if maker.order_id in leaving_ids:
             continue
         lots = maker.quantity_lots - maker.filled_lots
         if maker.display_lots and not (prevents and maker.account == taker.account):

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import random
+from collections import Counter
 from typing import Any
 
 import pytest
@@ -39,6 +40,7 @@ from raft_exchange.matching.messages import (
 from raft_exchange.matching.versions import VERSIONS
 from tests.support.coroutines import in_loop
 from tests.support.gateway import gateway
+from tests.support.replaced_legs import replaced_leg
 from tests.support.workload import rules
 
 MARKET = "ETH-EUR"
@@ -194,6 +196,21 @@ def test_a_dry_run_refuses_what_the_exchange_refuses_and_nothing_else(seed: int)
     }
     for kind in ("PlaceOco", "ReplaceOrder", "AmendOrder"):
         assert {(kind, ""), (kind, "insufficient_funds")} <= seen, kind
+
+
+def test_a_dry_run_of_what_replaces_a_leg_knows_that_the_other_leg_ends_too() -> None:
+    """The order that comes is judged by what stands behind that leg, as the exchange judges it."""
+    answers: Counter[str] = Counter()
+    for seed in range(300):
+        floor = Floor(0)
+        *opening, replacing = replaced_leg(seed)
+        for command in opening:
+            floor.run(command)
+        expected = floor.rehearsed(replacing)
+        refused = floor.run(replacing)
+        assert expected == ("" if refused is None else refused.code.value), seed
+        answers[expected] += 1
+    assert min(answers[""], answers["insufficient_funds"]) > 20
 
 
 @in_loop

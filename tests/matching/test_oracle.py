@@ -18,12 +18,15 @@ from raft_exchange.matching.messages import (
     OrderEnded,
     OrderReplenished,
     RejectCode,
+    ReplaceOrder,
     SelfTradePrevention,
+    TradeExecuted,
 )
 from raft_exchange.matching.orders import LiveOrder, LiveOrders
 from raft_exchange.matching.state import Market, State
 from raft_exchange.matching.triggers import Stops
 from tests.support.oracle import Oracle
+from tests.support.replaced_legs import replaced_leg
 from tests.support.workload import commands, new_exchange
 
 COMMANDS = int(os.environ.get("ORACLE_COMMANDS", "20000"))
@@ -97,6 +100,21 @@ def test_small_limits_are_refused_alike(monkeypatch: pytest.MonkeyPatch) -> None
     answers = (event for command in commands(8, 5_000) for event in exchange.apply(command))
     codes = {event.code for event in answers if isinstance(event, CommandRefused)}
     assert {RejectCode.TOO_MANY_ORDERS, RejectCode.LIMIT_REACHED} <= codes
+
+
+def test_who_replaces_a_leg_pays_for_what_stands_behind_the_other() -> None:
+    """The other leg ends first, and what is held covers what is then met; in every mode."""
+    replaced: Counter[SelfTradePrevention | None] = Counter()
+    for seed in range(600):
+        exchange, oracle = new_exchange(), Oracle()
+        for command in replaced_leg(seed):
+            events = exchange.apply(command)
+            assert oracle.agrees(events, oracle.apply(command)), f"seed {seed}: {command}"
+            exchange.check()
+            if isinstance(command, ReplaceOrder) and isinstance(events[0], OrderEnded):
+                mode = command.order.self_trade_prevention
+                replaced[mode] += any(isinstance(event, TradeExecuted) for event in events)
+    assert min(replaced[mode] for mode in SelfTradePrevention) > 20
 
 
 # Each of these breaks one rule. The comparison must notice, or it would prove nothing.

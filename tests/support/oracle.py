@@ -185,8 +185,9 @@ class Oracle:
         without = self._copy()
         del without.live[old.order_id]
         new = without._admit(c.order)
+        cost = without._cost(new)
         without._end(old, EndReason.REPLACED)  # and the other leg, which counted until here
-        without._require_funds(new, without._cost(new))
+        without._require_funds(new, max(cost, without._cost(new)))
         self.purse.rates[new.order_id] = without.purse.rates[new.order_id]
         return [*self._end(old, EndReason.REPLACED), *self._accept(new)]
 
