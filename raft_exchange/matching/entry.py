@@ -152,7 +152,11 @@ def _refuse_crowd(
 def _refuse_special(
     command: PlaceOrder, market: Market, *, leaving: LiveOrder | None
 ) -> CommandRefused | None:
-    """Refuse one stop or iceberg too many; `leaving` is an order of this market, if any."""
+    """Refuse one stop or iceberg too many; `leaving` is an order of this market, if any.
+
+    Of an OCO each leg is asked alone. One of them is a stop, but both may be icebergs: so the two
+    can pass either cap of icebergs by one (`State.check`).
+    """
     if command.stop_price_ticks:
         refused = _refuse_tally(
             market.stops.tally,
