@@ -13,7 +13,7 @@ from raft_exchange.gateway.stream_rendering import Encoded
 from raft_exchange.metrics import STREAM_TRANSPORTS
 
 QUEUE_BYTES_MAX: Final = 1024 * 1024
-"""Of one reader, on top of what it asked for at once."""
+"""Of one reader, on top of what it asked for at once; beyond it, it cannot ask for more."""
 
 PRINCIPALS_MAX: Final = 8
 """Keys that one socket may show in its life."""
@@ -74,14 +74,18 @@ class Subscriber:
     def is_slow(self) -> bool:
         """Whether its queue is over its bound."""
         waiting = self.queue_bytes
-        if waiting == 0:
-            self._asked_bytes = 0
+        self._asked_bytes = min(self._asked_bytes, waiting)
         return waiting > QUEUE_BYTES_MAX + self._asked_bytes
 
+    @property
+    def may_ask(self) -> bool:
+        """Whether its queue has room for something that it asks for."""
+        return self.queue_bytes <= QUEUE_BYTES_MAX
+
     def write(self, data: bytes, *, asked: bool = False) -> None:
-        """Queue framed bytes; those it asked for do not count against its bound."""
+        """Queue framed bytes; those it asked for do not count against its bound until taken."""
         if asked:
-            self._asked_bytes += len(data)
+            self._asked_bytes = min(self._asked_bytes, self.queue_bytes) + len(data)
         self._transport.write(data)
 
     def end(self, reason: str) -> None:

@@ -2,9 +2,12 @@
 
 Theory of operation. One task reads frames. `auth`, `subscribe` and `unsubscribe` are done at once,
 in order; order operations each get a task of their own and are answered when they are done, in any
-order. At `IN_FLIGHT_MAX` of them nothing more is read until one is done, so that a client that
-sends without reading answers only holds up itself. What the channels say is written by the hub.
+order. At `IN_FLIGHT_MAX` of them nothing more is read until one is done, and a `subscribe` waits
+while more than `QUEUE_BYTES_MAX` is queued, so that a client that sends without reading answers
+only holds up itself. What the channels say is written by the hub.
 
+- Between frames that are done at once the loop is left to others: hundreds may have come together.
+- A channel that is subscribed to again is begun anew: so clients mend what they hold.
 - What a client may get wrong is answered with a problem, and the socket goes on: frames that are
   no JSON object, unknown operations, binary frames.
 - Broken protocol (too large a message, wrong framing, text that is no UTF-8) closes the socket.
@@ -73,7 +76,7 @@ def _head(size: int) -> bytes:
 
 async def get_websocket(request: web.Request) -> web.StreamResponse:
     """Serve one socket until either side ends it."""
-    context, streams = request.app[CONTEXT], request.app[STREAMS]
+    streams = request.app[STREAMS]
     principal = principal_of(request)
     socket = web.WebSocketResponse(
         heartbeat=PING_S, compress=False, max_msg_size=BATCH_BYTES_MAX, timeout=ENDING_S
@@ -94,9 +97,8 @@ async def get_websocket(request: web.Request) -> web.StreamResponse:
     subscriber = Subscriber(request.transport, frame_texts, "websocket")
     subscriber.read_by(principal)
     streams.add(subscriber)
-    session = _Session(context, streams, socket, subscriber, principal)
     try:
-        await session.run(request[REQUEST_ID])
+        await _Session(request, socket, subscriber).run(request[REQUEST_ID])
     finally:
         streams.drop(subscriber)
     return socket
@@ -106,18 +108,14 @@ class _Session:
     """One socket: who it acts for and what is in flight."""
 
     def __init__(
-        self,
-        context: Context,
-        streams: Streams,
-        socket: web.WebSocketResponse,
-        subscriber: Subscriber,
-        principal: Principal,
+        self, request: web.Request, socket: web.WebSocketResponse, subscriber: Subscriber
     ) -> None:
-        self._context = context
-        self._streams = streams
+        self._context: Context = request.app[CONTEXT]
+        self._streams: Streams = request.app[STREAMS]
+        self._principal: Principal = principal_of(request)
+        self._writer = request.writer
         self._socket = socket
         self._subscriber = subscriber
-        self._principal = principal
         self._tasks: set[asyncio.Task[None]] = set()
         self._room = asyncio.Semaphore(IN_FLIGHT_MAX)
 
@@ -174,6 +172,7 @@ class _Session:
                 task.add_done_callback(self._done)
             else:
                 await self._control(frame, answer_id)
+                await asyncio.sleep(0)
         except Problem as problem:
             await self._refuse(answer_id, problem, name)
 
@@ -223,6 +222,8 @@ class _Session:
         if len({*channels, *self._subscriber.channels}) > CHANNELS_MAX:
             detail = f"a socket has up to {CHANNELS_MAX} channels"
             raise Problem(ErrorCode.BAD_FIELD, detail, field="channels", allowed=detail)
+        if not self._subscriber.may_ask:
+            await self._writer.drain()
         await self._answer(answer_id, {"channels": [channel.label for channel in channels]})
         self._streams.subscribe(self._subscriber, channels, since=since)
 
@@ -257,6 +258,7 @@ class _Session:
         if problem.replayed:
             view["replayed"] = True
         await self._send(view)
+        await asyncio.sleep(0)
 
     async def _send(self, view: View) -> None:
         try:

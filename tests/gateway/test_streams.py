@@ -298,6 +298,22 @@ async def test_a_first_snapshot_over_the_bound_cuts_nobody_off(
 
 
 @in_loop
+async def test_what_a_reader_asked_for_and_took_allows_it_nothing_more() -> None:
+    async with gateway() as g:
+        subscriber, transport = fake_reader()
+        transport.frozen = True
+        g.streams.add(subscriber)
+        for _ in range(5):
+            transport.queued_bytes = 1
+            g.streams.subscribe(subscriber, [Channel("book", "BTC-USD")], since=None)
+        asked_bytes = transport.queued_bytes
+        transport.queued_bytes = QUEUE_BYTES_MAX + asked_bytes
+        assert not subscriber.is_slow
+        transport.queued_bytes += 1
+        assert subscriber.is_slow
+
+
+@in_loop
 async def test_all_queues_together_are_bounded_the_fullest_go(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import json
+import socket
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 from typing import Any
@@ -14,10 +15,12 @@ import pytest
 from raft_exchange.gateway import subscribers
 from raft_exchange.gateway.bodies import BATCH_BYTES_MAX, BODY_BYTES_MAX
 from raft_exchange.gateway.channels import CHANNELS_MAX
+from raft_exchange.gateway.subscribers import Subscriber
 from raft_exchange.gateway.websocket import IN_FLIGHT_MAX
 from tests.support.coroutines import eventually, in_loop
 from tests.support.fake_core import NO_LEADER
 from tests.support.gateway import Gateway, gateway
+from tests.support.scenario_commands import read
 from tests.support.stream_reader import BookReader
 
 ORDER = {"market": "BTC-USD", "side": "buy", "type": "limit", "quantity": "1", "price": "99"}
@@ -51,12 +54,22 @@ class Socket:
 
 
 @asynccontextmanager
-async def socket_to(g: Gateway, **headers: str) -> AsyncIterator[Socket]:
+async def socket_to(
+    g: Gateway, *, receive_buffer_bytes: int = 0, **headers: str
+) -> AsyncIterator[Socket]:
     url = f"http://127.0.0.1:{g.port}/v1/ws"
     sent = {name.replace("_", "-"): value for name, value in headers.items()}
+
+    def made(address: Any) -> socket.socket:
+        family, kind, protocol, *_ = address
+        one = socket.socket(family, kind, protocol)
+        if receive_buffer_bytes:
+            one.setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, receive_buffer_bytes)
+        return one
+
     async with (
         asyncio.timeout(60),
-        aiohttp.ClientSession() as session,
+        aiohttp.ClientSession(connector=aiohttp.TCPConnector(socket_factory=made)) as session,
         session.ws_connect(url, headers=sent, max_msg_size=0) as opened,
     ):
         yield Socket(opened)
@@ -179,6 +192,54 @@ async def test_a_subscription_is_answered_then_begins_with_its_snapshots() -> No
         assert gone["result"]["channels"] == ["orders"]
         await ws.call(op="place", order=ORDER)
         assert (await ws.message())["channel"] == "orders"
+
+
+@in_loop
+async def test_a_channel_subscribed_to_again_is_begun_anew() -> None:
+    """A client whose book is wrong mends it so."""
+    async with gateway() as g, socket_to(g) as ws:
+        for _ in range(2):
+            await ws.call(op="subscribe", channels=["book:BTC-USD"])
+            assert (await ws.message())["type"] == "snapshot"
+
+
+@in_loop
+async def test_who_subscribes_and_does_not_read_holds_up_only_itself(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    """What is queued for it is bounded, and others have the loop between any two frames."""
+    bound = 100_000
+    monkeypatch.setattr(subscribers, "QUEUE_BYTES_MAX", bound)
+    async with gateway() as g, socket_to(g, receive_buffer_bytes=4_096) as ws:
+        for price_ticks in range(1, 1_001):
+            (order,) = read(["buy", "anonymous", "1", "@", str(price_ticks)])
+            g.core.run(order)
+        turns, turns_at, queues = 0, [], []
+        subscribe = g.streams.subscribe
+
+        def watched(subscriber: Subscriber, *args: Any, **named: Any) -> None:
+            subscribe(subscriber, *args, **named)
+            turns_at.append(turns)
+            queues.append(subscriber.queue_bytes)
+
+        async def count_turns() -> None:
+            nonlocal turns
+            while True:
+                turns += 1
+                await asyncio.sleep(0)
+
+        monkeypatch.setattr(g.streams, "subscribe", watched)
+        counting = asyncio.create_task(count_turns())
+        for _ in range(200):
+            await ws.send({"op": "subscribe", "id": "x", "channels": ["book:BTC-USD"]})
+        await eventually(lambda: bool(queues) and queues[-1] > bound)
+        assert (await ws.answer())["status"] == 200
+        snapshot_bytes = len(json.dumps(await ws.message()))
+        for _ in range(199):
+            assert (await ws.answer())["status"] == 200
+        counting.cancel()
+        assert max(queues) < bound + 2 * snapshot_bytes
+        assert len(set(turns_at)) == 200
 
 
 @in_loop
