@@ -138,7 +138,8 @@ class Candidates:
 
     def is_own(self, url: str) -> None:
         """Note that the address is our own: it is never asked again."""
-        self._strangers.pop(url, None)
+        for table in (self._trusted, self._strangers):
+            table.pop(url, None)
         if len(self._own) < TRUSTED_MAX:
             self._own.add(url)
 

@@ -3,6 +3,8 @@
 Three loops, each at its own pace, none waiting for another: announce ourselves in the DHT, look up
 who else is announced, and ask the addresses that are due (`candidates` decides which). They never
 end of themselves and never fail: a DHT that is cut off or full of lies is a matter of patience.
+(A bug in what is done with a proved answer ends them; one in reading a stranger's is only told,
+since else strangers could end every node.)
 What they bring is candidates and addresses; who votes is decided elsewhere.
 
 The network comes in as three calls, so that a simulation runs the same loops.
@@ -98,6 +100,7 @@ class Discovery:
         self._lookups = {"done": 0, "failed": 0}
         self._durations = {"announce": Durations(), "lookup": Durations()}
         self._is_announcing = True
+        self._failed: asyncio.Future[None] = self._loop.create_future()
 
     def add_listener(self, listener: Callable[[Sighting], None]) -> None:
         """Call `listener` with every proved answer from now on."""
@@ -144,11 +147,11 @@ class Discovery:
         }
 
     async def run(self) -> None:
-        """Look for others until cancelled."""
+        """Look for others until cancelled, once; whatever a listener raises ends it."""
         loops = (self._keep_announcing, self._keep_looking_up, self._keep_asking)
         tasks = [asyncio.create_task(loop(), name=loop.__name__) for loop in loops]
         try:
-            await asyncio.gather(*tasks)
+            await asyncio.gather(*tasks, self._failed)
         finally:
             for task in (*tasks, *self._asking):
                 task.cancel()
@@ -196,21 +199,25 @@ class Discovery:
             for url in self._candidates.take_due(now_s=self._loop.time()):
                 task = asyncio.create_task(self._ask(url), name=f"ask {url}")
                 self._asking.add(task)
-                task.add_done_callback(self._asking.discard)
+                task.add_done_callback(self._on_asked)
             await asyncio.sleep(self._jittered(self._pace.round_s))
 
     def _jittered(self, mean_s: float) -> float:
         return mean_s * self._rng.uniform(0.5, 1.5)
 
+    def _on_asked(self, task: asyncio.Task[None]) -> None:
+        self._asking.discard(task)
+        if task.cancelled() or self._failed.done():
+            return
+        if (error := task.exception()) is not None:
+            self._failed.set_exception(error)
+
     async def _ask(self, url: str) -> None:
         try:
             statement = await self._network.ask(url)
-        except (OSError, Distrusted) as error:
-            reason = error.reason if isinstance(error, Distrusted) else Distrust.UNREACHABLE
-            self._answers[reason] += 1
+        except Exception as error:
             self._candidates.failed(url, now_s=self._loop.time())
-            if reason in (Distrust.WRONG_SECRET, Distrust.WRONG_CLUSTER):
-                self._name(url, reason)
+            self._note_failure(url, error)
             return
         self._answers["trusted"] += 1
         if statement.id == self._own_id:
@@ -222,6 +229,19 @@ class Discovery:
         self.suggest([member.http_url for member in statement.members if member.id != self._own_id])
         for listener in self._listeners:
             listener(Sighting(statement, url, now_s))
+
+    def _note_failure(self, url: str, error: Exception) -> None:
+        if isinstance(error, Distrusted):
+            reason = error.reason
+        elif isinstance(error, OSError):
+            reason = Distrust.UNREACHABLE
+        else:
+            reason = Distrust.MALFORMED
+            text = "reading what %s answers failed; this is a bug: %r"
+            self._stranger_log.write(logging.ERROR, text, url, error)
+        self._answers[reason] += 1
+        if reason in (Distrust.WRONG_SECRET, Distrust.WRONG_CLUSTER):
+            self._name(url, reason)
 
     def _name(self, url: str, reason: Distrust) -> None:
         """Log an address whose secret or cluster is another one, once."""

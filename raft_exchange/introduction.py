@@ -77,14 +77,14 @@ def believe(data: bytes, *, nonce: str, cluster: str, secret: bytes) -> Statemen
     try:
         answer = msgspec.json.decode(data, type=_Introduction)
         proof = bytes.fromhex(answer.proof)
-    except (msgspec.DecodeError, ValueError) as error:
+    except (msgspec.DecodeError, ValueError, RecursionError) as error:
         raise Distrusted(Distrust.MALFORMED) from error
     raw = bytes(answer.statement)
     if not verify(secret, _PURPOSE, proof, nonce.encode(), raw):
         raise Distrusted(Distrust.WRONG_SECRET)
     try:
         statement = msgspec.json.decode(raw, type=Statement)
-    except (msgspec.DecodeError, UnicodeDecodeError) as error:
+    except (msgspec.DecodeError, UnicodeDecodeError, RecursionError) as error:
         raise Distrusted(Distrust.MALFORMED) from error
     if statement.cluster != cluster:
         raise Distrusted(Distrust.WRONG_CLUSTER)

@@ -149,6 +149,19 @@ def test_two_nodes_that_follow_each_other_at_one_address_are_both_remembered() -
     assert candidates.seen_at_s("n1-old") == 0
 
 
+def test_an_address_that_relays_others_and_then_ourselves_takes_up_no_question() -> None:
+    """A member's answer, relayed, makes the relay an address of a member until it relays ours."""
+    candidates = made()
+    relays = urls(ASKED_AT_ONCE_MAX)
+    for url in relays:
+        candidates.answered(url, statement(url), now_s=0, again_s=1)
+    assert candidates.take_due(now_s=1) == relays
+    for url in relays:
+        candidates.is_own(url)
+    candidates.heard_of([A], now_s=1)
+    assert candidates.take_due(now_s=1) == [A]
+
+
 def test_our_own_address_is_never_asked_again() -> None:
     candidates = made()
     candidates.heard_of([A, C], now_s=0)

@@ -83,6 +83,11 @@ def test_too_much_is_not_looked_at() -> None:
     assert why_not(data + b" " * INTRODUCTION_BYTES_MAX) == "malformed"
 
 
+@pytest.mark.parametrize("head", [b'{"x":', b'{"statement":', b""])
+def test_json_as_deep_as_it_may_be_long_is_malformed(head: bytes) -> None:
+    assert why_not(head + b"[" * (INTRODUCTION_BYTES_MAX - len(head))) == "malformed"
+
+
 @given(st.binary(max_size=300))
 def test_garbage_is_malformed(data: bytes) -> None:
     assert why_not(data) in ("malformed", "wrong_secret")
