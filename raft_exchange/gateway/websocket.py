@@ -167,7 +167,9 @@ class _Session:
                 if answer_id is None:
                     raise bad_field(frame, "id", _ID_FORM)
                 await self._room.acquire()
-                task = asyncio.create_task(self._order(frame, answer_id, len(data), name))
+                acting = self._principal  # now: a later frame may show another
+                order = self._order(frame, answer_id, acting, size_bytes=len(data), name=name)
+                task = asyncio.create_task(order)
                 self._tasks.add(task)
                 task.add_done_callback(self._done)
             else:
@@ -182,12 +184,14 @@ class _Session:
 
     # Operations -----------------------------------------------------------------------------------
 
-    async def _order(self, frame: Json, answer_id: object, size_bytes: int, name: str) -> None:
+    async def _order(
+        self, frame: Json, answer_id: object, principal: Principal, *, size_bytes: int, name: str
+    ) -> None:
         try:
             answer = await run_order_op(
                 self._context,
                 frame,
-                principal=self._principal,
+                principal=principal,
                 size_bytes=size_bytes,
                 request_id=name,
             )

@@ -268,6 +268,20 @@ async def test_whoever_one_says_one_is_in_open_mode() -> None:
         assert [o["account"] for o in (await ws.message())["orders"]] == ["bob"]
 
 
+@in_loop
+async def test_an_order_is_whose_account_its_sender_had_named_before_it() -> None:
+    """Whatever account a frame right behind it names."""
+    async with gateway() as g, socket_to(g) as ws:
+        for account in ("ann", "bob"):
+            await ws.send({"op": "auth", "id": account, "account": account})
+            await ws.send({"op": "place", "id": f"{account}'s", "order": ORDER})
+        await ws.send({"op": "auth", "id": "eve", "account": "eve"})
+        answers = [await ws.answer() for _ in range(5)]
+        placed = {a["id"]: a["result"]["order"] for a in answers if a["status"] == 201}
+        owners = {id_: order["account"] for id_, order in placed.items()}
+        assert owners == {"ann's": "ann", "bob's": "bob"}
+
+
 HOSTILE = [
     ("", "bad_json"),
     ("[]", "bad_json"),
