@@ -15,6 +15,7 @@ import random
 import sys
 import time
 from collections import Counter
+from contextlib import closing
 from typing import Final
 from urllib.parse import urlsplit
 
@@ -22,6 +23,8 @@ import msgspec
 import uvloop
 
 from raft_exchange.cli import Commands
+from raft_exchange.cli.connection import EXIT_FAILED, EXIT_OK
+from raft_exchange.client.sender import Nodes
 
 CLIENTS_MAX: Final = 1_000
 SECONDS_MAX: Final = 3_600
@@ -63,11 +66,23 @@ def _bounded(low: float, high: float) -> type:
     return parse  # type: ignore[return-value]
 
 
+def _urls(text: str) -> tuple[str, ...]:
+    try:
+        urls = tuple(Nodes(text.split(",")).all)
+    except ValueError as error:
+        raise argparse.ArgumentTypeError(str(error)) from None
+    for url in urls:
+        if not url.startswith("http://"):
+            raise argparse.ArgumentTypeError(f"{url!r}: allowed http://host:port, without TLS")
+    return urls
+
+
 def add_command(commands: Commands) -> None:
     """Declare the command and its flags."""
     parser = commands.add_parser("bench", help="measure a running cluster", description=__doc__)
     parser.add_argument(
         "--url",
+        type=_urls,
         default="http://127.0.0.1:8081,http://127.0.0.1:8082,http://127.0.0.1:8083",
         help="base URLs of the nodes, comma-separated",
     )
@@ -92,9 +107,9 @@ def add_command(commands: Commands) -> None:
 
 
 def run(arguments: argparse.Namespace) -> int:
-    """Measure and print; 1 when not a single order was accepted."""
+    """Measure and print; 1 when not a single order was accepted, or a node broke off."""
     load = Load(
-        tuple(arguments.url.split(",")),
+        arguments.url,
         arguments.market,
         int(arguments.clients),
         arguments.seconds,
@@ -107,7 +122,7 @@ def run(arguments: argparse.Namespace) -> int:
             tally = runner.run(measure(load))
     except* OSError as errors:
         print(f"raft-exchange bench: --url: {errors.exceptions[0]}", file=sys.stderr)
-        sys.exit(1)
+        sys.exit(EXIT_FAILED)
     accepted = tally.statuses[201] + tally.statuses[200]
     orders = accepted * load.batch
     print(
@@ -118,14 +133,14 @@ def run(arguments: argparse.Namespace) -> int:
         f"answers by status: {dict(sorted(tally.statuses.items()))}\n"
         f"{os.cpu_count()} processors, Python {platform.python_version()}"
     )
-    return 0 if accepted else 1
+    return EXIT_OK if accepted else EXIT_FAILED
 
 
 async def measure(load: Load) -> Tally:
     """Run the load and return what came back.
 
     Raises:
-        OSError: a node cannot be reached.
+        OSError: a node cannot be reached, or gives no whole answer.
     """
     tally = Tally([], Counter())
     started_s = time.perf_counter()
@@ -146,15 +161,18 @@ async def _client(load: Load, url: str, number: int, tally: Tally, until_s: floa
         f"POST {path} HTTP/1.1\r\nHost: {parts.netloc}\r\nContent-Type: application/json\r\n"
         "Content-Length: "
     ).encode()
-    while (sent_s := time.perf_counter()) < until_s:
-        body = _body(load, orders)
-        writer.write(b"%s%d\r\n\r\n%s" % (head, len(body), body))
-        status = await _answer(reader)
-        tally.latencies_ms.append((time.perf_counter() - sent_s) * 1000)
-        tally.statuses[status] += 1
-        if load.interval_s:
-            await asyncio.sleep(load.interval_s)
-    writer.close()
+    with closing(writer):
+        while (sent_s := time.perf_counter()) < until_s:
+            body = _body(load, orders)
+            writer.write(b"%s%d\r\n\r\n%s" % (head, len(body), body))
+            try:
+                status = await _answer(reader)
+            except (EOFError, asyncio.LimitOverrunError, ValueError) as error:
+                raise ConnectionError(f"{url} gave no whole answer: {error}") from None
+            tally.latencies_ms.append((time.perf_counter() - sent_s) * 1000)
+            tally.statuses[status] += 1
+            if load.interval_s:
+                await asyncio.sleep(load.interval_s)
 
 
 def _body(load: Load, orders: random.Random) -> bytes:

@@ -10,7 +10,7 @@ import argparse
 import os
 import sys
 from collections.abc import Callable, Sequence
-from datetime import datetime
+from datetime import UTC, datetime
 from pathlib import Path
 from typing import Final, TypeVar
 
@@ -24,6 +24,7 @@ from raft_exchange.client import (
     RequestRefused,
     WriteKey,
 )
+from raft_exchange.client.headers import check_header
 from raft_exchange.control import HOST as CONTROL_HOST
 from raft_exchange.control import SOCKET_FILE
 
@@ -105,20 +106,36 @@ def add_repetition(parser: argparse.ArgumentParser) -> None:
     """Give a writing command the flags under which an earlier attempt is asked for."""
     group = parser.add_argument_group("asking again after an unknown outcome")
     group.add_argument("--repeat", metavar="KEY", help="the key that the earlier attempt named")
-    group.add_argument("--until", type=datetime.fromisoformat, metavar="TIME", help="its deadline")
+    group.add_argument("--until", type=moment, metavar="TIME", help="its deadline")
+
+
+def moment(text: str) -> datetime:
+    """Return a time in UTC; one without a zone is this machine's.
+
+    Raises:
+        argparse.ArgumentTypeError: it is no time, or in no year from 1 to 9999 there.
+    """
+    try:
+        return datetime.fromisoformat(text).astimezone(UTC)
+    except (ValueError, OverflowError):
+        allowed = "an RFC 3339 time, as 2030-01-31T12:00:00Z"
+        raise argparse.ArgumentTypeError(f"{text!r}: allowed {allowed}") from None
 
 
 def write_key(arguments: argparse.Namespace) -> WriteKey:
     """Return the key of this command's write: a new one, or that of an earlier attempt.
 
     Raises:
-        UsageError: only one half of it was given.
+        UsageError: only one half of it was given, or what no header can hold.
     """
     if (arguments.repeat is None) != (arguments.until is None):
         raise UsageError("--repeat and --until go together")
     if arguments.repeat is None:
         return WriteKey.new()
-    return WriteKey(arguments.repeat, arguments.until)
+    try:
+        return WriteKey(arguments.repeat, arguments.until)
+    except ValueError as error:
+        raise UsageError(f"--repeat: {error}") from error
 
 
 def _seconds(text: str) -> float:
@@ -138,15 +155,20 @@ def key_of(arguments: argparse.Namespace) -> str | None:
     """Return the API key, None without one.
 
     Raises:
-        UsageError: the file cannot be read.
+        UsageError: the file cannot be read, or holds what no header can.
     """
     if arguments.key_file is None:
         return config.client_key() if arguments.signing_key is None else None
     path: Path = arguments.key_file
     try:
-        return path.read_text(encoding="utf-8").strip()
+        key = path.read_text(encoding="utf-8").strip()
     except (OSError, UnicodeDecodeError) as error:
         raise UsageError(f"--key-file: cannot read {str(path)!r}: {error}") from error
+    try:
+        check_header(f"--key-file {str(path)!r}", key, is_secret=True)
+    except ValueError as error:
+        raise UsageError(str(error)) from error
+    return key
 
 
 def ca_of(arguments: argparse.Namespace) -> Path | None:

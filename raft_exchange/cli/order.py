@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import argparse
 from collections.abc import Sequence
-from datetime import datetime
 from decimal import Decimal, InvalidOperation
 from typing import Final
 
@@ -17,6 +16,7 @@ from raft_exchange.cli.connection import (
     add_market,
     add_repetition,
     ask,
+    moment,
     write_key,
 )
 from raft_exchange.cli.tables import order_table, show, trade_table
@@ -97,7 +97,7 @@ def _add_terms(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--type", choices=TYPES)
     parser.add_argument("--quote-quantity", type=decimal, help="spend this much of the quote asset")
     parser.add_argument("--time-in-force", choices=TIMES_IN_FORCE)
-    parser.add_argument("--expires-at", type=datetime.fromisoformat, help="for gtd; RFC 3339")
+    parser.add_argument("--expires-at", type=moment, help="for gtd; RFC 3339")
     parser.add_argument("--post-only", action="store_true", default=None, help="never take")
     parser.add_argument("--stop-price", type=decimal)
     parser.add_argument("--display-quantity", type=decimal, help="show only so much (iceberg)")

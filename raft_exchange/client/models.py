@@ -12,6 +12,8 @@ from typing import Final, Literal, Self
 
 import msgspec
 
+from raft_exchange.client.headers import check_header
+
 DEADLINE_S: Final = 300
 """Half of the 10 minutes for which the exchange remembers keys, so that clocks may differ."""
 
@@ -25,10 +27,16 @@ class WriteKey(msgspec.Struct, frozen=True):
 
     `deadline` lies inside the time for which the exchange remembers `name`: a copy that arrives
     later is refused rather than executed anew.
+
+    Raises:
+        ValueError: `name` can stand in no header.
     """
 
     name: str
     deadline: datetime
+
+    def __post_init__(self) -> None:
+        check_header("the name of a key", self.name)
 
     @classmethod
     def new(cls, name: str | None = None) -> Self:

@@ -29,6 +29,7 @@ from yarl import URL
 from raft_exchange.client.call import Call
 from raft_exchange.client.calls import get_cluster
 from raft_exchange.client.errors import ExchangeError, OutcomeUnknown, RequestRefused, Unavailable
+from raft_exchange.client.headers import check_header
 from raft_exchange.client.models import Problem
 from raft_exchange.client.signing import Signer, SigningKey
 
@@ -56,6 +57,9 @@ key: maybe the revocation itself."""
 class Options:
     """How a client works.
 
+    Raises:
+        ValueError: `key` or `account` can stand in no header.
+
     Attributes:
         key: the API key; None where the exchange has none.
         account: whom the client trades as, in an exchange without keys.
@@ -74,6 +78,10 @@ class Options:
     signer: Signer | None = None
     cluster_id: str = ""
 
+    def __post_init__(self) -> None:
+        check_header("key", self.key, is_secret=True)
+        check_header("account", self.account)
+
 
 def signer_of(
     signing_key: str | os.PathLike[str] | SigningKey | None, key_id: str | None, key: str | None
@@ -81,7 +89,8 @@ def signer_of(
     """Return who signs requests with a key pair, or the one in a file; None where there is none.
 
     Raises:
-        ValueError: the file cannot be read; a key pair without its id, or beside a bearer key.
+        ValueError: the file cannot be read; a key pair without its id, or beside a bearer key; an
+            id that can stand in no header.
     """
     if (signing_key is None) != (key_id is None):
         raise ValueError("signing_key and key_id go together: the id says whose requests they are")
@@ -89,6 +98,7 @@ def signer_of(
         return None
     if key is not None:
         raise ValueError("requests show a key or are signed, not both")
+    check_header("key_id", key_id)
     pair = signing_key if isinstance(signing_key, SigningKey) else SigningKey.read(signing_key)
     return Signer(pair, key_id)
 
