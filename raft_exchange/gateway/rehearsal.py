@@ -65,10 +65,11 @@ class _Admitted(NamedTuple):
     funds: Funds
     found: list[Offer] | None
 
-    @property
-    def needs(self) -> int:
-        """What it has to hold; 0 where more makers stand in its way than are looked at."""
-        return 0 if self.found is None else entry_hold(self.order, self.found, self.funds)
+    def needs(self, freed: int = 0) -> int:
+        """Return what it has to hold; 0 where more makers stand in its way than are looked at."""
+        if self.found is None:
+            return 0
+        return entry_hold(self.order, self.found, self.funds, freed=freed)
 
 
 def rehearse_place(command: PlaceOrder, marketdata: MarketData, *, sent: Json) -> Order:
@@ -80,7 +81,7 @@ def rehearse_place(command: PlaceOrder, marketdata: MarketData, *, sent: Json) -
     admitted = _admitted(command, marketdata)
     if isinstance(admitted, _Admitted):
         order, funds, _ = admitted
-        refused = funds.refuse_hold(order, admitted.needs)
+        refused = funds.refuse_hold(order, admitted.needs())
         if refused is None:
             return _shown(order, marketdata)
         admitted = refused
@@ -111,7 +112,8 @@ def rehearse_replace(command: ReplaceOrder, marketdata: MarketData, *, sent: Jso
     if isinstance(admitted, _Admitted):
         order, funds, _ = admitted
         freed = _freed(marketdata, old, funds.asset(order.side))
-        needs = max(admitted.needs, _needs_without_legs(marketdata, order, funds, old))
+        alone = _without_legs(marketdata, admitted, old)
+        needs = max(admitted.needs(freed), alone.needs(freed))
         refused = funds.refuse_hold(order, needs - freed)
         if refused is None:
             return _shown(order, marketdata)
@@ -119,14 +121,14 @@ def rehearse_replace(command: ReplaceOrder, marketdata: MarketData, *, sent: Jso
     raise refusal(admitted, sent=sent, rules=rules)
 
 
-def _needs_without_legs(marketdata: MarketData, order: LiveOrder, funds: Funds, old: Order) -> int:
-    """Return what `order` needs where the other leg of `old` is gone too; 0 where it has none."""
+def _without_legs(marketdata: MarketData, admitted: _Admitted, old: Order) -> _Admitted:
+    """Return the order with what it finds where the other leg of `old`, if any, is gone too."""
     if not old.oco_order_id:
-        return 0
+        return admitted
+    market = marketdata.markets[admitted.order.market]
     legs = (old.order_id, old.oco_order_id)
-    market = marketdata.markets[order.market]
-    found = around.found_by(marketdata, market, order, leaving_ids=legs)
-    return _Admitted(order, funds, found).needs
+    found = around.found_by(marketdata, market, admitted.order, leaving_ids=legs)
+    return admitted._replace(found=found)
 
 
 def _freed(marketdata: MarketData, old: Order, asset: str) -> int:
@@ -148,7 +150,7 @@ def rehearse_oco(command: PlaceOco, marketdata: MarketData, *, sent: Json) -> tu
         raise refusal(CommandRefused(stop.code, STOP_LEG + stop.field), sent=sent, rules=rules)
     limit = _admitted(command.limit, marketdata, joining=2)
     if isinstance(limit, _Admitted):
-        refused = limit.funds.refuse_hold(limit.order, max(limit.needs, stop.needs))
+        refused = limit.funds.refuse_hold(limit.order, max(limit.needs(), stop.needs()))
         if refused is None:
             return _shown(limit.order, marketdata), _shown(stop.order, marketdata)
         limit = refused

@@ -24,6 +24,7 @@ from typing import Final
 
 import msgspec
 
+from raft_exchange.matching.limits import PRICE_TICKS_MAX, QUANTITY_LOTS_MAX
 from raft_exchange.matching.messages import (
     ANONYMOUS,
     BalanceChanged,
@@ -245,9 +246,16 @@ class Funds:
         """Return what the owner of `order` has free of the asset in which it pays. O(1)."""
         return self._ledger.free(order.account, self.asset(order.side))
 
-    def value_payable(self, order: LiveOrder) -> int:
-        """Return a value (price_ticks x quantity_lots) beyond which the owner can buy nothing."""
-        return self.free(order) // self._quote_unit
+    def most(self, order: LiveOrder, *, freed: int = 0) -> tuple[int, int]:
+        """Return a value (price_ticks x quantity_lots) and lots; beyond either none can pay.
+
+        The owner of `order` has free what it has now and `freed`. A buy pays for the value, a
+        sell hands over the lots. O(1).
+        """
+        free = self.free(order) + freed
+        if order.side is Side.BUY:
+            return free // self._quote_unit, QUANTITY_LOTS_MAX
+        return PRICE_TICKS_MAX * QUANTITY_LOTS_MAX, free // self._base_unit
 
     def hold(self, order: LiveOrder, amount: int) -> None:
         """Let `order` hold exactly `amount`, more or less than it does; the owner has it. O(1)."""

@@ -55,8 +55,8 @@ def replace(state: State, command: ReplaceOrder) -> list[Event]:
     if isinstance(new, CommandRefused):
         return [new]
     funds = state.markets[new.market].funds
-    amount = _replaced_hold(state, new, old)
     freed = _freed(state, old, funds.asset(new.side))
+    amount = _replaced_hold(state, new, old, freed=freed)
     if (refused := funds.refuse_hold(new, amount - freed)) is not None:
         return [refused]
     # From here on nothing can fail.
@@ -66,7 +66,7 @@ def replace(state: State, command: ReplaceOrder) -> list[Event]:
     return events
 
 
-def _replaced_hold(state: State, new: LiveOrder, old: LiveOrder) -> int:
+def _replaced_hold(state: State, new: LiveOrder, old: LiveOrder, *, freed: int) -> int:
     """Return what `new` has to hold when it comes in for `old`.
 
     The other leg of `old` ends before `new` meets the book, so what it costs without that leg is
@@ -74,11 +74,11 @@ def _replaced_hold(state: State, new: LiveOrder, old: LiveOrder) -> int:
     that was looked at, and the refusals that came of it are replayed.
     """
     market = state.markets[new.market]
-    amount = entry_hold(new, market, leaving_ids=(old.order_id,))
+    amount = entry_hold(new, market, leaving_ids=(old.order_id,), freed=freed)
     if not old.oco_order_id:
         return amount
     legs = (old.order_id, old.oco_order_id)
-    return max(amount, entry_hold(new, market, leaving_ids=legs))
+    return max(amount, entry_hold(new, market, leaving_ids=legs, freed=freed))
 
 
 def _freed(state: State, old: LiveOrder, asset: str) -> int:

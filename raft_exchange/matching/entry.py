@@ -193,11 +193,11 @@ def entry_hold(
     market: Market,
     *,
     leaving_ids: Collection[int] = (),
-    value_max: int | None = None,
+    freed: int = 0,
 ) -> int:
     """Return what `order` has to hold when it comes in as the book is now: see `outlook`."""
     found = found_by(order, market, leaving_ids=leaving_ids)
-    return outlook.entry_hold(order, found, market.funds, value_max=value_max)
+    return outlook.entry_hold(order, found, market.funds, freed=freed)
 
 
 def accept(state: State, order: LiveOrder, amount: int, *, events: list[Event]) -> None:
@@ -263,7 +263,7 @@ def _is_funded(stop: LiveOrder, market: Market) -> bool:
     funds = market.funds
     if stop.price_ticks or stop.side is Side.SELL or not funds.is_on:
         return True
-    amount = entry_hold(stop, market, value_max=funds.value_payable(stop))
+    amount = entry_hold(stop, market)
     if funds.refuse_hold(stop, amount) is not None:
         return False
     funds.hold(stop, amount)

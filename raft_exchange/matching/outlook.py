@@ -147,14 +147,13 @@ def is_fillable(taker: LiveOrder, found: Iterable[Offer]) -> bool:
     return False
 
 
-def outlook(
-    taker: LiveOrder, found: Iterable[Offer], funds: Funds, *, value_max: int | None = None
-) -> Outlook:
-    """Return what `taker` would trade if it came now. O(makers walked).
+def outlook(taker: LiveOrder, found: Iterable[Offer], funds: Funds, *, freed: int = 0) -> Outlook:
+    """Return what `taker` would trade if it came now, or more than its owner can pay for.
 
     Own makers are met as they would be: passed over, taken off the size, or the end of it. The
-    walk stops beyond `value_max`, since whoever asks cannot pay for more.
+    walk stops where what the owner has free, and `freed` more, does not reach. O(makers walked).
     """
+    value_max, lots_max = funds.most(taker, freed=freed)
     missing_lots = taker.quantity_lots - taker.filled_lots
     quote_value, value, traded_lots = taker.quote_value, 0, 0
     mode = taker.self_trade_prevention
@@ -163,7 +162,7 @@ def outlook(
         if quote_value:
             left = funds.value_within(taker, quote_value) - value
             wanted_lots = min(missing_lots, left // price_ticks)
-        if not wanted_lots or (value_max is not None and value > value_max):
+        if not wanted_lots or value > value_max or traded_lots > lots_max:
             break
         if mode is _ALLOWED or account != taker.account:
             lots = min(wanted_lots, offered_lots)
@@ -181,18 +180,17 @@ def outlook(
     return Outlook(value, traded_lots)
 
 
-def entry_hold(
-    order: LiveOrder, found: Iterable[Offer], funds: Funds, *, value_max: int | None = None
-) -> int:
+def entry_hold(order: LiveOrder, found: Iterable[Offer], funds: Funds, *, freed: int = 0) -> int:
     """Return what `order` has to hold when it comes in and finds this, in units of 10^-36.
 
-    O(1), but O(makers walked, up to `value_max`) for a market order whose price, or size, is
-    what the book makes of it.
+    Where the owner has less, with `freed` that is about to come back, it is some amount beyond
+    what he has. O(1), but O(makers that he could pay for) for a market order whose price, or
+    size, is what the book makes of it.
     """
     by_book = order.quote_value or (order.side is Side.BUY and not order.price_ticks)
     if not funds.is_on or order.is_pending or not by_book:
         return funds.needs(order)
-    expected = outlook(order, found, funds, value_max=value_max)
+    expected = outlook(order, found, funds, freed=freed)
     if order.side is Side.BUY:
         return funds.price_of(order, expected.value)
     return funds.goods_of(order, expected.lots)
