@@ -21,7 +21,7 @@ from __future__ import annotations
 
 import logging
 from collections.abc import Collection
-from typing import Final
+from typing import Final, NamedTuple
 
 from pysyncobj.node import Node
 
@@ -45,6 +45,13 @@ GIVE_WAY_SHARE: Final = 5
 """So is, by another, the time that whoever was granted one has to win."""
 
 logger = logging.getLogger(__name__)
+
+
+class Met(NamedTuple):
+    """What a leader had committed when its log and this one met last, and when it said so."""
+
+    commit_index: int
+    said_at_s: float
 
 
 class Elections:
@@ -93,16 +100,21 @@ class Elections:
 
     def contact_age_s(self) -> float | None:
         """Return the seconds since the leader (on it: a quorum) was heard; None for never."""
-        now_s = monotonic_s()
-        if self.leadership is not None:
-            return now_s - self.leadership.quorum_heard_at_s(now_s)
         if self._contact_at_s == float("-inf"):
             return None
-        return now_s - self._contact_at_s
+        return monotonic_s() - self._contact_at_s
 
-    def note_contact(self) -> None:
-        """Note that all that the leader had committed when it was last heard is applied here."""
-        self._contact_at_s = max(self._contact_at_s, self.leader_heard_at_s)
+    def note_contact(self, met: Met, now_s: float) -> None:
+        """Note as of when all that was committed is applied here, by what the leader said last.
+
+        On the leader it is what a quorum said: nobody else has committed anything by then.
+        """
+        lead = self.leadership
+        if lead is not None:
+            index = max(lead.first_index, self._seat.commit_index)
+            met = Met(index, lead.quorum_said_at_s(now_s))
+        if self._seat.last_applied >= met.commit_index:
+            self._contact_at_s = max(self._contact_at_s, met.said_at_s)
 
     def hear_leader(self, node: Node, term: int) -> None:
         """Follow whoever leads this or a later term, and stand for no election meanwhile."""
@@ -198,6 +210,7 @@ class Elections:
         for node in self.others():
             self._outbox.send_after_sync(node, request)
         if self._configuration.is_majority(self._votes):
+            seat.log.sync()  # no other's vote is waited for, and entries leave before the next one
             self._lead()
 
     def _lead(self) -> None:
@@ -218,10 +231,8 @@ class Elections:
         """Follow `leader`, if any is known, in this term or a later one; drop the lead."""
         if term is not None and term > self._seat.term:
             self._seat.enter(term, None)
-        if (lead := self.leadership) is not None:
+        if self.leadership is not None:
             self._seat.postpone_election()
-            now_s = monotonic_s()
-            self._contact_at_s = max(self._contact_at_s, lead.quorum_heard_at_s(now_s))
         self._seat.leader = leader
         self._seat.role = FOLLOWER
         self._pre_votes = set()

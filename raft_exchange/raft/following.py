@@ -14,12 +14,12 @@ from typing import Final
 import msgspec
 from pysyncobj.node import Node
 
-from raft_exchange.raft.elections import Elections
+from raft_exchange.raft.elections import Elections, Met
 from raft_exchange.raft.journal import Journal
 from raft_exchange.raft.library import CONFIGURATION
 from raft_exchange.raft.membership import Configuration, History
 from raft_exchange.raft.outbox import Outbox
-from raft_exchange.raft.seat import Seat
+from raft_exchange.raft.seat import Seat, monotonic_s
 from raft_exchange.raft.wire import AppendEntries, AppendReply
 
 SCAN_BYTES: Final = 1024 * 1024
@@ -121,7 +121,7 @@ class Following:
         *,
         has_room: Callable[[], bool],
     ) -> None:
-        self.leader_commit_index = 0
+        self.met = Met(0, float("-inf"))
         self._seat = seat
         self._history = history
         self._elections = elections
@@ -140,8 +140,9 @@ class Following:
         if hint_index is not None:
             self._answer(node, message, success=False, match_index=hint_index)
             return
-        self.leader_commit_index = message.commit_index
         match_index = append_missing(log, seat.commit_index, message, self._history)
+        if log.term_at(message.commit_index) == message.term:
+            self.met = Met(message.commit_index, seat.attention.said_at_s(monotonic_s()))
         # Only what was compared with the leader's log may be committed on its word.
         if min(message.commit_index, match_index) > seat.commit_index:
             seat.commit(min(message.commit_index, match_index))

@@ -262,6 +262,7 @@ class Group(syncobj.SyncObj):  # type: ignore[misc]
         now_s = monotonic_s()
         # After a pause of our own, what others said meanwhile is still unread: look a tick later.
         pause_s, self._ticked_at_s = now_s - self._ticked_at_s, now_s
+        self._seat.attention.tick(now_s)
         self._elections.note_silence(pause_s, now_s)
         self._is_late = not self._is_late and pause_s > self._timing.quorum_contact_s_max / 2
         if self._hooks.standing() is not Standing.FULL:
@@ -276,8 +277,7 @@ class Group(syncobj.SyncObj):  # type: ignore[misc]
             else:
                 self._elections.start_pre_vote()
         self._applying.advance(now_s)
-        if self.last_applied >= self._following.leader_commit_index:
-            self._elections.note_contact()
+        self._elections.note_contact(self._following.met, now_s)
         if (lead := self.leadership) is not None:
             lead.append_proposals(self._hooks.admit)
         self.changes.tick(now_s)
@@ -302,10 +302,7 @@ class Group(syncobj.SyncObj):  # type: ignore[misc]
         lead.pursue_hand_over(now_s)
 
     def _advance_commit(self, lead: Leadership) -> None:
-        """Commit what a majority stores, if it is of this term (Raft section 5.4.2).
-
-        This member's own log counts whole: the last tick ended with its sync.
-        """
+        """Commit what a majority has synced, if it is of this term (Raft section 5.4.2)."""
         index = lead.committed_index()
         if index > self.commit_index and self._log.term_at(index) == self.term:
             self._seat.commit(index)
@@ -319,6 +316,8 @@ class Group(syncobj.SyncObj):  # type: ignore[misc]
                 self._hooks.fail(error)
             if self.is_leader:
                 self._hooks.wake()  # now this member's own copy counts
+        if self.leadership is not None:
+            self.leadership.synced_index = self._log.last_index
         self._outbox.release()
 
     def _tell_leader(self) -> None:

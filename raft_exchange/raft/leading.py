@@ -64,6 +64,7 @@ class Leadership:
         self.reconfigure(configuration, now_s=now_s)
         # An entry of the new term, without which nothing older may commit (Raft section 8).
         self.first_index = self._log.last_index + 1
+        self.synced_index = 0  # of this member's own log, once a sync has said so
         self._log.add(NO_OP, self.first_index, self._term)
 
     def reconfigure(self, configuration: Configuration, *, now_s: float) -> None:
@@ -95,15 +96,16 @@ class Leadership:
         return reached[self._configuration.quorum - 1]
 
     def committed_index(self) -> int:
-        """Return the greatest index that a majority stores, this member included.
-
-        Called when this member's own log is synced.
-        """
-        return int(self._of_majority(lambda one: one.match_index, self._log.last_index))
+        """Return the greatest index that a majority has synced, this member included."""
+        return int(self._of_majority(lambda one: one.match_index, self.synced_index))
 
     def quorum_heard_at_s(self, now_s: float) -> float:
         """Return the latest time at which a majority, this member included, had been heard."""
         return self._of_majority(lambda one: one.heard_at_s, now_s)
+
+    def quorum_said_at_s(self, now_s: float) -> float:
+        """Return the same of what they said: earlier, where it was long unread."""
+        return self._of_majority(lambda one: one.said_at_s, now_s)
 
     # Proposals ----------------------------------------------------------------------------------
 
@@ -294,7 +296,7 @@ class Leadership:
         progress = self.progress.get(node)
         if progress is None or reply.term != self._term:
             return
-        progress.heard_at_s = now_s
+        self._hear(progress, now_s)
         if reply.index == 0 and reply.status is SnapshotStatus.WANTED:
             self._asked.add(node)
         _, sending = self._sending.get(node, (None, None))
@@ -312,13 +314,16 @@ class Leadership:
         progress = self.progress.get(node)
         if progress is None or reply.term != self._term:
             return
-        progress.heard_at_s = now_s
+        self._hear(progress, now_s)
         progress.has_room = reply.has_room
         if reply.success:
             assert reply.match_index <= self._log.last_index, "acknowledged what was never sent"
             progress.accepted(reply.match_index)
         else:
             progress.rejected(previous_index=reply.previous_index, hint_index=reply.match_index)
+
+    def _hear(self, progress: Progress, now_s: float) -> None:
+        progress.heard_at_s, progress.said_at_s = now_s, self._seat.attention.said_at_s(now_s)
 
     def connection_changed(self, node: Node, *, now_s: float) -> None:
         """Start over with a follower whose connection was lost or is new."""

@@ -24,6 +24,7 @@ class Progress:
         self.commit_index_sent = 0
         self.has_room = True  # on its disk, as it said last
         self.heard_at_s = now_s
+        self.said_at_s = float("-inf")  # what was heard last, at the earliest
         self.sent_at_s = float("-inf")
         self.is_probing = True
         self._probe_outstanding = False

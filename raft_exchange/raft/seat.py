@@ -11,6 +11,7 @@ from typing import Any, cast
 from pysyncobj import syncobj
 from pysyncobj.node import Node
 
+from raft_exchange.raft.attention import Attention
 from raft_exchange.raft.journal import Journal
 from raft_exchange.raft.library import FOLLOWER, LEADER, ROLE_NAMES
 from raft_exchange.raft.patience import Patience
@@ -24,13 +25,15 @@ def monotonic_s() -> float:
 class Seat:
     """One member's place in the group. `log` is its journal, which makes term and vote durable.
 
-    `patience` says how much longer than usual it waits for the others.
+    `patience` says how much longer than usual it waits for the others, `attention` as of when what
+    they say may be taken.
     """
 
     def __init__(self, raft: Any, log: Journal) -> None:
         self._raft = raft
         self.log = log
         self.patience = Patience()
+        self.attention = Attention()
 
     @property
     def node(self) -> Node:

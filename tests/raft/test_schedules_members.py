@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 from contextlib import contextmanager
+from itertools import permutations
 from typing import Any
 
 import pytest
@@ -20,9 +21,17 @@ from raft_exchange.raft.membership import (
     RemoveMember,
 )
 from tests.support.schedule_members import Member, Ours
-from tests.support.schedules import Cluster, on
+from tests.support.schedules import ROUND_S, Cluster, on
 
 ORDER = b"order"
+
+
+class PowerLost(Exception):
+    """In the middle of a tick."""
+
+
+def _lose_power() -> None:
+    raise PowerLost
 
 
 def add(name: str) -> AddMember:
@@ -154,6 +163,62 @@ def test_a_member_whose_log_does_not_tell_of_the_leader_yet_follows_it_when_it_k
         cluster.elect("D")
         assert cluster.run_until(lambda: "D" in cluster["C"].raft.member_ids, seconds=2)
         assert cluster["C"].applied == [ORDER]
+
+
+def test_the_only_voter_leads_in_no_term_that_a_power_cut_could_take_back(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    """A leaves voters B and learner C, and tells B to stand; B asks nobody, and loses its power.
+
+    What it sent in its term must not be sent again with something else in it.
+    """
+    monkeypatch.setattr("raft_exchange.raft.changing.PROMOTION_LAG_MAX", -1)  # C only listens
+    with Cluster.of(Ours, "ABC", founders="AB") as cluster:
+        cluster.elect("A")
+        cluster.run(0.3)
+        made(cluster, "A", add("C"))
+        cluster.run(0.3)
+        Asked(cluster["A"], RemoveMember("A"))
+        while not cluster["B"].is_leader:
+            cluster.now_s += ROUND_S
+            for name in "ABC":
+                cluster.tick(name, apart_s=0)
+            for sender, receiver in permutations("ABC", 2):
+                if not cluster["B"].is_leader:
+                    cluster.deliver(sender, receiver)
+        cluster["B"].propose(b"X")
+        monkeypatch.setattr(cluster["B"].journal, "sync", _lose_power)
+        with pytest.raises(PowerLost):
+            cluster.tick("B", apart_s=0)
+        monkeypatch.undo()
+        cluster.deliver("B", "C")
+        cluster.tick("C")
+        cluster.power_cut("B")
+        cluster.isolate("A")
+        cluster.connect("B", "C")
+        assert cluster.run_until(lambda: cluster["B"].is_leader, seconds=10)
+        cluster["B"].propose(b"Y")
+        cluster.run(2)
+        assert cluster["B"].applied == cluster["C"].applied
+
+
+def test_nobody_is_told_that_it_was_removed_before_that_is_synced() -> None:
+    """Of two voters one is left, whose own log alone commits it."""
+    with Cluster.of(Ours, "AB") as cluster:
+        cluster.elect("A")
+        cluster.run(0.3)
+        real = cluster["A"].journal.sync
+        told: list[bool] = []
+
+        def sync() -> None:
+            told.append(cluster["A"].raft.commit_index > synced_to)
+            real()
+
+        synced_to = cluster["A"].journal.last_index
+        cluster["A"].journal.sync = sync
+        asked = Asked(cluster["B"], RemoveMember("B"))
+        assert cluster.run_until(lambda: asked.outcome is not None, seconds=6)
+        assert told[0] is False, "committed before it was synced"
 
 
 # Going ------------------------------------------------------------------------------------------
