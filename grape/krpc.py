@@ -31,7 +31,7 @@ NAME_BYTES_MAX: Final = 8_192  # a whole HTTP body of the default size
 TRANSACTION_BYTES_MAX: Final = 32
 TOKEN_BYTES_MAX: Final = 64
 CONTACTS_MAX: Final = 64  # read of one response; grapes send 20
-PEERS_MAX: Final = 1_000  # read of one response
+PEERS_MAX: Final = 100  # read of one response; a real grape sends all, and tells its callers 100
 ERROR_TEXT_CHARACTERS_MAX: Final = 200
 
 

@@ -9,12 +9,13 @@ neither time nor addresses of its own.
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from itertools import chain, islice, zip_longest
 from typing import Final, TypeAlias
 
 import msgspec
 
-from grape.contact import Address, Contact
+from grape.contact import ADDRESS_BYTES, Address, Contact, pack_address, unpack_address
 from grape.events import (
     CODES,
     AnnounceFinished,
@@ -58,7 +59,10 @@ class Refresh:
 
 
 class Search:
-    """Ask the nearest nodes for the peers of a service."""
+    """Ask the nearest nodes for the peers of a service.
+
+    What each of them tells counts alike: who is first to answer, with inventions, hides nobody.
+    """
 
     is_answered = False
 
@@ -66,7 +70,7 @@ class Search:
         self.number = number
         self.target = name
         self.phase: Phase = start(name)
-        self.peers: dict[Address, None] = {}
+        self._told: list[bytes] = []  # by each who told any: a tenth of the size of addresses
 
     def arguments_for(self, contact: Contact) -> Arguments:
         """Return what the contact is asked."""
@@ -77,10 +81,9 @@ class Search:
         self.add_peers(response.peers or ())
 
     def add_peers(self, peers: tuple[Address, ...]) -> None:
-        """Note peers, from the network or from our own store."""
-        for peer in peers:
-            if len(self.peers) < PEERS_FOUND_MAX:
-                self.peers[peer] = None
+        """Note peers, from one node of the network or from our own store."""
+        if peers:
+            self._told.append(b"".join(map(pack_address, peers)))
 
     def advance(self) -> Phase | None:
         """Return None: one phase is all."""
@@ -93,7 +96,14 @@ class Search:
 
     def outcome(self) -> LookupFinished:
         """Return how it ended."""
-        return LookupFinished(self.number, tuple(self.peers))
+        turns = chain.from_iterable(zip_longest(*map(_unpacked, self._told)))
+        peers = dict.fromkeys(peer for peer in turns if peer is not None)
+        return LookupFinished(self.number, tuple(islice(peers, PEERS_FOUND_MAX)))
+
+
+def _unpacked(told: bytes) -> Iterator[Address]:
+    for at in range(0, len(told), ADDRESS_BYTES):
+        yield unpack_address(told[at : at + ADDRESS_BYTES])
 
 
 class Announce:

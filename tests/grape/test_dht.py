@@ -256,6 +256,20 @@ def test_with_one_of_ten_killed_and_one_datagram_of_twenty_lost_lookups_still_fi
     ring.check()
 
 
+def test_inventions_of_many_nodes_do_not_hide_a_peer() -> None:
+    """Half of the ring answers with a thousand peers of its own making, before others or after."""
+    ring = circle(20)
+    announcer, seeker, *others = ring.nodes
+    ring.announce(announcer, b"service", 1)
+    for number, liar in enumerate(others[::2]):
+        lies = tuple((f"192.0.{number}.{port % 250}", port) for port in range(1, 1_001))
+        ring.nodes[liar]._answers.peers = lambda *_, lies=lies, **__: lies  # type: ignore
+    found = ring.finish(seeker, ring.nodes[seeker].lookup(b"service", now_s=ring.now_s)).peers
+    assert (announcer[0], 1) in found[:100], "what callers of the API are told"
+    assert len(found) == 901, "100 by each of nine, and the announcer"
+    ring.check()
+
+
 def test_one_seed_gives_one_history() -> None:
     first, second = circle(10, seed=7), circle(10, seed=7)
     assert first.trace == second.trace
