@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import asyncio
 import sqlite3
+import time
 from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
@@ -78,14 +79,16 @@ class Reader:
         if self._waiting >= QUESTIONS_WAITING_MAX:
             raise HistoryBusy(f"{QUESTIONS_WAITING_MAX} questions wait already")
         self._waiting += 1
-        loop = asyncio.get_running_loop()
-        answer = loop.run_in_executor(self._thread, self._answer, question)
+        until_s = time.monotonic() + ANSWER_S_MAX
+        asked = self._thread.submit(self._answer, question, until_s)
+        answer = asyncio.wrap_future(asked)
         answer.add_done_callback(self._done)
         try:
             async with asyncio.timeout(ANSWER_S_MAX):
                 return await asyncio.shield(answer)
         except TimeoutError:
-            if self._store is not None:
+            # What runs was asked no later, unless ours is done: then its own time is not over.
+            if self._store is not None and not asked.done():
                 self._store.interrupt()
             raise HistoryBusy(f"no answer within {ANSWER_S_MAX:g} s") from None
         except (sqlite3.Error, OSError) as error:
@@ -96,7 +99,9 @@ class Reader:
         if not answer.cancelled():
             answer.exception()  # whoever asked may be gone
 
-    def _answer(self, question: Callable[[Store], T]) -> T:
+    def _answer(self, question: Callable[[Store], T], until_s: float) -> T:
+        if time.monotonic() >= until_s:
+            raise TimeoutError  # nobody waits for it any more, but others do behind it
         file = self._path.stat().st_ino
         if self._store is not None and file != self._file:
             self._close()  # a damaged file was set aside, and another one begun
