@@ -46,6 +46,7 @@ __all__ = [
 
 PAYLOAD_BYTES_MAX: Final = 8_192
 CONCURRENCY_MAX: Final = 100
+API_CONNECTIONS_MAX: Final = 1_024
 
 
 class GrapeSettings(msgspec.Struct, frozen=True, kw_only=True):
@@ -68,6 +69,7 @@ class GrapeSettings(msgspec.Struct, frozen=True, kw_only=True):
     tables_max: int = 5_000
     values_max: int = 5_000
     payload_bytes_max: int = PAYLOAD_BYTES_MAX
+    api_connections_max: int = API_CONNECTIONS_MAX
 
 
 class Grape:
@@ -91,7 +93,11 @@ class Grape:
             own_host=settings.own_host,
             on_event=self._report,
         )
-        self._api = Api(self._endpoint, payload_bytes_max=settings.payload_bytes_max)
+        self._api = Api(
+            self._endpoint,
+            payload_bytes_max=settings.payload_bytes_max,
+            connections_max=settings.api_connections_max,
+        )
 
     async def __aenter__(self) -> Self:
         await self.start()

@@ -23,7 +23,6 @@ from grape.endpoint import Endpoint, GrapeBusyError, GrapeError
 from grape.events import Found
 from grape.items import KEY_BYTES, SALT_BYTES_MAX, SEQUENCE_MAX, Item
 
-CONNECTIONS_MAX: Final = 1_024
 BODY_S_MAX: Final = 10.0
 KEEP_ALIVE_S: Final = 5
 STOP_S_MAX: Final = 1.0
@@ -48,9 +47,10 @@ class _Unintelligible(Exception):
 class Api:
     """Serves one endpoint's verbs on a TCP port."""
 
-    def __init__(self, endpoint: Endpoint, *, payload_bytes_max: int) -> None:
+    def __init__(self, endpoint: Endpoint, *, payload_bytes_max: int, connections_max: int) -> None:
         self._endpoint = endpoint
         self._payload_bytes_max = payload_bytes_max
+        self._connections_max = connections_max
         self._runner: web.AppRunner | None = None
         self._server: asyncio.Server | None = None
 
@@ -100,7 +100,7 @@ class Api:
     def _accept(self) -> asyncio.BaseProtocol:
         assert self._runner is not None
         assert self._runner.server is not None
-        if len(self._runner.server.connections) >= CONNECTIONS_MAX:
+        if len(self._runner.server.connections) >= self._connections_max:
             return _Refusal()
         return self._runner.server()
 

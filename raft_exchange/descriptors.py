@@ -1,14 +1,29 @@
-"""File descriptors: what the node needs for itself comes first, HTTP gets from what is left."""
+"""File descriptors: what the node needs for itself comes first, HTTP gets from what is left.
+
+HTTP is every port that strangers reach: the doors, pub/sub, and the API of the grape.
+"""
 
 from __future__ import annotations
 
 import resource
-from typing import Final
+from typing import Final, NamedTuple
 
 CONNECTIONS_MAX: Final = 10_000
 CONNECTIONS_MIN: Final = 16
 RESERVED: Final = 256
 """For journal, snapshots, members, strangers at the Raft port, and what the loop itself opens."""
+SUBSCRIBERS_SHARE: Final = 8
+"""One in so many connections may be a Grenache subscriber's."""
+GRAPE_SHARE: Final = 8
+"""One in so many may be at the API of the node's grape."""
+
+
+class Connections(NamedTuple):
+    """How many connections each kind of port may hold."""
+
+    doors: int
+    subscribers: int
+    grape: int
 
 
 class TooFewDescriptors(RuntimeError):
@@ -34,3 +49,9 @@ def connections_affordable() -> int:
             "(ulimit -n)"
         )
     return min(CONNECTIONS_MAX, wanted - RESERVED)
+
+
+def share_out(connections_max: int) -> Connections:
+    """Return who gets how many of the connections that can be afforded."""
+    subscribers, grape = connections_max // SUBSCRIBERS_SHARE, connections_max // GRAPE_SHARE
+    return Connections(connections_max - subscribers - grape, subscribers, grape)

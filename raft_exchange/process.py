@@ -22,7 +22,7 @@ from grape import GrapeSettings
 from grape.link import Link
 from raft_exchange import collector
 from raft_exchange.address_book import AddressBook
-from raft_exchange.descriptors import TooFewDescriptors, connections_affordable
+from raft_exchange.descriptors import TooFewDescriptors, connections_affordable, share_out
 from raft_exchange.dht_network import DhtNetwork
 from raft_exchange.discovery import Discovery, living_pace
 from raft_exchange.doors import Doors
@@ -61,8 +61,6 @@ from raft_exchange.tls import NodeTls
 
 LOOPBACK: Final = "127.0.0.1"
 LOOK_S: Final = 0.1
-SUBSCRIBERS_SHARE: Final = 8
-"""One in so many connections may be a Grenache subscriber's."""
 
 logger = logging.getLogger(__name__)
 
@@ -115,16 +113,16 @@ async def _serve(settings: Settings, secret: bytes, lifeline: int | None, log: N
     removed = ""
     stop, first_key = _stop_event(lifeline), _first_key(settings)
     tls = NodeTls(cert=settings.tls_cert, key=settings.tls_key, ca=settings.tls_ca)
-    connections_max = connections_affordable()
-    subscribers_max = connections_max // SUBSCRIBERS_SHARE
+    connections = share_out(connections_affordable())
     async with AsyncExitStack() as stack:
         journal, identity = _open_folder(settings)
         stack.callback(journal.close)
         log.name_node(identity.current.node)
         probe_tcp(settings.raft_host, settings.raft_port)
         metrics = Metrics()
+        network = _network(settings, secret, tls, connections_max=connections.grape)
         discovery, neighbourhood = await _look_around(
-            settings, identity, secret, stack=stack, metrics=metrics, tls=tls
+            settings, identity, secret, network=network, stack=stack, metrics=metrics
         )
         forming = Forming(identity, discovery, state=neighbourhood.statement)
         about = _gateway_settings(settings, identity.current.node)
@@ -133,16 +131,14 @@ async def _serve(settings: Settings, secret: bytes, lifeline: int | None, log: N
             settings,
             front,
             reason=lambda: forming.reason,
-            connections_max=connections_max - subscribers_max,
+            connections_max=connections.doors,
             tls=tls.server,
         )
         stack.push_async_callback(doors.close, within_s=0)
         await doors.open()
         _reload_at_hangup(tls, doors)
-        scheme, port = _scheme(settings), settings.http_port
-        logger.info(
-            "node %s listens on %s://%s:%d", identity.current.node, scheme, settings.host, port
-        )
+        url = f"{_scheme(settings)}://{settings.host}:{settings.http_port}"
+        logger.info("node %s listens on %s", identity.current.node, url)
         if await _is_bound_before(stop, forming, neighbourhood):
             driver = Driver()
             transport = _transport(settings, identity.current, secret, neighbourhood, driver)
@@ -152,7 +148,9 @@ async def _serve(settings: Settings, secret: bytes, lifeline: int | None, log: N
             if settings.history:
                 node.keep_history(partial(sign, secret), tls.peers)
             node.grant(first_key)
-            await node.start(stack, doors, front, subscribers_max=subscribers_max, stop=stop.set)
+            await node.start(
+                stack, doors, front, subscribers_max=connections.subscribers, stop=stop.set
+            )
             announced = _services(settings, is_leader=lambda: node.is_leader)
             async with node.control(), announced:
                 if await _is_removed(stop, node, may_rejoin=settings.rejoin_when_removed):
@@ -233,19 +231,12 @@ def _open_folder(settings: Settings) -> tuple[Journal, IdentityFile]:
         raise WrongSetting(f"data_dir: cannot use {str(folder)!r}: {error.strerror}") from error
 
 
-async def _look_around(
-    settings: Settings,
-    identity: IdentityFile,
-    secret: bytes,
-    *,
-    stack: AsyncExitStack,
-    metrics: Metrics,
-    tls: NodeTls,
-) -> tuple[Discovery, Neighbourhood]:
-    """Open the grape's ports and begin to look for the other nodes."""
+def _network(
+    settings: Settings, secret: bytes, tls: NodeTls, *, connections_max: int
+) -> DhtNetwork:
+    """Return the DHT as this node's grape sees it; its API serves `connections_max`."""
     http_url = _http_url(settings)
-    raft_address = settings.advertise_raft_address or f"{settings.raft_host}:{settings.raft_port}"
-    network = DhtNetwork(
+    return DhtNetwork(
         GrapeSettings(
             dht_host=settings.dht_host,
             dht_port=settings.dht_port,
@@ -253,6 +244,7 @@ async def _look_around(
             api_port=settings.grape_http_port,
             bootstrap=settings.bootstrap,
             peer_age_ms=1_000 * settings.dht_peer_age_seconds,
+            api_connections_max=connections_max,
         ),
         cluster=settings.cluster,
         secret=secret,
@@ -260,6 +252,19 @@ async def _look_around(
         scheme=http_url.partition("://")[0],
         tls=tls.peers,
     )
+
+
+async def _look_around(
+    settings: Settings,
+    identity: IdentityFile,
+    secret: bytes,
+    *,
+    network: DhtNetwork,
+    stack: AsyncExitStack,
+    metrics: Metrics,
+) -> tuple[Discovery, Neighbourhood]:
+    """Open the grape's ports and begin to look for the other nodes."""
+    raft_address = settings.advertise_raft_address or f"{settings.raft_host}:{settings.raft_port}"
     stack.push_async_callback(network.stop)
     try:
         await network.start()
@@ -275,7 +280,9 @@ async def _look_around(
     metrics.watch_bounds(discovery.bounds_used)
     looking = asyncio.create_task(_guarded(discovery.run()), name="discovery")
     stack.push_async_callback(_end, looking)
-    where = Whereabouts(expect=settings.expect, raft_address=raft_address, http_url=http_url)
+    where = Whereabouts(
+        expect=settings.expect, raft_address=raft_address, http_url=_http_url(settings)
+    )
     return discovery, Neighbourhood(
         identity, where, discovery, book=AddressBook(settings.data_dir), secret=secret
     )

@@ -12,6 +12,7 @@ from raft_exchange.descriptors import (
     RESERVED,
     TooFewDescriptors,
     connections_affordable,
+    share_out,
 )
 
 ENDLESS = resource.RLIM_INFINITY
@@ -53,3 +54,13 @@ def test_a_limit_that_leaves_room_for_nobody_is_refused(limits: list[int]) -> No
     limits[:] = 100, least - 1
     with pytest.raises(TooFewDescriptors, match=f"the limit is {least - 1}; allowed: {least}"):
         connections_affordable()
+
+
+@pytest.mark.parametrize("connections", [CONNECTIONS_MIN, 300, CONNECTIONS_MAX])
+def test_all_ports_together_hold_what_can_be_afforded_and_none_is_left_out(
+    connections: int,
+) -> None:
+    shares = share_out(connections)
+    assert sum(shares) == connections
+    assert min(shares) >= 1
+    assert shares.doors > connections / 2

@@ -39,7 +39,10 @@ class ForkedHasher:
         """
         if self._child is not None:
             return False
-        answer, writing = os.pipe()
+        try:
+            answer, writing = os.pipe()
+        except OSError:
+            return False
 
         def work() -> None:
             os.write(writing, hashlib.sha256(encode()).digest())

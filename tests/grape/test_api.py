@@ -310,17 +310,15 @@ async def test_a_compressed_body_is_not_unpacked() -> None:
 @in_loop
 async def test_the_connections_are_bounded() -> None:
     """Beyond the bound a connection is ended unheard; room comes back when others close."""
-    with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(grape.api, "CONNECTIONS_MAX", 3)
-        async with grapes(1) as (one,), AsyncExitStack() as stack:
-            idle = [await stack.enter_async_context(connection(one)) for _ in range(3)]
-            async with connection(one) as (reader, _):
-                with suppress(ConnectionError):
-                    assert await reader.read() == b""
-            idle[0][1].close()
-            async with asyncio.timeout(5.0):
-                answer = None
-                while answer is None:
-                    with suppress(OSError, ClientError):
-                        answer = await post(one, "lookup", "x")
-            assert answer == (200, "[]")
+    async with grapes(1, api_connections_max=3) as (one,), AsyncExitStack() as stack:
+        idle = [await stack.enter_async_context(connection(one)) for _ in range(3)]
+        async with connection(one) as (reader, _):
+            with suppress(ConnectionError):
+                assert await reader.read() == b""
+        idle[0][1].close()
+        async with asyncio.timeout(5.0):
+            answer = None
+            while answer is None:
+                with suppress(OSError, ClientError):
+                    answer = await post(one, "lookup", "x")
+        assert answer == (200, "[]")

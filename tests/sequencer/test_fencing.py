@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import errno
 import hashlib
+import os
 import time
 from pathlib import Path
 
@@ -70,6 +72,21 @@ def test_a_child_that_fails_gives_no_hash() -> None:
     hasher = ForkedHasher()
     assert hasher.start(7, encode)
     assert answer(hasher) is None
+    assert hasher.start(8, lambda: b"")
+    assert answer(hasher) == (8, hashlib.sha256(b"").digest())
+
+
+def test_where_no_descriptor_is_to_be_had_there_is_no_child(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    def refuse() -> tuple[int, int]:
+        raise OSError(errno.EMFILE, "too many open files")
+
+    hasher = ForkedHasher()
+    with monkeypatch.context() as patch:
+        patch.setattr(os, "pipe", refuse)
+        assert not hasher.start(7, lambda: b"")
+    assert not hasher.is_busy
     assert hasher.start(8, lambda: b"")
     assert answer(hasher) == (8, hashlib.sha256(b"").digest())
 

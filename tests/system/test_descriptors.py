@@ -38,8 +38,9 @@ async def test_silent_connections_do_not_take_the_journals_descriptors(tmp_path:
         async with Client(cluster) as client:
             (node,) = cluster.nodes
             await client.ready()
-            for _ in range(SILENT):
-                stack.enter_context(socket.create_connection(("127.0.0.1", node.http_port)))
+            for port in (node.http_port, node.grape_http_port):
+                for _ in range(SILENT):
+                    stack.enter_context(socket.create_connection(("127.0.0.1", port)))
             snapshots = set[Path]()
             deadline_s = time.monotonic() + READY_S_MAX
             while len(snapshots) < SNAPSHOTS:
