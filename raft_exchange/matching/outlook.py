@@ -122,7 +122,8 @@ def offers(
             continue
         lots = maker.quantity_lots - maker.filled_lots
         if maker.display_lots and not (prevents and maker.account == taker.account):
-            hidden.append(Offer(maker.account, price_ticks, lots - maker.shown_lots))
+            if maker.shown_lots < lots:  # else it hides nothing, and is gone when that is taken
+                hidden.append(Offer(maker.account, price_ticks, lots - maker.shown_lots))
             lots = maker.shown_lots
         yield Offer(maker.account, price_ticks, lots)
     yield from hidden
