@@ -211,9 +211,17 @@ class Streams:
         if channels:
             self._groups.setdefault(after, {})[subscriber] = None
 
-    def _catch_up(self, channels: list[Channel], since: int | None) -> list[Encoded]:
+    def can_resume(self, since: int | None) -> bool:
+        """Say whether who saw everything up to there is sent what came after, not snapshots."""
+        return self._missed(since) is not None
+
+    def _missed(self, since: int | None) -> Sequence[Change] | None:
         changes = None if since is None else self._marketdata.history.since(since)
-        if since is None or changes is None or len(changes) > RESUME_CHANGES_MAX:
+        return changes if changes is not None and len(changes) <= RESUME_CHANGES_MAX else None
+
+    def _catch_up(self, channels: list[Channel], since: int | None) -> list[Encoded]:
+        changes = self._missed(since)
+        if since is None or changes is None:
             messages = [m for channel in channels for m in self._rendering.start(channel)]
             return messages if since is None else [self._resync(channels), *messages]
         messages = list(self._rendering.updates(channels, changes, since=since).values())

@@ -2,11 +2,12 @@
 
 Theory of operation. One task reads frames. `auth`, `subscribe` and `unsubscribe` are done at once,
 in order; order operations each get a task of their own and are answered when they are done, in any
-order. At `IN_FLIGHT_MAX` of them nothing more is read until one is done, and a `subscribe` waits
+order. At `IN_FLIGHT_MAX` of them nothing more is read until one is done, and no channel is begun
 while more than `QUEUE_BYTES_MAX` is queued, so that a client that sends without reading answers
 only holds up itself. What the channels say is written by the hub.
 
-- Between frames that are done at once the loop is left to others: hundreds may have come together.
+- Between frames that are done at once, and between the snapshots of one, the loop is left to
+  others: hundreds may have come together.
 - A channel that is subscribed to again is begun anew: so clients mend what they hold.
 - What a client may get wrong is answered with a problem, and the socket goes on: frames that are
   no JSON object, unknown operations, binary frames.
@@ -226,10 +227,20 @@ class _Session:
         if len({*channels, *self._subscriber.channels}) > CHANNELS_MAX:
             detail = f"a socket has up to {CHANNELS_MAX} channels"
             raise Problem(ErrorCode.BAD_FIELD, detail, field="channels", allowed=detail)
+        # Who resumes is told of all at once: that nothing is missing is said of all channels.
+        parts = [channels] if self._streams.can_resume(since) else [[c] for c in channels]
+        await self._leave_room()
+        await self._answer(answer_id, {"channels": [channel.label for channel in channels]})
+        self._streams.subscribe(self._subscriber, parts[0], since=since)
+        for part in parts[1:]:
+            await self._leave_room()
+            self._streams.subscribe(self._subscriber, part, since=since)
+
+    async def _leave_room(self) -> None:
+        """Leave the loop to others, and wait until the client has taken what is over its bound."""
+        await asyncio.sleep(0)
         if not self._subscriber.may_ask:
             await self._writer.drain()
-        await self._answer(answer_id, {"channels": [channel.label for channel in channels]})
-        self._streams.subscribe(self._subscriber, channels, since=since)
 
     def _shown(self, frame: Json) -> Principal:
         if self._context.settings.auth_required:

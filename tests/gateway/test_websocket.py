@@ -12,6 +12,7 @@ from typing import Any
 import aiohttp
 import pytest
 
+from raft_exchange.gateway import streams as hub
 from raft_exchange.gateway import subscribers
 from raft_exchange.gateway.bodies import BATCH_BYTES_MAX, BODY_BYTES_MAX
 from raft_exchange.gateway.channels import CHANNELS_MAX
@@ -203,17 +204,26 @@ async def test_a_channel_subscribed_to_again_is_begun_anew() -> None:
             assert (await ws.message())["type"] == "snapshot"
 
 
+@pytest.mark.parametrize("since", [{}, {"from_sequence": 0}])
+@pytest.mark.parametrize("channels", [1, 10])
 @in_loop
 async def test_who_subscribes_and_does_not_read_holds_up_only_itself(
-    monkeypatch: pytest.MonkeyPatch,
+    monkeypatch: pytest.MonkeyPatch, channels: int, since: dict[str, int]
 ) -> None:
-    """What is queued for it is bounded, and others have the loop between any two frames."""
-    bound = 100_000
+    """What is queued for it is bounded, and others have the loop between any two snapshots."""
+    bound, frames = 100_000, 200 // channels
     monkeypatch.setattr(subscribers, "QUEUE_BYTES_MAX", bound)
+    monkeypatch.setattr(hub, "RESUME_CHANGES_MAX", 100)
     async with gateway() as g, socket_to(g, receive_buffer_bytes=4_096) as ws:
-        for price_ticks in range(1, 1_001):
-            (order,) = read(["buy", "anonymous", "1", "@", str(price_ticks)])
-            g.core.run(order)
+        markets = ["BTC-USD", *(f"M{number}-USD" for number in range(1, channels))]
+        for market in markets[1:]:
+            g.core.open_market(market)
+        for market in markets:
+            for price_ticks in range(1, 1_001 if channels == 1 else 201):
+                (order,) = read(
+                    ["buy", "anonymous", "1", "@", str(price_ticks * 10**6), f"on={market}"]
+                )
+                g.core.run(order)
         turns, turns_at, queues = 0, [], []
         subscribe = g.streams.subscribe
 
@@ -230,14 +240,15 @@ async def test_who_subscribes_and_does_not_read_holds_up_only_itself(
 
         monkeypatch.setattr(g.streams, "subscribe", watched)
         counting = asyncio.create_task(count_turns())
-        for _ in range(200):
-            await ws.send({"op": "subscribe", "id": "x", "channels": ["book:BTC-USD"]})
+        names = [f"book:{market}" for market in markets]
+        for _ in range(frames):
+            await ws.send({"op": "subscribe", "id": "x", "channels": names} | since)
         await eventually(lambda: bool(queues) and queues[-1] > bound)
-        assert (await ws.answer())["status"] == 200
-        snapshot_bytes = len(json.dumps(await ws.message()))
-        for _ in range(199):
+        for _ in range(frames):
             assert (await ws.answer())["status"] == 200
+        await eventually(lambda: len(turns_at) == 200)
         counting.cancel()
+        snapshot_bytes = max(len(json.dumps(message)) for message in ws.messages)
         assert max(queues) < bound + 2 * snapshot_bytes
         assert len(set(turns_at)) == 200
 
