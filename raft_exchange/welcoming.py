@@ -6,7 +6,7 @@ learner first. Rules:
 
 * Only the leader asks for the change, one for each node at a time, and again after a pause.
 * Who was removed is not added again, whatever it states: it has to come with an empty folder.
-* A refusal is told once in the log, until there is another.
+* A refusal is told once in the log, until there is another for the same node.
 """
 
 from __future__ import annotations
@@ -20,6 +20,8 @@ from raft_exchange.raft.members import MEMBERS_MAX, MemberAddress
 from raft_exchange.raft.membership import AddMember, Configuration, Refused
 
 ASK_AGAIN_S: Final = 5.0
+TOLD_MAX: Final = 64
+"""Nodes whose last outcome is remembered, so that it is told once."""
 
 logger = logging.getLogger(__name__)
 
@@ -30,7 +32,7 @@ class Welcome:
     def __init__(self, group: Group) -> None:
         self._group = group
         self._asked_s: dict[str, float] = {}
-        self._told = ""
+        self._told: dict[str, str] = {}  # by id, told longest ago first
 
     def on_fellow(self, said: Statement, *, now_s: float) -> None:
         """Take note of a node that proved to be bound to this cluster."""
@@ -52,6 +54,10 @@ class Welcome:
         text = f"{node_id} is added"
         if isinstance(outcome, Refused):
             text = f"{node_id} is not added: {outcome.detail}"
-        if text != self._told:
-            logger.info("%s", text)
-        self._told = text
+        if text == self._told.pop(node_id, ""):
+            self._told[node_id] = text
+            return
+        if len(self._told) >= TOLD_MAX:
+            del self._told[next(iter(self._told))]
+        self._told[node_id] = text
+        logger.info("%s", text)

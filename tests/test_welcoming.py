@@ -14,7 +14,7 @@ from raft_exchange.raft.membership import (
     Refusal,
     Refused,
 )
-from raft_exchange.welcoming import ASK_AGAIN_S, Welcome
+from raft_exchange.welcoming import ASK_AGAIN_S, TOLD_MAX, Welcome
 from tests.support.forming import statement
 
 
@@ -77,6 +77,9 @@ def test_however_many_come_little_is_remembered() -> None:
     for number in range(1_000):
         welcome.on_fellow(statement(f"x{number}"), now_s=0)
     assert len(welcome._asked_s) < 10
+    for number in range(1_000):
+        welcome._on_outcome(f"x{number}", Refused(Refusal.TOO_MANY, "full"))
+    assert len(welcome._told) == TOLD_MAX
 
 
 def test_a_refusal_is_told_once(caplog: pytest.LogCaptureFixture) -> None:
@@ -90,4 +93,17 @@ def test_a_refusal_is_told_once(caplog: pytest.LogCaptureFixture) -> None:
     assert caplog.messages == [
         "n3 is not added: a group has at most 9 members",
         "n3 is added",
+    ]
+
+
+def test_several_that_wait_are_each_told_of_once(caplog: pytest.LogCaptureFixture) -> None:
+    caplog.set_level("INFO")
+    group, welcome = made()
+    for turn in range(3):
+        for newcomer in ("n3", "n4"):
+            welcome.on_fellow(statement(newcomer), now_s=turn * ASK_AGAIN_S)
+            group.changes[-1][1](Refused(Refusal.TOO_MANY, "a group has at most 9 members"))
+    assert caplog.messages == [
+        "n3 is not added: a group has at most 9 members",
+        "n4 is not added: a group has at most 9 members",
     ]
