@@ -74,9 +74,7 @@ def run_node(settings: Settings, secret: bytes, *, lifeline: int | None = None) 
         check_library()
         collector.spare_the_old()
         with asyncio.Runner(loop_factory=uvloop.new_event_loop) as runner:
-            while removed := runner.run(_serve(settings, secret, lifeline, log)):
-                logger.warning("%s sets its data aside, to join as another node", removed)
-                set_aside(settings.data_dir, removed)
+            runner.run(_live(settings, secret, lifeline, log))
     except (IdentityError, DirectoryInUse) as error:
         logger.error("data_dir: %s", error)
         return EXIT_USAGE
@@ -90,6 +88,16 @@ def run_node(settings: Settings, secret: bytes, *, lifeline: int | None = None) 
         logger.critical("%s", error)
         return EXIT_FAILED
     return EXIT_OK
+
+
+async def _live(settings: Settings, secret: bytes, lifeline: int | None, log: NodeLog) -> None:
+    """Serve as one node after another, until told to stop: whenever that is, it counts."""
+    stop = _stop_event(lifeline)
+    while removed := await _serve(settings, secret, stop, log):
+        if stop.is_set():
+            break  # the next start sets it aside
+        logger.warning("%s sets its data aside, to join as another node", removed)
+        set_aside(settings.data_dir, removed)
 
 
 def _stop_event(lifeline: int | None) -> asyncio.Event:
@@ -108,10 +116,9 @@ def _stop_event(lifeline: int | None) -> asyncio.Event:
     return stop
 
 
-async def _serve(settings: Settings, secret: bytes, lifeline: int | None, log: NodeLog) -> str:
+async def _serve(settings: Settings, secret: bytes, stop: asyncio.Event, log: NodeLog) -> str:
     """Run until told to stop; return the node's id if it is to come back as another, else ""."""
-    removed = ""
-    stop, first_key = _stop_event(lifeline), _first_key(settings)
+    removed, first_key = "", _first_key(settings)
     tls = NodeTls(cert=settings.tls_cert, key=settings.tls_key, ca=settings.tls_ca)
     connections = share_out(connections_affordable())
     async with AsyncExitStack() as stack:
@@ -212,7 +219,7 @@ def _open_folder(settings: Settings) -> tuple[Journal, IdentityFile]:
     """Open the data folder: its journal first, which locks it."""
     folder = settings.data_dir
     try:
-        folder.mkdir(parents=True, exist_ok=True)
+        Directory.ensure_with_parents(folder).close()
         finish_setting_aside(folder)
         journal = Journal(
             Directory.ensure(folder / "journal"),

@@ -23,6 +23,7 @@ from raft_exchange import config
 from raft_exchange.cli import Commands, cluster_folder
 from raft_exchange.cli.cluster_folder import Plan, StartError
 from raft_exchange.cli.readiness import Readiness, look
+from raft_exchange.raft.storage import Directory
 from raft_exchange.setting_values import LOOPBACK_HOSTS
 
 NODES_MAX: Final = 9
@@ -163,7 +164,7 @@ def _spawn(plan: Plan, folder: Path, chosen: Mapping[str, str]) -> list[subproce
     lifeline, _ = os.pipe()
     for number in range(1, plan.nodes + 1):
         home = folder / plan.node_name(number)
-        home.mkdir(exist_ok=True)
+        Directory.ensure(home).close()
         settings = {
             "name": plan.node_name(number),
             "expect": plan.nodes,

@@ -72,8 +72,7 @@ def claim(folder: Path, plan: Plan) -> Directory:
         StartError: in use, not usable, damaged, or another cluster's.
     """
     try:
-        folder.mkdir(parents=True, exist_ok=True)
-        directory = Directory(folder)
+        directory = Directory.ensure_with_parents(folder)
         directory.lock()
         _check_plan(directory, plan)
         _write(directory, PLAN_FILE, msgspec.json.encode(plan))

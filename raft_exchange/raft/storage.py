@@ -54,13 +54,21 @@ class Directory:
     def ensure(cls, path: Path) -> Self:
         """Return the directory at `path`, created durably if it is missing; its parent exists."""
         if not path.is_dir():
-            path.mkdir()
+            path.mkdir(exist_ok=True)  # another process may be quicker
             parent = cls(path.parent)
             try:
                 parent.sync()
             finally:
                 parent.close()
         return cls(path)
+
+    @classmethod
+    def ensure_with_parents(cls, path: Path) -> Self:
+        """Return the same, with each directory above it created durably that is missing."""
+        for parent in reversed(path.parents):
+            if not parent.is_dir():
+                cls.ensure(parent).close()
+        return cls.ensure(path)
 
     def lock(self) -> None:
         """Keep every other process out until `close` or the end of this one.
