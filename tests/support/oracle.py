@@ -423,18 +423,23 @@ class Oracle:
             stops = self._passed(taker.market, prices)
             generation = []
             elected = [self._elect(stop, generation) for stop in stops]
-            for stop in elected:
-                paid = self._can_pay(stop)
+            for number, stop in enumerate(elected, 1):
+                paid = self._can_pay(stop, elected[number:])
                 generation += self._trade_on(stop) if paid else self._end(stop, EndReason.UNFUNDED)
             events = events + generation
         return events
 
-    def _can_pay(self, stop: Order) -> bool:
-        """Whether a stop that took no hold when it was placed can take it now."""
+    def _can_pay(self, stop: Order, behind: list[Order]) -> bool:
+        """Whether a stop that took no hold when it was placed can take it now.
+
+        Those elected with it that enter `behind` it hold what they held.
+        """
         if stop.price_ticks or stop.side == Side.SELL:
             return True
         try:
-            self._require_funds(stop, self._cost(stop))
+            cost, held = self._cost(stop), self._copy()
+            held.live |= {order.order_id: order for order in behind}
+            held._require_funds(stop, cost)
         except Refused:
             return False
         return True
