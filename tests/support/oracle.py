@@ -430,10 +430,7 @@ class Oracle:
         return events
 
     def _can_pay(self, stop: Order, behind: list[Order]) -> bool:
-        """Whether a stop that took no hold when it was placed can take it now.
-
-        Those elected with it that enter `behind` it hold what they held.
-        """
+        """Whether it can take its hold now; those elected with it `behind` it keep theirs."""
         if stop.price_ticks or stop.side == Side.SELL:
             return True
         try:
