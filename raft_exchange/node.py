@@ -149,7 +149,7 @@ class Node:
 
     def _hooks(self) -> Hooks:
         return Hooks(
-            admit=LeaderClock(now_us, self._state).admit,
+            admit=LeaderClock(now_us, elapsed_us, self._state).admit,
             apply=self._replica.apply,
             leader_changed=self._on_leader_changed,
             propose_refused=self._on_propose_refused,
@@ -385,3 +385,8 @@ async def _until(claim: Callable[[], bool], deadline_s: float) -> None:
 def now_us() -> int:
     """Return the time of day."""
     return time.time_ns() // 1_000
+
+
+def elapsed_us() -> int:
+    """Return the time since this machine started, asleep or awake; nobody can set it."""
+    return time.clock_gettime_ns(time.CLOCK_BOOTTIME) // 1_000

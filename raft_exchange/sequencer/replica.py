@@ -14,6 +14,7 @@ from __future__ import annotations
 import hashlib
 import time
 from collections.abc import Callable
+from typing import Final
 
 from raft_exchange.marketdata import snapshot as projection
 from raft_exchange.marketdata.view import MarketData
@@ -21,8 +22,13 @@ from raft_exchange.matching.versions import NewerVersion
 from raft_exchange.metrics.durations import APPLY_BUCKETS_S, Durations
 from raft_exchange.raft.snapshot_file import Image
 from raft_exchange.sequencer.applied import Applied
-from raft_exchange.sequencer.codec import CodecError, decode_batch, stamp, time_of, version_of
+from raft_exchange.sequencer.codec import CodecError, decode_batch, stamp, version_of
 from raft_exchange.sequencer.state import ReplicatedState
+
+SLACK_US: Final = 1_000_000
+"""A wall clock that gained less on time itself was not set; it is caught up with gently."""
+STEP_OUT_US: Final = 60_000_000
+"""A wall clock that stands ahead for so long was put right, not wrong."""
 
 
 class Replica:
@@ -101,13 +107,22 @@ class LeaderClock:
     """Stamps entries as the leader appends them: never earlier than the one before.
 
     The state machine takes the greatest time it has seen, so that a new leader whose clock is
-    behind cannot turn the logged clock back either.
+    behind cannot turn the logged clock back either. What it has taken cannot be undone, so a wall
+    clock that is set ahead is not followed at once: until it has stood there for `STEP_OUT_US`,
+    stamps go on with the time that passed, at most twice as fast. The first stamp of a process
+    has nothing to be measured by.
     """
 
-    def __init__(self, now_us: Callable[[], int], state: ReplicatedState) -> None:
+    def __init__(
+        self, now_us: Callable[[], int], elapsed_us: Callable[[], int], state: ReplicatedState
+    ) -> None:
+        """Stamp the wall clock's `now_us`, checked by `elapsed_us`, which nobody can set."""
         self._now_us = now_us
+        self._elapsed_us = elapsed_us
         self._state = state
         self._previous_us = 0
+        self._previous_at_us: int | None = None
+        self._ahead_since_us: int | None = None
 
     def admit(self, payload: bytes) -> bytes | None:
         """Return the stamped entry, or None for bytes that not every replica could apply.
@@ -120,6 +135,22 @@ class LeaderClock:
             return None
         if version_of(payload) > self._state.version:
             return None
-        stamped = stamp(payload, max(self._previous_us, self._now_us(), time_of(payload)))
-        self._previous_us = time_of(stamped)
-        return stamped
+        at_us = self._elapsed_us()
+        self._previous_us = max(self._previous_us, self._believed_us(at_us))
+        self._previous_at_us = at_us
+        return stamp(payload, self._previous_us)
+
+    def _believed_us(self, at_us: int) -> int:
+        """Return the wall clock's time, or what may be believed of it."""
+        wall_us = self._now_us()
+        if self._previous_at_us is None:
+            return wall_us
+        passed_us = at_us - self._previous_at_us
+        expected_us = self._previous_us + passed_us
+        if wall_us <= expected_us + SLACK_US:
+            self._ahead_since_us = None
+        elif self._ahead_since_us is None:
+            self._ahead_since_us = at_us
+        elif at_us - self._ahead_since_us >= STEP_OUT_US:
+            return wall_us
+        return min(wall_us, expected_us + min(passed_us, SLACK_US))

@@ -160,7 +160,7 @@ class SimNode:
         self.state = ReplicatedState(self.versions, signatures=self.signatures)
         self.marketdata = MarketData()
         self.replica = Replica(self.state, self.marketdata, on_applied=self._on_applied)
-        clock = LeaderClock(self.now_us, self.state)
+        clock = LeaderClock(self.now_us, self.elapsed_us, self.state)
         self.journal = self.world.open_journal(self.disk)
         self.group = Group(
             self_id=self.id,
@@ -218,7 +218,10 @@ class SimNode:
             self.world.at(self.world.now_s + 1e-5 + lag_s, lambda: self._tick(boot))
 
     def now_us(self) -> int:
-        return EPOCH_US + int(self.world.now_s * 1_000_000) + self.clock_skew_us
+        return EPOCH_US + self.elapsed_us() + self.clock_skew_us
+
+    def elapsed_us(self) -> int:
+        return int(self.world.now_s * 1_000_000)
 
     def submit(self, requests: Sequence[Request], resolve: Callable[[list[Outcome]], None]) -> None:
         self.pipeline.submit(requests, resolve, now_s=self.world.now_s)
