@@ -78,9 +78,8 @@ def test_a_bug_in_what_is_done_with_a_proved_answer_ends_the_search_loudly() -> 
     async def life() -> None:
         discovery = Discovery(Announced(b""), own_id="n1", peer_age_s=20.0)
         discovery.add_listener(listen)
-        discovery.suggest([GOOD])
         with pytest.raises(AssertionError, match="a bug of ours"):
-            async with asyncio.timeout(1):
+            async with asyncio.timeout(90):  # its turn comes by lot
                 await discovery.run()
 
     run_virtually(life())
