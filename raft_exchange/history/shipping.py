@@ -119,15 +119,15 @@ class Shipping:
             try:
                 if self._is_leader():
                     await self._ship()
-            except (OSError, TimeoutError, asyncpg.PostgresError, asyncpg.InterfaceError) as error:
-                self._failed("PostgreSQL", error)
             except sqlite3.Error as error:
                 self._failed("the history file", error)
+            except Exception as error:  # a connection that breaks anywhere has errors of all kinds
+                self._failed("PostgreSQL", error)
             await self._rest(RETRY_S)
 
     def _failed(self, what: str, error: Exception) -> None:
         self.failures += 1
-        text = str(error) or type(error).__name__
+        text = f"{type(error).__name__}: {error}" if str(error) else type(error).__name__
         logger.warning("history: %s does not answer: %s; trying again", what, text)
 
     async def _rest(self, seconds: float) -> None:
