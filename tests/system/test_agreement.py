@@ -12,7 +12,7 @@ import pytest
 from tests.support.coroutines import in_loop
 from tests.support.processes import Client, RealCluster
 
-pytestmark = [pytest.mark.system, pytest.mark.timeout(600)]
+pytestmark = [pytest.mark.system, pytest.mark.chaos, pytest.mark.timeout(600)]
 
 
 @in_loop

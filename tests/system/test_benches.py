@@ -12,7 +12,7 @@ from raft_exchange.sequencer.state import ReplicatedState
 from tests.bench import pace, restart
 from tests.system.soak import write_resting
 
-pytestmark = [pytest.mark.system, pytest.mark.timeout(300)]
+pytestmark = [pytest.mark.system, pytest.mark.chaos, pytest.mark.timeout(300)]
 
 
 def test_we_are_faster_with_syncs_than_the_stock_library_without() -> None:

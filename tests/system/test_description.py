@@ -18,7 +18,7 @@ from tests.support.processes import Client, RealCluster
 from tests.system.conftest import size
 
 CASES = size("DESCRIBED_CASES", 100)
-pytestmark = [pytest.mark.system, pytest.mark.timeout(300 + CASES)]
+pytestmark = [pytest.mark.system, pytest.mark.chaos, pytest.mark.timeout(300 + CASES)]
 
 OPERATIONS = 40  # a little fewer than there are: each is asked as often as makes CASES at least
 CHECKS = (

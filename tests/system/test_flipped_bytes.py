@@ -18,7 +18,7 @@ from tests.support.coroutines import in_loop
 from tests.support.processes import Client, RealCluster
 from tests.system.conftest import size
 
-pytestmark = [pytest.mark.system, pytest.mark.timeout(3_600)]
+pytestmark = [pytest.mark.system, pytest.mark.chaos, pytest.mark.timeout(3_600)]
 
 ORDERS = 300
 

@@ -16,7 +16,7 @@ from tests.support.coroutines import in_loop
 from tests.support.processes import POLL_S, READY_S_MAX, Client, NodeProcess, RealCluster
 from tests.support.small_disk import MIB, grow, leave_free, remove_ballast, small_disks
 
-pytestmark = [pytest.mark.system, pytest.mark.timeout(300)]
+pytestmark = [pytest.mark.system, pytest.mark.chaos, pytest.mark.timeout(300)]
 
 DISK_MIB = 400
 RESERVE_MIB = 128

@@ -38,6 +38,7 @@ from tests.system.conftest import size
 
 pytestmark = [
     pytest.mark.system,
+    pytest.mark.chaos,
     pytest.mark.timeout(3_600),
     pytest.mark.skipif(strace_missing(), reason="needs strace"),
 ]

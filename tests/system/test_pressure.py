@@ -21,7 +21,7 @@ from tests.support.trading import Outcome, Trading
 from tests.system.conftest import size
 from tests.system.soak import memory_mib
 
-pytestmark = [pytest.mark.system, pytest.mark.timeout(1_800)]
+pytestmark = [pytest.mark.system, pytest.mark.chaos, pytest.mark.timeout(1_800)]
 
 WINDOW_S = 4.0
 WINDOWS_MAX = 4

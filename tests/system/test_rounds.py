@@ -16,7 +16,7 @@ from tests.support.trading import Operation, Outcome
 from tests.support.verdict import judge_order_in_time
 from tests.system.conftest import size
 
-pytestmark = [pytest.mark.system, pytest.mark.timeout(3_600)]
+pytestmark = [pytest.mark.system, pytest.mark.chaos, pytest.mark.timeout(3_600)]
 
 
 @pytest.mark.parametrize(

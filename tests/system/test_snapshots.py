@@ -19,7 +19,7 @@ from tests.support.coroutines import in_loop
 from tests.support.processes import Client, NodeProcess, RealCluster
 from tests.system.test_survival import Load
 
-pytestmark = [pytest.mark.system, pytest.mark.timeout(600)]
+pytestmark = [pytest.mark.system, pytest.mark.chaos, pytest.mark.timeout(600)]
 
 ENTRIES = 200
 WAIT_S_MAX = 30.0

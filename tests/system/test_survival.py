@@ -17,7 +17,7 @@ import pytest
 from tests.support.coroutines import in_loop
 from tests.support.processes import Client, NodeProcess, RealCluster, accepted_orders
 
-pytestmark = [pytest.mark.system, pytest.mark.timeout(600)]
+pytestmark = [pytest.mark.system, pytest.mark.chaos, pytest.mark.timeout(600)]
 
 RECOVERY_S_MAX = 3.0
 
