@@ -14,6 +14,8 @@ import time
 from collections.abc import Callable
 from pathlib import Path
 
+import msgspec
+
 from raft_exchange.cli import Commands
 from raft_exchange.cli.backup_folder import (
     MANIFEST,
@@ -119,6 +121,31 @@ def _replayed(found: Folder, cluster_id: str) -> Replay:
     return replay
 
 
+def _soundest(found: Folder, cluster_id: str) -> Replay:
+    """Return such a replica from the newest snapshot by which the log comes out right.
+
+    A node that differed wrote snapshots of that, before it was fenced.
+
+    Raises:
+        ValueError: by none; of the newest one.
+    """
+    snapshots, reasons = found.snapshots, list[ValueError]()
+    for count in range(len(snapshots), -1, -1):
+        tried = msgspec.structs.replace(found, snapshots=snapshots[:count])
+        try:
+            return _replayed(tried, cluster_id)
+        except ValueError as error:
+            reasons.append(error)
+        except NotThere:
+            if not reasons:
+                raise
+            break
+        if count:
+            wrong = snapshots[count - 1][0].index
+            print(f"passing over the snapshot at entry {wrong}: {reasons[-1]}", file=sys.stderr)
+    raise reasons[0]
+
+
 def _backup(arguments: argparse.Namespace) -> None:
     found = _read(arguments.dir)
     identity = _identity(arguments.dir, found)
@@ -154,7 +181,7 @@ def _restore(arguments: argparse.Namespace) -> None:
 def _recover(arguments: argparse.Namespace) -> None:
     found = _read(arguments.dir)
     identity = _identity(arguments.dir, found)
-    _found_anew(arguments, identity, _replayed(found, identity.cluster_id), what="recovered")
+    _found_anew(arguments, identity, _soundest(found, identity.cluster_id), what="recovered")
     print(
         "LOST, if there was any: whatever the other members acknowledged beyond that entry.\n"
         "KEPT, if there was any: entries at the end that no majority had confirmed.\n"

@@ -7,8 +7,12 @@ import sys
 from pathlib import Path
 from typing import Any
 
+import msgspec
 import pytest
 
+from raft_exchange.cli.replay import Replay, read_snapshots
+from raft_exchange.raft.snapshot_file import encode
+from raft_exchange.raft.snapshot_store import SUFFIX
 from tests.support.coroutines import in_loop
 from tests.support.processes import Client, RealCluster
 
@@ -48,6 +52,19 @@ async def bids_and_more(cluster: RealCluster) -> tuple[list[Any], dict[str, Any]
             assert (await client.place(node, "sell", 200, 1))[0] == 201
             _, view = await client.call(node, "GET", "/v1/cluster")
             return book["bids"], view
+
+
+def spoil_newest_snapshot(folder: Path) -> int:
+    """Put another state into it, as a node that differs would have; return its entry."""
+    header, sections = read_snapshots(folder / "snapshots")[-1]
+    replay = Replay()
+    replay.begin_from(header, sections)
+    next(iter(replay.state.exchange.live.by_id.values())).created_at_us += 1
+    image = replay.replica.capture()
+    spoilt = msgspec.structs.replace(header, state_hash=image.state_hash)
+    path = max((folder / "snapshots").glob(f"*{SUFFIX}"))
+    path.write_bytes(b"".join(encode(spoilt, image.sections)))
+    return header.index
 
 
 def empty_cluster(folder: Path) -> RealCluster:
@@ -93,3 +110,10 @@ async def test_the_survivor_of_a_lost_majority_goes_on_as_a_new_cluster(tmp_path
     found, _ = await bids_and_more(new)
     assert found == bids
     assert run("verify", survivor).returncode == 0, "the survivor's folder is as it was"
+    entry = spoil_newest_snapshot(survivor)
+    again = tmp_path / "again"
+    done = run("recover", survivor, again, "--name", "n1", "--i-accept-data-loss")
+    assert done.returncode == 0, done.stderr
+    assert f"passing over the snapshot at entry {entry}: " in done.stderr
+    (first,), (second,) = (read_snapshots(one / "snapshots") for one in (target, again))
+    assert second[0].state_hash == first[0].state_hash
