@@ -214,11 +214,14 @@ class Listener:
         try:
             connection.setsockopt(socket.IPPROTO_TCP, socket.TCP_USER_TIMEOUT, 1_000 * UNREAD_S_MAX)
             timeout_s = None if self._tls is None else HANDSHAKE_S_MAX
-            await self._loop.connect_accepted_socket(
+            _, handler = await self._loop.connect_accepted_socket(
                 server, connection, ssl=self._tls, ssl_handshake_timeout=timeout_s
             )
         except OSError:  # the client is gone already, or speaks no TLS
             connection.close()
+            return
+        if server is not self._runner.server:  # it came in while `serve` ended the others
+            await handler.shutdown(LINGERING_S)
 
 
 async def _end(runner: web.AppRunner, *, within_s: float) -> None:

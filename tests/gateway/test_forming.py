@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import asyncio
 from collections.abc import AsyncIterator
-from contextlib import asynccontextmanager
+from contextlib import asynccontextmanager, suppress
+from typing import Any
 
 import pytest
 
@@ -12,7 +14,7 @@ from raft_exchange.gateway.context import Context, Front, Settings
 from raft_exchange.gateway.listener import Listener
 from raft_exchange.gateway.streams import Streams
 from raft_exchange.metrics import Metrics
-from tests.support.coroutines import in_loop
+from tests.support.coroutines import eventually, in_loop
 from tests.support.fake_core import FakeCore
 from tests.support.fake_operations import FakeOperations
 from tests.support.gateway import Gateway, derive, gateway, introduce
@@ -75,16 +77,50 @@ def test_everything_else_waits_for_a_leader(method: str, path: str) -> None:
     ask()
 
 
+class Slow:
+    """A loop in which accepted connections are set up when one says so."""
+
+    def __init__(self) -> None:
+        self._loop = asyncio.get_running_loop()
+        self.may_go_on = asyncio.Event()
+
+    def __getattr__(self, name: str) -> Any:
+        return getattr(self._loop, name)
+
+    async def connect_accepted_socket(self, *args: Any, **kwargs: Any) -> Any:
+        await self.may_go_on.wait()
+        return await self._loop.connect_accepted_socket(*args, **kwargs)
+
+
+@in_loop
+async def test_a_connection_that_comes_in_as_the_group_takes_over_is_not_told_that_there_is_none(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    """A balancer would keep it, and hear for as long that the node is not ready."""
+    async with forming() as (g, listener, front):
+        slow = Slow()
+        monkeypatch.setattr(listener, "_loop", slow)
+        reader, writer = await asyncio.open_connection("127.0.0.1", listener.port)
+        await eventually(lambda: listener.connections == 1)
+        await listener.serve(make_app(_context(g, front), introduce, g.streams))
+        slow.may_go_on.set()
+        with suppress(ConnectionError):
+            assert await reader.read() == b"", "it ends"
+        writer.close()
+        assert (await g.call("GET", "/readyz")).status == 200
+
+
+def _context(g: Gateway, front: Front) -> Context:
+    core = g.core
+    parts = (core, core.marketdata, front.metrics, front.settings, FakeOperations(core), derive)
+    return Context(*parts)
+
+
 @in_loop
 async def test_the_group_takes_over_the_port_without_refusing_a_connection() -> None:
     async with forming() as (g, listener, front):
         assert (await g.call("GET", "/v1/time")).status == 503
-        core = g.core
-        context = Context(
-            *(core, core.marketdata, front.metrics, front.settings),
-            *(FakeOperations(core), derive),
-        )
-        await listener.serve(make_app(context, introduce, g.streams))
+        await listener.serve(make_app(_context(g, front), introduce, g.streams))
         assert (await g.call("GET", "/v1/time")).status == 200
         assert (await g.call("GET", "/readyz")).body == {"status": "ready"}
 
