@@ -19,11 +19,10 @@ from raft_exchange.matching.messages import (
     PlaceOrder,
     SelfTradePrevention,
     Side,
-    TimeInForce,
     TradeExecuted,
 )
 from raft_exchange.matching.orders import LiveOrder
-from tests.support.workload import commands, new_exchange, rules
+from tests.support.workload import commands, new_exchange, plain_order, rules
 
 
 class Twin:
@@ -63,21 +62,8 @@ def shown(order: LiveOrder) -> int:
     return order.shown_lots if order.display_lots else rest
 
 
-def place(side: Side, price_ticks: int, lots: int, **changes) -> PlaceOrder:
-    fields = {
-        "account": ANONYMOUS,
-        "market": "BTC-USD",
-        "side": side,
-        "type": OrderType.LIMIT,
-        "time_in_force": TimeInForce.GTC,
-        "price_ticks": price_ticks,
-        "quantity_lots": lots,
-        "expires_at_us": 0,
-        "post_only": False,
-        "self_trade_prevention": None,
-        "client_order_id": "",
-    }
-    return PlaceOrder(**(fields | changes))
+def place(side: Side, price_ticks: int, lots: int, *, account=ANONYMOUS, **changes) -> PlaceOrder:
+    return plain_order(account, "BTC-USD", side, price_ticks, quantity_lots=lots, **changes)
 
 
 def twin() -> Twin:

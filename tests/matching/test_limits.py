@@ -31,9 +31,8 @@ from raft_exchange.matching.messages import (
     RejectCode,
     ReplaceOrder,
     Side,
-    TimeInForce,
 )
-from tests.support.workload import commands, new_exchange, rules
+from tests.support.workload import commands, new_exchange, plain_order, rules
 
 SMALL: Final = {
     "ORDERS_PER_ACCOUNT_MARKET_MAX": 6,
@@ -91,22 +90,10 @@ def test_no_command_leads_to_a_state_that_check_refuses(
     assert most >= SMALL["ICEBERGS_PER_MARKET_MAX"], "with icebergs at their cap"
 
 
-def sell(account: str, **terms: object) -> PlaceOrder:
-    fields: dict[str, object] = {
-        "account": account,
-        "market": "BTC-USD",
-        "side": Side.SELL,
-        "type": OrderType.LIMIT,
-        "time_in_force": TimeInForce.GTC,
-        "price_ticks": 100,
-        "quantity_lots": 5,
-        "expires_at_us": 0,
-        "post_only": False,
-        "self_trade_prevention": None,
-        "client_order_id": "",
-        "display_lots": 1,
-    }
-    return PlaceOrder(**(fields | terms))  # type: ignore[arg-type]
+def sell(account: str, price_ticks: int = 100, **terms: object) -> PlaceOrder:
+    """Return an iceberg."""
+    shown: dict[str, object] = {"quantity_lots": 5, "display_lots": 1}
+    return plain_order(account, "BTC-USD", Side.SELL, price_ticks, **shown | terms)
 
 
 def crowded(counts: dict[str, int]) -> Exchange:
@@ -129,8 +116,8 @@ OWN_MAX: Final = ICEBERGS_PER_ACCOUNT_MARKET_MAX
 def test_the_last_icebergs_may_be_the_two_legs_of_one_oco(counts: dict[str, int]) -> None:
     """Of an account or of a market; a node restores what was let in, and no other comes in."""
     exchange = crowded(counts)
-    stop = {"type": OrderType.STOP_LIMIT, "price_ticks": 50, "stop_price_ticks": 50}
-    oco = PlaceOco("eve", sell("eve"), sell("eve", **stop))
+    stop = sell("eve", 50, type=OrderType.STOP_LIMIT, stop_price_ticks=50)
+    oco = PlaceOco("eve", sell("eve"), stop)
     assert not isinstance(exchange.apply(oco)[0], CommandRefused)
     icebergs = exchange.markets["BTC-USD"].icebergs
     assert icebergs.of("eve") == counts["eve"] + 2

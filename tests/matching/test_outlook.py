@@ -21,11 +21,10 @@ from raft_exchange.matching.messages import (
     RejectCode,
     ReplaceOrder,
     Side,
-    TimeInForce,
     TradeExecuted,
 )
 from raft_exchange.matching.outlook import Offer, offers
-from tests.support.workload import new_exchange, rules
+from tests.support.workload import new_exchange, plain_order, rules
 
 MAKERS: Final = 200
 RULES: Final = rules("ETH-USD", settles=True, taker_fee_e8=100_000)
@@ -33,19 +32,8 @@ QUOTE: Final = RULES.tick_size_e18 * RULES.lot_size_e18
 BASE: Final = RULES.lot_size_e18 * 10**18
 
 
-def order(account: str, side: Side, price_ticks: int = 0, **terms: Any) -> PlaceOrder:
-    fields: dict[str, Any] = {
-        "type": OrderType.LIMIT if price_ticks else OrderType.MARKET,
-        "time_in_force": TimeInForce.GTC if price_ticks else TimeInForce.IOC,
-        "quantity_lots": 0 if "quote_value" in terms else 1,
-        "expires_at_us": 0,
-        "post_only": False,
-        "self_trade_prevention": None,
-        "client_order_id": "",
-    }
-    return PlaceOrder(
-        account=account, market="ETH-USD", side=side, price_ticks=price_ticks, **fields | terms
-    )
+def order(account: str, side: Side, price_ticks: int = 0, **terms: object) -> PlaceOrder:
+    return plain_order(account, "ETH-USD", side, price_ticks, **terms)
 
 
 BIG: Final = {

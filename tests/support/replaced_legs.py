@@ -21,7 +21,7 @@ from raft_exchange.matching.messages import (
     Side,
     TimeInForce,
 )
-from tests.support.workload import rules
+from tests.support.workload import plain_order, rules
 
 
 def replaced_leg(seed: int) -> Iterator[Command]:
@@ -37,12 +37,10 @@ def replaced_leg(seed: int) -> Iterator[Command]:
     yield Deposit("ann", "ETH", str(base * rng.randint(5, 25)), "base")
 
     def order(account: str, side: Side, type_: OrderType, **terms: Any) -> PlaceOrder:
-        good_for = TimeInForce.IOC if type_ is OrderType.MARKET else TimeInForce.GTC
         price = 0 if type_ in (OrderType.MARKET, OrderType.STOP) else rng.randint(95, 105)
-        terms = {"price_ticks": price, "time_in_force": good_for} | terms
-        terms = {"quantity_lots": rng.randint(1, 9), "expires_at_us": 0, **terms}
-        terms |= {"post_only": False, "self_trade_prevention": None, "client_order_id": ""}
-        return PlaceOrder(account=account, market="ETH-USD", side=side, type=type_, **terms)
+        good_for = TimeInForce.IOC if type_ is OrderType.MARKET else TimeInForce.GTC
+        drawn = {"type": type_, "time_in_force": good_for, "quantity_lots": rng.randint(1, 9)}
+        return plain_order(account, "ETH-USD", side, price, **drawn | terms)
 
     for _ in range(3):
         yield order("bob", mine, OrderType.LIMIT)

@@ -96,6 +96,29 @@ def rules(market: str, **changes: object) -> MarketRules:
     return MarketRules(**(fields | changes))  # type: ignore[arg-type]
 
 
+def plain_order(
+    account: str, market: str, side: Side, price_ticks: int = 0, **terms: object
+) -> PlaceOrder:
+    """Return a limit order, without a price a market order, of one lot and nothing special.
+
+    `terms` are fields that are otherwise.
+    """
+    fields: dict[str, object] = {
+        "account": account,
+        "market": market,
+        "side": side,
+        "type": OrderType.LIMIT if price_ticks else OrderType.MARKET,
+        "time_in_force": TimeInForce.GTC if price_ticks else TimeInForce.IOC,
+        "price_ticks": price_ticks,
+        "quantity_lots": 0 if "quote_value" in terms else 1,
+        "expires_at_us": 0,
+        "post_only": False,
+        "self_trade_prevention": None,
+        "client_order_id": "",
+    }
+    return PlaceOrder(**(fields | terms))  # type: ignore[arg-type]
+
+
 def commands(seed: int, count: int) -> Iterator[Command]:
     """Yield `count` commands of every kind, sane and absurd, from a small crowded world.
 
