@@ -202,6 +202,22 @@ class Cluster:
             if member.is_running:
                 member.raft._SyncObj__raftElectionDeadline = self.now_s + 0.6
 
+    def win(self, name: str, voters: str) -> None:
+        """Have `name` elected by these voters alone; what they answer it is held from then on.
+
+        So nobody confirms yet what it appends as the leader.
+        """
+        self.end_patience(name)
+        for voter in voters:
+            self.hold(voter, name)
+        for _ in ("pre-vote", "vote"):
+            self.tick(name)
+            for voter in voters:
+                self.deliver(name, voter)
+                self.tick(voter)
+                self.deliver(voter, name)
+        assert self[name].is_leader, f"{name} does not lead"
+
     def elect(self, name: str, *, after_s: float = 1.0) -> None:
         """End one member's patience and exchange rounds until it leads."""
         self.end_patience(name, after_s=after_s)
