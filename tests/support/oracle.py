@@ -19,14 +19,8 @@ from raft_exchange.matching import limits
 from raft_exchange.matching.messages import (
     ANONYMOUS,
     AdvanceTime,
-    AllCanceled,
-    AmendOrder,
     BalanceChanged,
-    CancelAfter,
     CancelAfterElapsed,
-    CancelAfterSet,
-    CancelAll,
-    CancelOrder,
     Command,
     EndReason,
     Event,
@@ -34,7 +28,6 @@ from raft_exchange.matching.messages import (
     MarketStatus,
     Order,
     OrderAccepted,
-    OrderAmended,
     OrderEnded,
     OrderReduced,
     OrderReplenished,
@@ -59,7 +52,6 @@ from tests.support.oracle_guards import (
     STATUS,
     STOPS,
     Refused,
-    either,
     in_band,
     require,
     require_in,
@@ -67,16 +59,11 @@ from tests.support.oracle_guards import (
     require_room,
     require_sane,
     require_terms,
+    rest,
+    waits,
 )
 from tests.support.oracle_house import HOUSE
-
-
-def _rest(order: Order) -> int:
-    return order.quantity_lots - order.filled_lots
-
-
-def _waits(order: Order) -> bool:
-    return order.status == OrderStatus.PENDING
+from tests.support.oracle_owner import OWNER
 
 
 class Oracle:
@@ -124,14 +111,10 @@ class Oracle:
         self.sequence += 1
         handlers = {
             AdvanceTime: self._time,
-            **{kind: partial(house, self) for kind, house in HOUSE.items()},
+            **{kind: partial(work, self) for kind, work in (HOUSE | OWNER).items()},
             PlaceOrder: self._place,
             PlaceOco: self._oco,
             ReplaceOrder: self._replace,
-            AmendOrder: self._amend,
-            CancelOrder: self._cancel,
-            CancelAll: self._cancel_all,
-            CancelAfter: self._cancel_after,
         }
         try:
             return handlers[type(command)](command)  # type: ignore[operator,no-any-return]
@@ -245,7 +228,7 @@ class Oracle:
 
     def _accept(self, order: Order) -> list[Event]:
         self.last_order_id = max(self.last_order_id, order.order_id)
-        entering = self._wait if _waits(order) else self._enter
+        entering = self._wait if waits(order) else self._enter
         return [OrderAccepted(order), *entering(order)]
 
     def _copy(self) -> Oracle:
@@ -261,7 +244,7 @@ class Oracle:
         by_book = order.quote_value or (order.side == Side.BUY and order.price_ticks == 0)
         if not rules.settles or order.account == ANONYMOUS or not by_book:
             return self.purse.needs(rules, order)
-        if _waits(order):
+        if waits(order):
             return 0
         trades = [e for e in self._copy()._trade_on(order) if isinstance(e, TradeExecuted)]
         if order.side == Side.SELL:
@@ -282,98 +265,6 @@ class Oracle:
             return False
         return last.order.quantity_lots == order.quantity_lots
 
-    def _amend(self, c: AmendOrder) -> list[Event]:
-        if c.price_ticks is not None:
-            require_in(1, c.price_ticks, limits.PRICE_TICKS_MAX, "price_ticks")
-        if c.quantity_lots is not None:
-            require_in(1, c.quantity_lots, limits.QUANTITY_LOTS_MAX, "quantity_lots")
-        if c.stop_price_ticks is not None:
-            require_in(1, c.stop_price_ticks, limits.PRICE_TICKS_MAX, "stop_price_ticks")
-        order = self._find(c.account, c.order_id)
-        trading = self.status[order.market] == MarketStatus.TRADING
-        require(trading, "market_halted", "market")
-        new = replace(
-            order,
-            price_ticks=either(c.price_ticks, order.price_ticks),
-            quantity_lots=either(c.quantity_lots, order.quantity_lots),
-            stop_price_ticks=either(c.stop_price_ticks, order.stop_price_ticks),
-            updated_at_us=self.time_us,
-            sequence=self.sequence,
-        )
-        self._require_amendable(order, new)
-        if new.quantity_lots <= order.filled_lots:
-            return self._end(order, EndReason.AMENDED_DOWN)
-        prices = (new.price_ticks, new.stop_price_ticks)
-        same = prices == (order.price_ticks, order.stop_price_ticks)
-        if same and new.quantity_lots <= order.quantity_lots:
-            new = replace(new, shown_lots=min(new.shown_lots, _rest(new)))
-            self.live[order.order_id] = new
-            return [OrderAmended(new, True)]
-        del self.live[order.order_id]
-        new = replace(new, shown_lots=0)
-        entering = self._wait if _waits(new) else self._enter
-        return [OrderAmended(new, False), *entering(new)]
-
-    def _require_amendable(self, old: Order, new: Order) -> None:
-        if new.stop_price_ticks != old.stop_price_ticks:
-            require(_waits(old), "invalid_combination", "stop_price_ticks")
-        if new.price_ticks != old.price_ticks:
-            require(old.price_ticks != 0, "invalid_combination", "price_ticks")
-        fields = ("price_ticks", "stop_price_ticks", "quantity_lots")
-        changes = [field for field in fields if getattr(old, field) != getattr(new, field)]
-        if not changes or new.quantity_lots <= old.filled_lots:
-            return
-        last = self.last_price[old.market]
-        terms = new
-        if not _waits(old):
-            terms = replace(new, stop_price_ticks=0)
-            last = last if "price_ticks" in changes else 0
-        require_terms(self.rules[old.market], terms, last)  # type: ignore[arg-type]
-        if old.display_lots:
-            most = old.display_lots * limits.ICEBERG_TRANCHES_MAX
-            require_in(1, new.quantity_lots, most, "quantity_lots")
-        value = new.price_ticks * new.quantity_lots
-        rules = self.rules[old.market]
-        self.desk.require_low_risk(old.account, rules, value, new.quantity_lots)
-        require(not (old.post_only and self._makers(new)), "would_take", "price_ticks")
-        # As if it had the new terms already: nobody may owe more than he has.
-        after = self._copy()
-        after.live[old.order_id] = new
-        asset = rules.quote if old.side == Side.BUY else rules.base
-        require(after.free(old.account, asset) >= 0, "insufficient_funds", "quantity_lots")
-
-    def _cancel(self, c: CancelOrder) -> list[Event]:
-        if c.order_id != 0:
-            return self._end(self._find(c.account, c.order_id), EndReason.CANCELED_BY_OWNER)
-        require(c.account in self.accounts, "unknown_account", "account")
-        for order in self.live.values():
-            if order.account == c.account and order.client_order_id == c.client_order_id != "":
-                return self._end(order, EndReason.CANCELED_BY_OWNER)
-        raise Refused("unknown_order", "client_order_id")
-
-    def _cancel_all(self, c: CancelAll) -> list[Event]:
-        require(c.account in self.accounts, "unknown_account", "account")
-        require(c.market is None or c.market in self.rules, "unknown_market", "market")
-        chosen = [
-            order
-            for order_id, order in sorted(self.live.items())
-            if order.account == c.account
-            and c.market in (None, order.market)
-            and c.side in (None, order.side)
-        ]
-        ends = self._end_all(chosen, EndReason.CANCELED_BY_OWNER)
-        return [*ends, AllCanceled(len(ends))]
-
-    def _cancel_after(self, c: CancelAfter) -> list[Event]:
-        require_in(0, c.after_us, 86_400_000_000, "after_us")
-        require(c.account in self.accounts, "unknown_account", "account")
-        at_us = self.time_us + c.after_us if c.after_us else 0
-        require_in(0, at_us, limits.TIME_US_MAX, "after_us")
-        self.switches.pop(c.account, None)
-        if at_us:
-            self.switches[c.account] = at_us
-        return [CancelAfterSet(c.account, at_us)]
-
     def _find(self, account: str, order_id: int) -> Order:
         require(account in self.accounts, "unknown_account", "account")
         if order_id in self.live:
@@ -393,7 +284,7 @@ class Oracle:
         makers = [
             order
             for order in self.live.values()
-            if order.market == taker.market and order.side != taker.side and not _waits(order)
+            if order.market == taker.market and order.side != taker.side and not waits(order)
         ]
         sign = 1 if taker.side == Side.BUY else -1
         makers.sort(key=lambda order: (order.price_ticks * sign, self.place[order.order_id]))
@@ -445,7 +336,7 @@ class Oracle:
         """The stops that trades at these prices elect: passed furthest first, then the oldest."""
         how_far = {}
         for stop in self.live.values():
-            if stop.market == market and _waits(stop):
+            if stop.market == market and waits(stop):
                 sign = 1 if stop.side == Side.BUY else -1
                 how_far[stop.order_id] = max((p - stop.stop_price_ticks) * sign for p in prices)
         passed = [order_id for order_id, far in how_far.items() if far >= 0]
@@ -476,7 +367,7 @@ class Oracle:
                 continue
             taker = self._trade(maker, taker, events)
             most = self.rules[taker.market].quantity_lots_max
-            if _rest(taker) == 0 and (not taker.quote_value or taker.filled_lots == most):
+            if rest(taker) == 0 and (not taker.quote_value or taker.filled_lots == most):
                 return [*events, *self._end(taker, EndReason.FILLED)]
         if taker.time_in_force in NEVER_RESTS or taker.price_ticks == 0:
             return [*events, *self._end(taker, EndReason.REMAINDER_EXPIRED)]
@@ -485,11 +376,11 @@ class Oracle:
         return [*events, OrderRested(taker)]
 
     def _shown_anew(self, order: Order) -> Order:
-        return replace(order, shown_lots=min(order.display_lots, _rest(order)))
+        return replace(order, shown_lots=min(order.display_lots, rest(order)))
 
     def _wants(self, taker: Order, maker: Order) -> int:
         if not taker.quote_value:
-            return _rest(taker)
+            return rest(taker)
         rules, most = self.rules[taker.market], int(taker.quote_value)
         lots = (most - int(taker.filled_value)) // maker.price_ticks
         while taker.side == Side.BUY and lots > 0:
@@ -500,7 +391,7 @@ class Oracle:
         return max(min(lots, rules.quantity_lots_max - taker.filled_lots), 0)
 
     def _trade(self, maker: Order, taker: Order, events: list[Event]) -> Order:
-        there = maker.shown_lots if maker.display_lots else _rest(maker)
+        there = maker.shown_lots if maker.display_lots else rest(maker)
         lots = min(there, self._wants(taker, maker))
         self.trades[maker.market] += 1
         self.last_price[maker.market] = maker.price_ticks
@@ -525,7 +416,7 @@ class Oracle:
             maker = replace(maker, shown_lots=maker.shown_lots - lots)
         self.live[maker.order_id] = maker
         events += [*self._end_other_leg(maker), *self._end_other_leg(taker)]
-        if _rest(maker) == 0:
+        if rest(maker) == 0:
             events += self._end(maker, EndReason.FILLED)
         elif maker.display_lots and maker.shown_lots == 0:
             self._to_the_back(self._shown_anew(maker))
@@ -553,12 +444,12 @@ class Oracle:
             return taker, mode == SelfTradePrevention.EXPIRE_MAKER
         assert mode == SelfTradePrevention.DECREMENT
         wanted = self._wants(taker, maker)
-        lots = min(_rest(maker), wanted)
-        if _rest(maker) == lots:
+        lots = min(rest(maker), wanted)
+        if rest(maker) == lots:
             events += self._end(maker, EndReason.SELF_TRADE)
         else:
             smaller = replace(self._touched(maker), quantity_lots=maker.quantity_lots - lots)
-            smaller = replace(smaller, shown_lots=min(smaller.shown_lots, _rest(smaller)))
+            smaller = replace(smaller, shown_lots=min(smaller.shown_lots, rest(smaller)))
             self.live[maker.order_id] = smaller
             events.append(OrderReduced(smaller))
         if wanted == lots:

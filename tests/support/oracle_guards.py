@@ -47,6 +47,14 @@ class Refused(Exception):
         return CommandRefused(RejectCode(self.code), self.field)
 
 
+def rest(order: Order) -> int:
+    return order.quantity_lots - order.filled_lots
+
+
+def waits(order: Order) -> bool:
+    return order.status == OrderStatus.PENDING
+
+
 def require(claim: bool, code: str, field: str) -> None:
     if not claim:
         raise Refused(code, field)
@@ -182,7 +190,7 @@ def require_room(live: Iterable[Order], c: PlaceOrder, besides: int) -> None:
         (everything, limits.ORDERS_MAX),
     ):
         require(len(orders) + besides < most, "limit_reached", "")
-    waiting = [order for order in in_market if order.status == OrderStatus.PENDING]
+    waiting = [order for order in in_market if waits(order)]
     if c.type in STOPS:
         account_max = limits.STOPS_PER_ACCOUNT_MARKET_MAX
         _require_few(waiting, c, (account_max, limits.STOPS_PER_MARKET_MAX), "stop_price_ticks")
