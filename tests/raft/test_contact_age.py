@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from pysyncobj.node import Node
+
 from raft_exchange.raft.attention import CATCH_UP_S, PAUSE_S_MAX
 from raft_exchange.raft.wire import SnapshotChunk
 from tests.support.schedule_members import Ours
@@ -61,6 +63,35 @@ def test_a_new_leader_is_as_old_as_before_until_its_term_has_committed() -> None
         cluster.run(0.2)
         assert age_s(cluster, "B") < 0.1
         assert age_s(cluster, "C") < 0.1
+
+
+def test_a_refusal_makes_a_new_leader_no_fresher() -> None:
+    """A majority is heard, and what it had acknowledged under another is not applied here yet."""
+    with Cluster.of(Ours) as cluster:
+        cluster.elect("A")
+        cluster.run(0.3)
+        cluster.isolate("C")
+        cluster["A"].propose(b"acknowledged")
+        for sender, receiver in ("AB", "BA"):
+            cluster.tick(sender)
+            cluster.deliver(sender, receiver)
+            cluster.tick(receiver)
+        assert cluster["A"].acknowledged == [b"acknowledged"]
+        cluster.isolate("A")
+        cluster.connect("B", "C")
+        cluster.win("B", "C")
+        cluster.tick("B")
+        cluster.deliver("B", "C")
+        cluster.tick("C")
+        cluster.deliver("C", "B")
+        cluster.tick("B", apart_s=0)
+        assert cluster["B"].raft.leadership.progress[Node("C")].heard_at_s == cluster.now_s
+        assert cluster["B"].applied == []
+        assert age_s(cluster, "B") >= 1
+        cluster.release("C", "B")
+        cluster.run(0.2)
+        assert cluster["B"].applied == [b"acknowledged"]
+        assert age_s(cluster, "B") < 0.1
 
 
 def test_what_a_leader_reads_after_a_pause_does_not_make_it_fresh() -> None:
