@@ -135,7 +135,9 @@ class Grape:
 
     def holdings(self) -> Holdings:
         """Return what the started grape knows and keeps. O(contacts)."""
-        return self._endpoint.holdings()
+        held = self._endpoint.holdings()
+        shares = held.shares | {"api_connections": self._api.use}
+        return msgspec.structs.replace(held, shares=shares)
 
     @property
     def is_api_bound(self) -> bool:

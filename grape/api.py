@@ -55,6 +55,12 @@ class Api:
         self._server: asyncio.Server | None = None
 
     @property
+    def use(self) -> float:
+        """How much of its bound of connections is used; 0 while it does not listen."""
+        server = None if self._runner is None else self._runner.server
+        return 0.0 if server is None else len(server.connections) / self._connections_max
+
+    @property
     def port(self) -> int:
         """The bound port."""
         assert self._server is not None, "the API is started"
@@ -100,7 +106,7 @@ class Api:
     def _accept(self) -> asyncio.BaseProtocol:
         assert self._runner is not None
         assert self._runner.server is not None
-        if len(self._runner.server.connections) >= self._connections_max:
+        if self.use >= 1:
             return _Refusal()
         return self._runner.server()
 

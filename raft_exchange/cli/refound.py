@@ -122,7 +122,7 @@ def _replayed(found: Folder, cluster_id: str) -> Replay:
 
 
 def _soundest(found: Folder, cluster_id: str) -> Replay:
-    """Return such a replica from the newest snapshot by which the log comes out right.
+    """Return the same from the newest snapshot by which the log comes out right.
 
     A node that differed wrote snapshots of that, before it was fenced.
 

@@ -66,6 +66,7 @@ BOUNDS: Final[Mapping[str, str]] = {
     "dht_items": FORGETS,
     "dht_items_bytes": FORGETS,
     "dht_sources": FORGETS,
+    "dht_api_connections": REFUSES,
 }
 """Every bound that is shown, and what happens when it is full. Where a bound holds for each market,
 reader or peer, the fullest is shown. Bounds of one message, body or page are not: what breaks them

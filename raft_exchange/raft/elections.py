@@ -48,7 +48,7 @@ logger = logging.getLogger(__name__)
 
 
 class Met(NamedTuple):
-    """What a leader had committed when its log and this one met last, and when it said so."""
+    """What was committed by the last word that this log is level with, and when that was said."""
 
     commit_index: int
     said_at_s: float
@@ -99,7 +99,10 @@ class Elections:
     # Contact --------------------------------------------------------------------------------------
 
     def contact_age_s(self) -> float | None:
-        """Return the seconds since the leader (on it: a quorum) was heard; None for never."""
+        """Return the seconds since a moment of which all that was committed is applied here.
+
+        By the leader's word, on the leader by a quorum's; None where that never was.
+        """
         if self._contact_at_s == float("-inf"):
             return None
         return monotonic_s() - self._contact_at_s

@@ -203,7 +203,7 @@ class Group(syncobj.SyncObj):  # type: ignore[misc]
         return None if progress is None else self._log.last_index - progress.match_index
 
     def contact_age_s(self) -> float | None:
-        """Return the seconds since the leader (on it: a quorum) was heard; None for never."""
+        """Return how old what is applied here may be; see `Elections.contact_age_s`."""
         return self._elections.contact_age_s()
 
     def request_change(self, change: Change, resolve: Resolve) -> None:

@@ -84,8 +84,9 @@ class Member(msgspec.Struct, frozen=True):
 class Status(msgspec.Struct, frozen=True):
     """One node's view of the cluster, as of now.
 
-    `leader` is "" while none is known. `leader_contact_age_ms` is the time since a quorum (on the
-    leader) or the leader (elsewhere) was heard; None if never. `snapshot_index` is the last entry
+    `leader` is "" while none is known. `leader_contact_age_ms` is how old what this
+    node has applied may be, by what the leader, on it a quorum, said last; None if there was no
+    word that it is level with. `snapshot_index` is the last entry
     in this node's newest snapshot, 0 without one. `tick_age_ms` is the time since the
     Raft group last ran. `read_only` says that the disk's reserve is touched: no new orders.
     `version` is the active one (`matching/versions.py`), `version_newest` the

@@ -315,6 +315,7 @@ async def test_the_connections_are_bounded() -> None:
         async with connection(one) as (reader, _):
             with suppress(ConnectionError):
                 assert await reader.read() == b""
+        assert one.holdings().shares["api_connections"] == 1
         idle[0][1].close()
         async with asyncio.timeout(5.0):
             answer = None

@@ -161,7 +161,7 @@ async def test_a_clean_stop_of_the_leader_fails_no_order_it_had_taken(cluster: R
         assert max(gaps) < RECOVERY_S_MAX
 
 
-async def at_rest(client: Client) -> list[Any]:
+async def quiet(client: Client) -> list[Any]:
     """Return the views once nothing is applied any more: a young cluster still says who it is."""
     views = await client.settled()
     while True:
@@ -177,7 +177,7 @@ async def test_a_restart_on_the_same_folder_goes_on_where_it_was(cluster: RealCl
     async with Client(cluster) as client:
         await client.ready()
         _, first = await client.place(cluster.nodes[0], "sell", 101, 2)
-        before = await at_rest(client)
+        before = await quiet(client)
         for node in cluster.nodes:
             assert cluster.terminate(node) == 0
         for node in cluster.nodes:
