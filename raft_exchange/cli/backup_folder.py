@@ -72,8 +72,8 @@ def write_manifest(folder: Path, manifest: Manifest) -> None:
 
 def write_new(path: Path, pieces: Iterable[bytes]) -> tuple[int, str]:
     """Write a file, durably, and the folders above it; return its size and SHA-256."""
-    path.parent.mkdir(parents=True, exist_ok=True)
-    directory, total, size_bytes = Directory(path.parent), hashlib.sha256(), 0
+    directory = Directory.ensure_with_parents(path.parent)
+    total, size_bytes = hashlib.sha256(), 0
     try:
         file = directory.create(path.name, 0)
         try:

@@ -216,6 +216,7 @@ def _found_anew(
     journal.close()
     file.found_with([new_id])
     out.rename(arguments.out)
+    Directory.ensure(arguments.out).close()  # the name is durable before it is told
     print(f"{what} up to entry {at.index}, sequence {image.sequence}, state {image.state_hash}")
     print(f"old cluster {old.cluster_id}, node {old.node}")
     print(f"new cluster {file.current.cluster_id}, node {new_id}, in {arguments.out}")

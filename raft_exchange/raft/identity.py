@@ -26,6 +26,7 @@ from typing import Final
 import msgspec
 
 from raft_exchange.raft.formation import Accept, Found, Join, Refuse, cluster_id_of
+from raft_exchange.raft.storage import Directory
 
 FILE_NAME: Final = "identity.json"
 BOOT_RANDOM: Final = 2_048
@@ -93,7 +94,7 @@ class IdentityFile:
             IdentityError: the folder belongs to another node or cluster, or its file is damaged.
             OSError: storage failed.
         """
-        folder.mkdir(parents=True, exist_ok=True)
+        Directory.ensure_with_parents(folder).close()
         path = folder / FILE_NAME
         found = read_identity(path) if path.exists() else None
         if found is not None and (found.cluster, found.name) != (cluster, name):

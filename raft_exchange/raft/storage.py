@@ -52,22 +52,18 @@ class Directory:
 
     @classmethod
     def ensure(cls, path: Path) -> Self:
-        """Return the directory at `path`, created durably if it is missing; its parent exists."""
-        if not path.is_dir():
-            path.mkdir(exist_ok=True)  # another process may be quicker
-            parent = cls(path.parent)
-            try:
-                parent.sync()
-            finally:
-                parent.close()
+        """Return the directory at `path`, created durably if it is missing; its parent exists.
+
+        One that is there is made durable too: who created it may have been killed before it was.
+        """
+        _create(path)
         return cls(path)
 
     @classmethod
     def ensure_with_parents(cls, path: Path) -> Self:
         """Return the same, with each directory above it created durably that is missing."""
-        for parent in reversed(path.parents):
-            if not parent.is_dir():
-                cls.ensure(parent).close()
+        for above in reversed(path.parents):
+            _create(above)
         return cls.ensure(path)
 
     def lock(self) -> None:
@@ -154,3 +150,18 @@ class Directory:
     def close(self) -> None:
         """Release the lock and the directory."""
         os.close(self._descriptor)
+
+
+def _create(path: Path) -> None:
+    was_there = path.is_dir()
+    path.mkdir(exist_ok=True)
+    try:
+        parent = Directory(path.parent)
+        try:
+            parent.sync()
+        finally:
+            parent.close()
+    except OSError as error:
+        # Who may not list a parent, or finds one that is no disk's (automounts), did not create it.
+        if not was_there or error.errno not in (errno.EACCES, errno.EINVAL):
+            raise
