@@ -56,14 +56,14 @@ class Directory:
 
         One that is there is made durable too: who created it may have been killed before it was.
         """
-        _create(path)
+        _name_durably(path)
         return cls(path)
 
     @classmethod
     def ensure_with_parents(cls, path: Path) -> Self:
-        """Return the same, with each directory above it created durably that is missing."""
+        """Return the same, with every directory above it created or made durable."""
         for above in reversed(path.parents):
-            _create(above)
+            _name_durably(above)
         return cls.ensure(path)
 
     def lock(self) -> None:
@@ -152,7 +152,7 @@ class Directory:
         os.close(self._descriptor)
 
 
-def _create(path: Path) -> None:
+def _name_durably(path: Path) -> None:
     was_there = path.is_dir()
     path.mkdir(exist_ok=True)
     try:

@@ -36,10 +36,9 @@ from raft_exchange.raft.snapshots import Pace
 from raft_exchange.raft.storage import Directory
 from raft_exchange.sequencer.codec import Batch, Request, encode_batch
 from raft_exchange.sequencer.state import ReplicatedState
-from tests.support.processes import Client, RealCluster
+from tests.support.processes import Client, NodeProcess, RealCluster
 from tests.support.trading import ERRORS, Trading
 
-DEFAULT_INTERVAL = Pace().entries
 SLOWEST_PER_S = 500
 """A machine on which the nodes replay fewer entries a second than that is broken."""
 MARKET = MarketRules(
@@ -108,13 +107,19 @@ async def _is_taken(client: Client, cluster: RealCluster) -> bool:
     return status == 201
 
 
-async def until_snapshots(client: Client, cluster: RealCluster) -> None:
-    """Wait until each node has written the snapshot that its log asks for."""
-    for node in cluster.nodes:
+async def until_snapshots(client: Client, cluster: RealCluster, entries: int) -> None:
+    """Wait until each node has written the last snapshot that its log asks for."""
+    for place, node in enumerate(cluster.nodes):  # as their ids are sorted, which begin with names
+        pace = Pace(place=place, members=len(cluster.nodes))
         deadline_s = time.monotonic() + client.ready_s_max
-        while not (await client.call(node, "GET", "/v1/cluster"))[1]["snapshot_index"]:
+        while pace.is_due((await _snapshot_index(client, node), 0), (entries, 0)):
             assert time.monotonic() < deadline_s
             await asyncio.sleep(0.1)
+
+
+async def _snapshot_index(client: Client, node: NodeProcess) -> int:
+    index: int = (await client.call(node, "GET", "/v1/cluster"))[1]["snapshot_index"]
+    return index
 
 
 async def run(
@@ -128,8 +133,8 @@ async def run(
     with cluster:
         async with Client(cluster, ready_s_max=60 + entries / SLOWEST_PER_S) as client:
             await client.ready()
-            if not replay_all and entries >= DEFAULT_INTERVAL:
-                await until_snapshots(client, cluster)
+            if not replay_all:
+                await until_snapshots(client, cluster, entries)
             return [await trial(cluster, client, number) for number in range(trials)]
 
 

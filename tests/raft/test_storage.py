@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import errno
 import os
 from pathlib import Path
 
@@ -43,12 +44,31 @@ def test_a_directory_that_is_there_is_used_under_a_parent_that_cannot_be_synced(
     Directory.ensure(Path("/proc/self")).close()
 
 
-def test_a_directory_whose_name_cannot_be_made_durable_is_refused(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+@pytest.mark.parametrize(
+    ("number", "is_there", "is_refused"),
+    [
+        (errno.EACCES, True, False),
+        (errno.EINVAL, True, False),
+        (errno.EIO, True, True),
+        (errno.EACCES, False, True),
+        (errno.EINVAL, False, True),
+    ],
+)
+def test_a_directory_is_refused_where_its_parent_fails_to_keep_what_may_be_our_name(
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+    number: int,
+    is_there: bool,
+    is_refused: bool,
 ) -> None:
     def fails(descriptor: int) -> None:
-        raise OSError(22, "Invalid argument")
+        raise OSError(number, os.strerror(number))
 
+    if is_there:
+        (tmp_path / "one").mkdir()
     monkeypatch.setattr(os, "fsync", fails)
-    with pytest.raises(OSError, match="Invalid argument"):
-        Directory.ensure(tmp_path / "new")
+    if is_refused:
+        with pytest.raises(OSError, match=os.strerror(number)):
+            Directory.ensure(tmp_path / "one")
+    else:
+        Directory.ensure(tmp_path / "one").close()

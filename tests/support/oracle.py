@@ -5,6 +5,8 @@ of each live order and its place in the queue, sorts the makers anew before ever
 looks at every stop after every order, and decides fill-or-kill, and what a market order costs, by
 *trying* on a copy. Slow, and easy to believe.
 
+What becomes of an order is in this one file, long as it is, to be read beside the rules at once.
+
 It tells no `BalanceChanged`: `balances` counts them all anew, and `agrees` compares.
 """
 
