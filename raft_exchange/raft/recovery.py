@@ -37,22 +37,20 @@ class Recovery:
         Raises:
             JournalCorrupt: its records do not follow from what was before.
         """
+        entries, segment = self.entries, block.segment.name
         if block.begins_segment:
-            self.last_index_of[block.segment.name] = 0
-        entries = self.entries
+            self.last_index_of[segment] = 0
         try:
             for kind, index, term, data in block.records():
                 if kind != ENTRY:
                     self._take_other(kind, Position(index, term), data)
                 elif index == entries.last_index + 1:
                     entries.append(data, term)
-                    self.last_index_of[block.segment.name] = index
+                    self.last_index_of[segment] = index
                 else:
                     raise ValueError(f"entry {index} stands after {entries.last}")
         except ValueError as error:
-            raise JournalCorrupt(
-                f"{block.segment.name}, block {block.sequence}: {error}"
-            ) from error
+            raise JournalCorrupt(f"{segment}, block {block.sequence}: {error}") from error
         self.last_block = block
 
     def _take_other(self, kind: int, at: Position, data: bytes) -> None:

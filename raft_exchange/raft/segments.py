@@ -56,6 +56,7 @@ _MAGIC: Final = b"rx.log\r\n"
 _HEAD: Final = struct.Struct(f"<8sI{SALT_BYTES}sQQ")  # magic, version, salt, first block, sectors
 _FOOT: Final = struct.Struct(f"<{SALT_BYTES}sQQ")  # salt, own first block, first block of the next
 _CRC: Final = struct.Struct("<I")
+_ZEROS: Final = bytes(1024 * 1024)  # compared at once; stripping goes byte by byte
 
 
 class JournalCorrupt(RuntimeError):
@@ -158,7 +159,7 @@ class Segment:
             JournalCorrupt: by the rule above, something that was synced cannot be read.
         """
         begin, end = sector * SECTOR_BYTES, self._foot_sector * SECTOR_BYTES
-        written = len(self._raw[begin:end].rstrip(b"\0"))
+        written = self._written_end(begin, end) - begin
         if sector == FIRST_SECTOR:
             raise self._corrupt(begin, f"block {sequence} is unreadable; it began the segment")
         if written == 0:
@@ -175,6 +176,12 @@ class Segment:
         if not is_torn(self._raw, sector, 1 if head is None else head.sectors):
             raise self._corrupt(begin, f"block {sequence} was written whole and has changed since")
         return TornTail(self.name, begin, written)
+
+    def _written_end(self, begin: int, end: int) -> int:
+        """Return where the zeros begin that stand before `end`, all that was allocated ahead."""
+        while self._raw.endswith(_ZEROS, begin, end):
+            end -= len(_ZEROS)
+        return begin + len(self._raw[begin:end].rstrip(b"\0"))
 
     def unreadable(self, sector: int, sequence: int, following: str) -> JournalCorrupt:
         """Return the error for a block that is missing before a later segment."""

@@ -34,11 +34,14 @@ from raft_exchange.raft.journal import Journal
 from raft_exchange.raft.library import NO_OP, REGULAR
 from raft_exchange.raft.snapshots import Pace
 from raft_exchange.raft.storage import Directory
-from raft_exchange.sequencer.codec import Batch, Request, encode_batch
+from raft_exchange.sequencer.codec import RELEASE, Batch, Request, encode_batch
+from raft_exchange.sequencer.notices import Reads, Roster
 from raft_exchange.sequencer.state import ReplicatedState
 from tests.support.processes import Client, NodeProcess, RealCluster
 from tests.support.trading import ERRORS, Trading
 
+OPENING = 3
+"""The entry that opens the market; one order in each entry after it."""
 SLOWEST_PER_S = 500
 """A machine on which the nodes replay fewer entries a second than that is broken."""
 MARKET = MarketRules(
@@ -50,26 +53,26 @@ MARKET = MarketRules(
 def write_log(folder: Path, entries: int) -> None:
     """Write the journal of a node that has sequenced so many single orders.
 
-    They are of the version that a cluster begins with: none of its entries says otherwise.
+    A cluster begins in version 1 and goes to the newest as soon as all its members say that they
+    read it; this log begins with that, so that its orders are of the version that clusters run.
     """
-    version = ReplicatedState().version
+    first, newest = ReplicatedState().version, RELEASE.newest
+    said = Batch("", 0, 0, [], (Roster(("bench",)), Reads("bench", newest)))
     draw = random.Random(1)
     folder.mkdir(parents=True)
     journal = Journal(Directory.ensure(folder / "journal"))
     journal.setCurrentTerm(1, None)
-    for index in range(1, entries + 1):
-        if index == 1:
-            command = NO_OP
-        else:
-            batch = Batch("bench", 1, index - 1, _requests(index, draw))
-            command = REGULAR + encode_batch(batch, time_us=10**15 + index, version=version)
-        journal.add(command, index, 1)
+    journal.add(NO_OP, 1, 1)
+    journal.add(REGULAR + encode_batch(said, time_us=10**15, version=first), 2, 1)
+    for index in range(OPENING, entries + 1):
+        batch = Batch("bench", 1, index - OPENING + 1, _requests(index, draw))
+        journal.add(REGULAR + encode_batch(batch, time_us=10**15 + index), index, 1)
     journal.setRaftCommitIndex(entries)
     journal.close()
 
 
 def _requests(index: int, draw: random.Random) -> list[Request]:
-    if index == 2:
+    if index == OPENING:
         opening: list[Command] = [CreateMarket(MARKET), CreateAccount("anonymous")]
         return [Request(command) for command in opening]
     terms = (draw.choice(list(Side)), OrderType.LIMIT, TimeInForce.GTC)
