@@ -23,6 +23,7 @@ from pathlib import Path
 
 from raft_exchange import collector
 from raft_exchange.marketdata.view import MarketData
+from raft_exchange.matching.limits import ORDERS_PER_MARKET_MAX
 from raft_exchange.matching.messages import (
     Command,
     CreateAccount,
@@ -46,6 +47,8 @@ from tests.support.trading import ERRORS
 
 ACCOUNTS = 10
 ORDERS_AN_ENTRY = 100
+RESTING_MAX = ORDERS_PER_MARKET_MAX - 10_000
+"""A full market refuses; there is room left for the orders that are measured."""
 ORDERS_A_DAY = 24 * 60 * 60 * 500
 BUY_TICKS = range(5_000, 9_000)
 SELL_TICKS = range(11_000, 15_000)
@@ -245,6 +248,8 @@ def main() -> None:
     parser.add_argument("--snapshot-entries", type=int, default=5_000)
     parser.add_argument("--history", choices=("on", "off"), default="on")
     arguments = parser.parse_args()
+    if arguments.resting > RESTING_MAX:
+        parser.error(f"--resting: {arguments.resting}; allowed: up to {RESTING_MAX}")
     with tempfile.TemporaryDirectory(prefix="soak-") as folder:
         asyncio.run(soak(Path(folder), arguments))
 
