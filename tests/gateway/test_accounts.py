@@ -274,21 +274,22 @@ NEW_KEYS = [
 async def test_a_repeat_under_an_idempotency_key_shows_the_same_key(body: Any) -> None:
     """At the same node, and at one that makes it first: what one draws, every other would."""
     path = "/v1/accounts/ann/keys"
-    async with gateway() as g, gateway() as other:
+    async with gateway() as g:
         await funded(g)
-        await funded(other)
         made = await g.call("POST", path, body, Idempotency_Key="once")
         again = await g.call("POST", path, body, Idempotency_Key="once")
         assert (made.status, again.status) == (201, 201)
         assert again.headers["Idempotent-Replay"] == "true"
         assert again.body == made.body
         assert len((await g.call("GET", path)).body["keys"]) == 1
-        elsewhere = await other.call("POST", path, body, Idempotency_Key="once")
-        assert elsewhere.body == made.body
         if shown := made.body.get("bearer"):
             held = g.core.marketdata.keys.by_secret(hashlib.sha256(shown.encode()).digest())
             assert held is not None
             assert held.key.key_id == made.body["key"]["id"]
+    async with gateway() as other:
+        await funded(other)
+        elsewhere = await other.call("POST", path, body, Idempotency_Key="once")
+        assert elsewhere.body == made.body
 
 
 @in_loop
