@@ -57,9 +57,7 @@ def _back_up(client: ExchangeClientSync, out: Path) -> Kept:
     try:
         kept = _received(client, unfinished, out)
         unfinished.rename(out)
-        parent = Directory(out.parent)
-        parent.sync()
-        parent.close()
+        Directory.ensure(out).close()  # the name is durable before it is told
     except BaseException as error:
         shutil.rmtree(unfinished, ignore_errors=True)
         if isinstance(error, OSError):
