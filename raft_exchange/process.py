@@ -37,6 +37,7 @@ from raft_exchange.gateway.grenache import (
     exchange_service_name,
 )
 from raft_exchange.gateway.grenache_events import EVENTS_CHANNEL
+from raft_exchange.large_pages import LargePages
 from raft_exchange.listening import WrongSetting, bind, blame, probe_tcp
 from raft_exchange.logs import NodeLog
 from raft_exchange.matching.versions import NewerVersion
@@ -73,7 +74,7 @@ def run_node(settings: Settings, secret: bytes, *, lifeline: int | None = None) 
     try:
         check_library()
         collector.spare_the_old()
-        with asyncio.Runner(loop_factory=uvloop.new_event_loop) as runner:
+        with LargePages(), asyncio.Runner(loop_factory=uvloop.new_event_loop) as runner:
             runner.run(_live(settings, secret, lifeline, log))
     except (IdentityError, DirectoryInUse) as error:
         logger.error("data_dir: %s", error)
