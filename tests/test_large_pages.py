@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import itertools
 import multiprocessing
 import os
 import re
@@ -11,7 +12,14 @@ from pathlib import Path
 
 import pytest
 
-from raft_exchange.large_pages import LargePages, are_allowed, has_child, mappings
+from raft_exchange.large_pages import (
+    AREA_BYTES,
+    LargePages,
+    are_allowed,
+    has_child,
+    mappings,
+    pieces,
+)
 
 MIB = 1024 * 1024
 HELD_BYTES = 64 * MIB
@@ -79,6 +87,16 @@ def test_nothing_is_asked_while_a_child_lives(alone: Alone) -> None:
 def test_the_memory_of_this_process_is_seen() -> None:
     held = bytearray(HELD_BYTES)
     assert sum(end - start for start, end in mappings()) >= len(held)
+
+
+@pytest.mark.parametrize("areas", [1, 2, 32])
+def test_pieces_are_all_the_whole_areas_and_nothing_else(areas: int) -> None:
+    start, end = 5 * AREA_BYTES - 4096, 12 * AREA_BYTES + 8192
+    found = list(pieces(start, end, areas))
+    assert (found[0].start, found[-1].stop) == (5 * AREA_BYTES, 12 * AREA_BYTES)
+    assert all(one.stop == next.start for one, next in itertools.pairwise(found))
+    assert all(len(piece) <= areas * AREA_BYTES for piece in found)
+    assert not list(pieces(start, start + AREA_BYTES, areas))
 
 
 def test_an_operators_never_is_obeyed(tmp_path: Path) -> None:
