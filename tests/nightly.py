@@ -12,6 +12,8 @@ import statistics
 import sys
 import time
 
+import pytest
+
 from tests.support.nemeses import ALL
 from tests.support.rounds import Tally, run_rounds
 
@@ -29,13 +31,16 @@ def main() -> int:
     if unknown:
         parser.error(f"--nemesis: {unknown[0]}; allowed: {', '.join(ALL)}")
     began_s = time.monotonic()
-    tally = run_rounds(
-        [ALL[name] for name in arguments.nemesis.split(",")],
-        arguments.rounds,
-        per_cluster=arguments.per_cluster,
-        seed=arguments.seed,
-        tell=lambda line: print(line, flush=True),
-    )
+    try:
+        tally = run_rounds(
+            [ALL[name] for name in arguments.nemesis.split(",")],
+            arguments.rounds,
+            per_cluster=arguments.per_cluster,
+            seed=arguments.seed,
+            tell=lambda line: print(line, flush=True),
+        )
+    except pytest.skip.Exception as missing:
+        parser.error(str(missing))
     report(tally, time.monotonic() - began_s)
     return 0
 
