@@ -38,6 +38,9 @@ CHECKPOINT_RETRY_S: Final = 10.0
 """How often a node that stands aside asks for a checkpoint: each costs all members a hash."""
 LAST_WORDS_MAX: Final = 30
 """How often a node that was just fenced says what it differs by."""
+LAST_WORDS_RETRY_S: Final = 0.05
+"""After the first; twice as long each time, up to `RETRY_S`. A leader's are lost as it makes way,
+and where entries come fast the checkpoint they are about is soon forgotten."""
 OWN_MAX: Final = 4 * BALLOTS_MAX
 
 
@@ -177,7 +180,8 @@ class Witness:
         report, times = self._last_words
         if report is None or times >= LAST_WORDS_MAX:
             return
-        if now_s >= self._said_at_s.get(report, float("-inf")) + RETRY_S:
+        pause_s = min(RETRY_S, LAST_WORDS_RETRY_S * 2**times)
+        if now_s >= self._said_at_s.get(report, float("-inf")) + pause_s:
             self._said_at_s[report] = now_s
             self._last_words = report, times + 1
             self._group.propose(self.state.write(Batch("", 0, 0, [], (report,))))
